@@ -1,0 +1,62 @@
+# make demo   the main job on real data, all three kinds      make test   every check there is
+# Both build the virtual environment .venv first, and again when what it is made from changes.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test venv format lint types audit wheel clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo     build .venv, then digits, EEG and a questionnaire end to end (minutes)'
+	@echo 'make test     build .venv, then format, lint, layers, types and tests'
+	@echo 'make venv     build .venv only (PYTHON=python3.12 for another interpreter)'
+	@echo 'make format   put the code into shape          make lint, make types   those checks alone'
+	@echo 'make audit    known vulnerabilities in constraints.txt'
+	@echo 'make wheel    dist/*.whl                       make clean   remove what these made'
+
+demo: venv
+	@$(BIN)/ae-pipeline demo
+
+# The cheap checks come first, and the first that fails ends it.
+test: lint types
+	@$(BIN)/pytest
+
+venv: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "$(PYTHON) is not a Python of at least 3.11 with venv; install one (Debian:" \
+	            "python3-venv) or name it: make PYTHON=python3.12" >&2; exit 1; }
+	@echo 'Building .venv (some minutes the first time) ...' >&2
+	@$(PYTHON) -m venv .venv
+	@torch=$$(.ci/torch $(BIN)/python) && \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+	    $$torch -e '.[dev]'
+	@touch $@
+
+format: venv
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+lint: venv
+	@$(BIN)/ruff format --quiet --diff .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-logo
+
+types: venv
+	@$(BIN)/mypy
+
+# Its own environment: what it needs is no part of the tested set.
+audit:
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
+	  .venv-audit/bin/python -m pip install -qq --disable-pip-version-check pip-audit; }
+	@.venv-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+
+wheel: venv
+	@$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps -w dist .
+	@ls -1 dist/*.whl
+
+clean:
+	rm -rf .venv .venv-audit build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

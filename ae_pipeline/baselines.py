@@ -1,0 +1,381 @@
+"""The simple methods every autoencoder is held against, fitted on the same split.
+
+All are scorers (:class:`ae_pipeline.data.Scorer`) with a state of plain arrays. They see the
+data in network units, as the autoencoder does.
+
+* :class:`PrincipalComponents`: reconstruction error at the autoencoder's latent size; the
+  optimal linear autoencoder (Baldi and Hornik, 1989).
+* :class:`RobustZ`: deviation of features from their median in median absolute deviations.
+* :class:`IsolationForest`: how few random cuts isolate a sample (Liu, Ting and Zhou, 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline.data import Samples, Scorer, Scores
+from ae_pipeline.scaler import Scaler
+
+__all__ = [
+    "BANDS_HZ",
+    "BASELINES",
+    "IsolationForest",
+    "PrincipalComponents",
+    "RobustZ",
+    "features",
+]
+
+Float = NDArray[np.float32]
+
+BANDS_HZ: dict[str, tuple[float, float]] = {
+    "delta": (1.0, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 13.0),
+    "beta": (13.0, 30.0),
+    "gamma": (30.0, 45.0),
+}
+"""The usual EEG bands, Hz."""
+
+CHUNK = 512
+FIT_ROWS = 4096
+"""Rows a baseline is fitted on at most; more change its numbers in the third digit only."""
+
+
+def _network_units(samples: Samples, scaler: Scaler, rows: Any) -> tuple[Float, Any]:
+    values, mask = samples.batch(rows)
+    return scaler.transform(values, mask), mask
+
+
+def features(samples: Samples, scaler: Scaler, rows: Any) -> Float:
+    """Interpretable features of some samples, (n, entries, features).
+
+    Parameters
+    ----------
+    samples : Samples
+    scaler : Scaler
+    rows : slice or array of int
+
+    Returns
+    -------
+    array
+        EEG: log power in each band below the Nyquist frequency, log peak-to-peak amplitude and
+        log line length of each channel. Images: means of 4 x 4 pixels. Tables: the answers,
+        missing ones at the training mean.
+    """
+    values, _ = _network_units(samples, scaler, rows)
+    if samples.kind == "mnist":
+        n, height, width = values.shape
+        trimmed = values[:, : height // 4 * 4, : width // 4 * 4]
+        blocks = trimmed.reshape(n, height // 4, 4, width // 4, 4).mean((2, 4))
+        return blocks.reshape(n, 1, -1)
+    if samples.kind == "questionnaire":
+        return values[:, :, None]
+    assert samples.sfreq_hz is not None
+    n_times = values.shape[2]
+    taper = np.hanning(n_times).astype(np.float32)
+    power = np.abs(np.fft.rfft(values * taper, axis=2)) ** 2 / n_times
+    freqs_hz = np.fft.rfftfreq(n_times, 1 / samples.sfreq_hz)
+    found = [
+        power[:, :, (freqs_hz >= low) & (freqs_hz < high)].mean(2)
+        for low, high in BANDS_HZ.values()
+        if high <= samples.sfreq_hz / 2 and ((freqs_hz >= low) & (freqs_hz < high)).any()
+    ]
+    found.append(np.ptp(values, axis=2))
+    found.append(np.abs(np.diff(values, axis=2)).mean(2))
+    # the floor keeps a flat channel finite: 1e-6 network units is far below any amplifier's noise
+    return np.log(np.maximum(np.stack(found, 2), 1e-6)).astype(np.float32)
+
+
+def _by_chunk(samples: Samples, work: Callable[[slice], Scores]) -> Scores:
+    return Scores.join([work(rows) for rows in samples.chunks(CHUNK)])
+
+
+def _fit_rows(samples: Samples, seed: int) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(seed).permutation(len(samples))[:FIT_ROWS])
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """Mean squared error after projection on the leading components.
+
+    Parameters
+    ----------
+    scaler : Scaler
+    mean : array of shape (p,)
+    components : array of shape (latent_dim, p)
+        Orthonormal rows; p is the number of entries of a sample.
+    residual : array of shape (p,)
+        Standard deviation of what is left on the training data.
+    """
+
+    scaler: Scaler
+    mean: Float
+    components: Float
+    residual: Float
+
+    @classmethod
+    def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
+        """Fit on the training part."""
+        from sklearn.decomposition import PCA
+
+        # images are fitted on all rows: there the covariance is small and the text's comparison exact
+        rows = slice(None) if samples.kind != "eeg" else _fit_rows(samples, seed)
+        x, mask = _network_units(samples, scaler, rows)
+        x = x.reshape(len(x), -1)
+        if mask is not None:  # missing answers stand at the mean of those given
+            given = mask.reshape(x.shape)
+            means = (x * given).sum(0) / np.maximum(given.sum(0), 1)
+            x = np.where(given, x, means.astype(np.float32))
+        k = min(latent_dim, min(x.shape) - 1)
+        solver = "covariance_eigh" if x.shape[1] <= 2000 else "randomized"
+        model = PCA(k, svd_solver=solver, random_state=seed).fit(x)
+        mean = model.mean_.astype(np.float32)
+        components = model.components_.astype(np.float32)
+        left = x - mean - (x - mean) @ components.T @ components
+        return cls(scaler, mean, components, left.std(0).astype(np.float32))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything learned, as named arrays."""
+        return {"mean": self.mean, "components": self.components, "residual": self.residual}
+
+    def project(self, samples: Samples, rows: Any) -> tuple[Float, Float, Any]:
+        """Samples in network units, their reconstruction (both (n, p)) and the mask."""
+        x, mask = _network_units(samples, self.scaler, rows)
+        x = x.reshape(len(x), -1)
+        if mask is not None:
+            mask = mask.reshape(x.shape)
+            x = np.where(mask, x, self.mean)
+        centred = x - self.mean
+        return x, centred @ self.components.T @ self.components + self.mean, mask
+
+    def score(self, samples: Samples) -> Scores:
+        """Mean squared error per entry, in network units."""
+
+        def work(rows: slice) -> Scores:
+            x, again, mask = self.project(samples, rows)
+            error = (x - again) ** 2
+            if mask is None:
+                total = error.mean(1)
+            else:
+                error = error * mask
+                total = error.sum(1) / np.maximum(mask.sum(1), 1)
+            shaped = error.reshape(len(x), *samples.shape)
+            if samples.kind == "eeg":
+                by_entry = shaped.mean(2)
+            else:
+                by_entry = shaped if samples.kind == "questionnaire" else np.zeros((len(x), 0))
+            return Scores(total.astype(np.float64), by_entry.astype(np.float32))
+
+        return _by_chunk(samples, work)
+
+    def loss(self, samples: Samples, families: dict[int, tuple[str, int]] | str) -> float:
+        """Mean loss per entry under the autoencoder's likelihood, natural logarithm.
+
+        The linear model predicts a mean; where the likelihood wants a distribution it gets the
+        fairest one that mean allows: a Gaussian of the residual's width cut into the item's
+        levels, and for 0-to-1 data the mean kept off 0 and 1 by the margin best on this data.
+
+        Parameters
+        ----------
+        samples : Samples
+        families : str or dict
+            One family for all entries, or (family, levels) for each column.
+        """
+        parts = [self.project(samples, rows) for rows in samples.chunks(CHUNK)]
+        x, again = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        mask = None if parts[0][2] is None else np.concatenate([part[2] for part in parts])
+        if isinstance(families, str):
+            per_entry = _family_loss(families, 0, x, again, self.residual)
+        else:
+            per_entry = np.zeros_like(x)
+            for i, (family, levels) in families.items():
+                per_entry[:, i] = _family_loss(
+                    family, levels, x[:, i], again[:, i], self.residual[i]
+                )
+        return float(per_entry.mean() if mask is None else per_entry[mask].mean())
+
+
+def _family_loss(family: str, levels: int, x: Float, again: Float, residual: Any) -> Float:
+    if family == "gaussian":
+        return np.square(x - again)
+    if family == "bernoulli":
+        best: Float | None = None
+        for margin in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2):
+            p = np.clip(again, margin, 1 - margin)
+            loss = -(x * np.log(p) + (1 - x) * np.log1p(-p))
+            if best is None or loss.mean() < best.mean():
+                best = loss
+        assert best is not None
+        return best
+    from scipy.stats import norm
+
+    width = np.maximum(residual, 1e-3)
+    half = 0.5 / (levels - 1)
+    grid = np.arange(levels) / (levels - 1)
+    mass = np.stack(
+        [
+            norm.cdf(np.inf if k == levels - 1 else (g + half - again) / width)
+            - norm.cdf(-np.inf if k == 0 else (g - half - again) / width)
+            for k, g in enumerate(grid)
+        ],
+        -1,
+    )
+    mass = np.maximum(mass, 1e-6)
+    mass /= mass.sum(-1, keepdims=True)
+    level = np.rint(x * (levels - 1)).astype(int)
+    chosen = np.take_along_axis(mass, level[..., None], -1)[..., 0]
+    return -np.log(chosen).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class RobustZ:
+    """Largest deviation of a feature from its median, in robust standard deviations.
+
+    For EEG the largest over channels and features counts (one bad channel is enough); for
+    images and tables the root mean square over entries.
+
+    Parameters
+    ----------
+    scaler : Scaler
+    center, spread : array of shape (entries, features)
+    """
+
+    scaler: Scaler
+    center: Float
+    spread: Float
+
+    @classmethod
+    def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
+        """Fit on the training part."""
+        x = features(samples, scaler, _fit_rows(samples, seed))
+        center = np.median(x, 0)
+        mad = 1.4826 * np.median(np.abs(x - center), 0)
+        deviation = x.std(0)
+        spread = np.where(mad > 1e-3, mad, np.where(deviation > 1e-3, deviation, 1.0))
+        return cls(scaler, center.astype(np.float32), spread.astype(np.float32))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything learned, as named arrays."""
+        return {"center": self.center, "spread": self.spread}
+
+    def score(self, samples: Samples) -> Scores:
+        """Deviation in robust standard deviations."""
+
+        def work(rows: slice) -> Scores:
+            z = np.abs(features(samples, self.scaler, rows) - self.center) / self.spread
+            if samples.mask is not None:
+                z = z * samples.mask[rows][:, :, None]
+            if samples.kind == "mnist":
+                total = np.sqrt((z**2).mean((1, 2)))
+                return Scores(total.astype(np.float64), np.zeros((len(z), 0), np.float32))
+            by_entry = z.max(2)
+            if samples.kind == "eeg":
+                total = by_entry.max(1)
+            else:
+                observed = np.maximum((by_entry > 0).sum(1), 1) if samples.mask is None else (
+                    np.maximum(samples.mask[rows].sum(1), 1)
+                )
+                total = np.sqrt((by_entry**2).sum(1) / observed)
+            return Scores(total.astype(np.float64), by_entry.astype(np.float32))
+
+        return _by_chunk(samples, work)
+
+
+@dataclass(frozen=True)
+class IsolationForest:
+    """Anomaly score of scikit-learn's Isolation Forest on features, kept as plain arrays.
+
+    Parameters
+    ----------
+    scaler : Scaler
+    left, right, feature : int arrays of shape (trees, nodes)
+        Children (-1 at a leaf) and the feature that is compared.
+    threshold : float64 array of shape (trees, nodes)
+    depth : float64 array of shape (trees, nodes)
+        Expected path length to isolation for a sample that ends at this node.
+    norm : float64 array of shape (1,)
+        Expected path length in a whole tree.
+    """
+
+    scaler: Scaler
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    feature: NDArray[np.int32]
+    threshold: NDArray[np.float64]
+    depth: NDArray[np.float64]
+    norm: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
+        """Fit on the training part (100 trees of 256 samples, scikit-learn's defaults)."""
+        from sklearn.ensemble import IsolationForest as Forest
+
+        x = features(samples, scaler, _fit_rows(samples, seed))
+        forest = Forest(random_state=seed).fit(x.reshape(len(x), -1))
+        trees = [estimator.tree_ for estimator in forest.estimators_]
+        n_nodes = max(tree.node_count for tree in trees)
+        shape = (len(trees), n_nodes)
+        left, right = np.full(shape, -1, np.int32), np.full(shape, -1, np.int32)
+        feature, threshold = np.zeros(shape, np.int32), np.zeros(shape)
+        depth = np.zeros(shape)
+        for t, tree in enumerate(trees):
+            n = tree.node_count
+            left[t, :n], right[t, :n] = tree.children_left, tree.children_right
+            feature[t, :n], threshold[t, :n] = np.maximum(tree.feature, 0), tree.threshold
+            level = np.zeros(n)
+            for node in range(n):  # parents come before their children
+                if tree.children_left[node] >= 0:
+                    level[tree.children_left[node]] = level[node] + 1
+                    level[tree.children_right[node]] = level[node] + 1
+            depth[t, :n] = level + _path_length(tree.n_node_samples)
+        norm = _path_length(np.array([forest.max_samples_]))
+        return cls(scaler, left, right, feature, threshold, depth, norm)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything learned, as named arrays."""
+        names = ("left", "right", "feature", "threshold", "depth", "norm")
+        return {name: getattr(self, name) for name in names}
+
+    def score(self, samples: Samples) -> Scores:
+        """Between 0 and 1; about 0.5 is unremarkable."""
+        trees = np.arange(len(self.left))
+
+        def work(rows: slice) -> Scores:
+            x = features(samples, self.scaler, rows)
+            x = x.reshape(len(x), -1)
+            node = np.zeros((len(x), len(trees)), np.int32)
+            while True:
+                child = self.left[trees, node]
+                inner = child >= 0
+                if not inner.any():
+                    break
+                value = np.take_along_axis(x, self.feature[trees, node], 1)
+                goes_left = value <= self.threshold[trees, node]
+                following = np.where(goes_left, child, self.right[trees, node])
+                node = np.where(inner, following, node)
+            mean_depth = self.depth[trees, node].mean(1)
+            total = 2.0 ** (-mean_depth / self.norm[0])
+            return Scores(total, np.zeros((len(x), 0), np.float32))
+
+        return _by_chunk(samples, work)
+
+
+def _path_length(n: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean path length of an unsuccessful search in a tree of ``n`` samples (the paper's c(n))."""
+    n = n.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        long = 2.0 * (np.log(n - 1.0) + np.euler_gamma) - 2.0 * (n - 1.0) / n
+    return np.where(n <= 1, 0.0, np.where(n == 2, 1.0, long))
+
+
+BASELINES: dict[str, type[PrincipalComponents] | type[RobustZ] | type[IsolationForest]] = {
+    "pca": PrincipalComponents,
+    "robust_z": RobustZ,
+    "isolation_forest": IsolationForest,
+}
+"""By the name their scores have in the outputs (``score_pca``, ...)."""

@@ -1,0 +1,136 @@
+"""The frozen, unknown-key-rejecting base of every configuration; nothing else.
+
+Each stage's configuration stands beside the stage (``Windowing`` in ``windows.py``) and
+derives from :class:`Config`; ``experiment.Study`` only puts them together.
+"""
+
+from __future__ import annotations
+
+import difflib
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+__all__ = ["Config", "StudyError", "explain"]
+
+
+class StudyError(Exception):
+    """A study file, a bundle or a command line that cannot be used (exit status 2).
+
+    The message is one line: what was given, what was expected, what to do.
+    """
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> StudyError:
+    """Turn pydantic's report into one line that names the key and the nearest valid one.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What pydantic found; every finding is listed, separated by ``; ``.
+    model : type
+        The configuration the data was checked against.
+    where : str
+        The file the data came from, for the message.
+
+    Returns
+    -------
+    StudyError
+        To be raised by the caller.
+    """
+    said: dict[str, list[str]] = {}
+    given: dict[str, str] = {}
+    for finding in error.errors(include_url=False):
+        kind, loc = finding["type"], finding["loc"]
+        keys, parts = _locate(model, loc[:-1] if kind == "extra_forbidden" else loc)
+        names = sorted({name for part in parts if _is_model(part) for name in part.model_fields})
+        if kind == "extra_forbidden":
+            keys.append(str(loc[-1]))
+            near = difflib.get_close_matches(keys[-1], names, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(names)}"
+            message = f"unknown key; {hint}"
+        elif kind == "union_tag_invalid":
+            keys.append("kind")
+            context: dict[str, Any] = finding.get("ctx", {})
+            message = f"{context.get('tag')!r} is not known; one of {context.get('expected_tags')}"
+        elif kind == "union_tag_not_found":
+            message = "needs a 'kind'"
+        elif kind == "missing":
+            message = "is missing; add it"
+        elif kind == "model_type":
+            message = f"should hold keys ({', '.join(names)})"
+        elif kind == "value_error":
+            message = finding["msg"].removeprefix("Value error, ")
+        else:
+            message = finding["msg"].replace("Input should", "should", 1)
+        dotted = ".".join(keys)
+        said.setdefault(dotted, []).append(message)
+        given[dotted] = "" if kind in _CLEAR else f" (given {_short(finding['input'])})"
+    lines = [
+        (f"{dotted}: " if dotted else "") + ", or ".join(messages) + given[dotted]
+        for dotted, messages in said.items()
+    ]
+    return StudyError(f"{where}: " + "; ".join(lines))
+
+
+# What was given is in these messages already, or is nothing.
+_CLEAR = ("extra_forbidden", "missing", "union_tag_invalid", "union_tag_not_found", "value_error")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], list[Any]]:
+    """Keys as they stand in the file, and the types that are possible there.
+
+    Pydantic's location also names the member of a union that it tried (``conv``, ``int``), which
+    nobody has typed.
+    """
+    keys: list[str] = []
+    here: list[Any] = [model]
+    for part in loc:
+        fields = [a.model_fields.get(str(part)) for a in here if _is_model(a)]
+        inside = [m for field in fields if field for m in _members(field.annotation)]
+        if not inside:
+            box = (list, tuple) if isinstance(part, int) else (dict,) if part != "[key]" else ()
+            inside = [m for a in here if get_origin(a) in box for m in _members(_content(a))]
+        if inside:
+            keys.append(str(part))
+            here = inside
+        else:
+            here = [a for a in here if _is_model(a) and part in (_tag(a), a.__name__)] or here
+    return keys, here
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The alternatives of a union, however nested; anything else is its own only one."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for part in get_args(annotation) for member in _members(part)]
+    return [annotation]
+
+
+def _content(box: Any) -> Any:
+    """What a list, a tuple or a dictionary holds."""
+    return [part for part in get_args(box) if part is not ...][-1]
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    return None if field is None else str(field.default)

@@ -1,0 +1,357 @@
+"""The two currencies of the pipeline: :class:`Recording` and :class:`Samples`.
+
+Conventions, everywhere in the package:
+
+* EEG amplitudes are microvolts, float32; times are seconds from the recording's start.
+* An array of EEG is (channels, times); a stack of windows is (windows, channels, times).
+* A mask is True where a value was observed.
+
+A ``Recording`` is lazy: it knows its metadata and reads any stretch of signal on demand, so
+that 24 h of 64 channels (5.7 GB) never stand in memory. ``Samples`` are what models see:
+images and questionnaires are ``Samples`` from the start, EEG becomes ``Samples`` by windowing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Annotation",
+    "Axis",
+    "Block",
+    "Column",
+    "InputError",
+    "Kind",
+    "Recording",
+    "Samples",
+    "Scorer",
+    "Scores",
+    "Windows",
+]
+
+Kind = Literal["eeg", "mnist", "questionnaire"]
+Float = NDArray[np.float32]
+
+
+class InputError(Exception):
+    """One input (file, recording, table) cannot be used; the others go on (exit status 1).
+
+    The message is one line: which file, channel, column or row, what was found, what was
+    expected, what to do.
+    """
+
+
+# --------------------------------------------------------------------------- recordings
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A stretch of a recording with a label, as MNE has it."""
+
+    onset_s: float
+    duration_s: float
+    description: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of signal with a halo on either side.
+
+    ``data`` is (channels, left + core + right) in microvolts; ``start`` is the sample index of
+    the core's first sample in the recording. A halo is shorter than asked for (down to none)
+    where the segment ends.
+    """
+
+    data: Float
+    start: int
+    left: int
+    right: int
+
+    @property
+    def n_core(self) -> int:
+        """Samples between the halos."""
+        return int(self.data.shape[1]) - self.left - self.right
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One EEG recording: who, what, and a way to read any part of it.
+
+    Parameters
+    ----------
+    name : str
+        The BIDS entity string, else the path relative to the input root with ``/`` as ``__``,
+        without extension; the stem of every output file.
+    subject, session : str
+        From BIDS entities, else a pattern, else the folder, else the file's name. ``session``
+        is empty where there is none.
+    path : Path
+        The file that was named.
+    files : tuple of Path
+        Every file the content comes from (``.vhdr`` with ``.eeg`` and ``.vmrk``, ...); what a
+        digest of the recording has to cover.
+    ch_names : tuple of str
+        EEG channels only, in the file's order.
+    positions_m : array of shape (channels, 3)
+        Electrode positions in metres in MNE's head frame; NaN where not known.
+    sfreq_hz : float
+    n_times : int
+    annotations : tuple of Annotation
+    reader : callable
+        ``reader(start, stop)`` returns float32 microvolts of shape (channels, stop - start).
+    segments : tuple of (start, stop)
+        Sample ranges of uninterrupted signal, in order; nothing is filtered or windowed across
+        their edges (gaps, EDF+ discontinuities, ``BAD_boundary``, ``EDGE``).
+    """
+
+    name: str
+    subject: str
+    session: str
+    path: Path
+    files: tuple[Path, ...]
+    ch_names: tuple[str, ...]
+    positions_m: NDArray[np.float64]
+    sfreq_hz: float
+    n_times: int
+    annotations: tuple[Annotation, ...]
+    reader: Callable[[int, int], Float] = field(repr=False)
+    segments: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the reader guessed or left out, in words, for the report (no identifiers)."""
+    bads: tuple[str, ...] = ()
+    """Channels that the file itself marks as bad."""
+    bipolar: bool = False
+    """True where the channels are differences between electrodes: no common reference."""
+
+    def __post_init__(self) -> None:
+        if not self.segments:
+            object.__setattr__(self, "segments", ((0, self.n_times),))
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording in seconds."""
+        return self.n_times / self.sfreq_hz
+
+    def read(self, start: int, stop: int) -> Float:
+        """Signal of samples ``start`` to ``stop`` (exclusive), (channels, n) in microvolts."""
+        return self.reader(start, stop)
+
+    def blocks(self, length_s: float, halo_s: float = 0.0) -> Iterator[Block]:
+        """Walk through the recording in blocks that never cross a segment's edge.
+
+        Parameters
+        ----------
+        length_s : float
+            Length of a block's core; the last of a segment is shorter.
+        halo_s : float
+            Signal wanted on either side of the core (for filters), as far as the segment has it.
+
+        Yields
+        ------
+        Block
+            In order; the cores of one segment follow each other without gap or overlap.
+        """
+        n_core = max(1, round(length_s * self.sfreq_hz))
+        n_halo = round(halo_s * self.sfreq_hz)
+        for first, last in self.segments:
+            for start in range(first, last, n_core):
+                stop = min(start + n_core, last)
+                begin, end = max(first, start - n_halo), min(last, stop + n_halo)
+                yield Block(self.read(begin, end), start, start - begin, end - stop)
+
+    def bad_spans(self) -> tuple[tuple[float, float], ...]:
+        """Stretches (onset_s, end_s) annotated ``BAD...``; no window may touch them."""
+        return tuple(
+            (a.onset_s, a.onset_s + a.duration_s)
+            for a in self.annotations
+            if a.description.upper().startswith("BAD")
+        )
+
+
+# ------------------------------------------------------------------------------ samples
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one entry of a table is: decides its likelihood and how it is scaled.
+
+    ``levels`` are the possible answers of a categorical, ordinal or binary item, ascending.
+    """
+
+    name: str
+    type: Literal["continuous", "ordinal", "nominal", "binary"] = "continuous"
+    levels: tuple[float, ...] = ()
+    block: str = ""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a sample: what it counts, its labels (channels, items) and its unit."""
+
+    name: Literal["channel", "time", "item", "row", "column"]
+    labels: tuple[str, ...] = ()
+    step: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Overlapping windows over one long signal, without a copy of any of them.
+
+    Behaves like an array of shape (windows, channels, length) under ``[...]`` with an integer
+    array or a slice, which gathers just those windows.
+
+    Parameters
+    ----------
+    signal : array of shape (times, channels), float32
+        Cleaned segments laid end to end (a memory map where they exceed memory).
+    starts : array of shape (windows,), int64
+        First sample of each window; no window spans two segments.
+    length : int
+        Samples a window.
+    """
+
+    signal: Float
+    starts: NDArray[np.int64]
+    length: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(windows, channels, length)."""
+        return (len(self.starts), self.signal.shape[1], self.length)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, rows: Any) -> Float:
+        view = np.lib.stride_tricks.sliding_window_view(self.signal, self.length, axis=0)
+        return np.ascontiguousarray(view[self.starts[rows]])
+
+    def take(self, rows: Any) -> Windows:
+        """The same signal with fewer (or repeated) windows; no signal is copied."""
+        return replace(self, starts=self.starts[rows])
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What models are fitted to and asked about.
+
+    Parameters
+    ----------
+    kind : {'eeg', 'mnist', 'questionnaire'}
+    values : array of shape (n, *shape), float32, or Windows
+        Microvolts for EEG, 0 to 1 for images, the answers as given for tables. Where ``mask``
+        is False the value is 0 and means nothing.
+    meta : DataFrame with n rows
+        ``recording``, ``subject`` always; ``window``, ``onset_s``, ``duration_s`` for EEG;
+        ``label`` for images where known; columns a study keeps for tables.
+    axes : tuple of Axis
+        One for each axis of a sample.
+    mask : array of bool of shape (n, *shape), optional
+        True where observed; None means that everything was.
+    columns : tuple of Column
+        Tables only: one for each item.
+    sfreq_hz : float, optional
+        EEG only.
+    raw : array or Windows, optional
+        EEG only: the same windows before filter and reference, at the recording's own rate.
+    """
+
+    kind: Kind
+    values: Float | Windows
+    meta: pd.DataFrame
+    axes: tuple[Axis, ...]
+    mask: NDArray[np.bool_] | None = None
+    columns: tuple[Column, ...] = ()
+    sfreq_hz: float | None = None
+    raw: Float | Windows | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.meta):
+            raise ValueError(f"{len(self.values)} values but {len(self.meta)} rows of meta")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.values.shape[1:])
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of what a score can be attributed to: channels, items, or nothing (pixels)."""
+        return self.axes[0].labels if self.axes[0].name in ("channel", "item") else ()
+
+    def take(self, rows: Any) -> Samples:
+        """Some of the samples, by integer array, boolean array or slice."""
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows)
+            rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+
+        def pick(values: Any) -> Any:
+            if values is None:
+                return None
+            return values.take(rows) if isinstance(values, Windows) else values[rows]
+
+        return replace(
+            self,
+            values=pick(self.values),
+            mask=pick(self.mask),
+            raw=pick(self.raw),
+            meta=self.meta.iloc[rows].reset_index(drop=True),
+        )
+
+    def batch(self, rows: Any) -> tuple[Float, NDArray[np.bool_] | None]:
+        """Values and mask of some rows as plain arrays."""
+        return np.asarray(self.values[rows]), None if self.mask is None else self.mask[rows]
+
+    def chunks(self, size: int) -> Iterator[slice]:
+        """Row ranges of at most ``size``, in order."""
+        for start in range(0, len(self), size):
+            yield slice(start, min(start + size, len(self)))
+
+
+# ------------------------------------------------------------------------------- scores
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How abnormal samples are by one scorer; higher is more abnormal, always finite.
+
+    Parameters
+    ----------
+    total : array of shape (n,), float64
+    by_entry : array of shape (n, k), float32
+        The same for each channel or item; k = 0 where a scorer cannot say.
+    """
+
+    total: NDArray[np.float64]
+    by_entry: Float
+
+    @classmethod
+    def join(cls, parts: list[Scores]) -> Scores:
+        """Scores of consecutive batches as one."""
+        return cls(
+            np.concatenate([part.total for part in parts]),
+            np.concatenate([part.by_entry for part in parts]),
+        )
+
+
+class Scorer(Protocol):
+    """The seam between detectors and everything that calibrates, explains and reports them."""
+
+    def score(self, samples: Samples) -> Scores:
+        """Score every sample on its own: a row's score does not depend on the other rows."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything learned, as named arrays (what a bundle stores)."""

@@ -1,0 +1,294 @@
+"""The run folder: where things are, what they are made of, and whether they are done.
+
+The folder is the only record. Files appear whole or not at all (written beside their place,
+flushed, renamed); ``provenance.json`` is written last, so that its presence means done. One
+function, :func:`key`, decides whether work is done and names cache entries. This is the only
+module that knows paths and digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "STEP_VERSION",
+    "cache_dir",
+    "digest_files",
+    "digest_json",
+    "key",
+    "locked",
+    "project_root",
+    "pseudonyms",
+    "read_json",
+    "recover_folder",
+    "replace_folder",
+    "versions",
+    "write_bytes",
+    "write_folder",
+    "write_frame",
+    "write_json",
+    "write_text",
+    "write_through",
+]
+
+STEP_VERSION: dict[str, int] = {"preprocess": 1, "train": 1, "score": 1, "report": 1}
+"""Bumped whenever a step's numbers change, so that older results count as not done.
+
+``preprocess``, ``train`` and ``score`` are guarded by golden numbers in the tests.
+"""
+
+
+# ------------------------------------------------------------------------------- places
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Nearest folder at or above ``start`` that holds ``mlflow.yaml``, else the user's data folder.
+
+    Parameters
+    ----------
+    start : Path, optional
+        Where to begin; the current folder by default.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "mlflow.yaml").is_file():
+            return folder
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("ae-pipeline"))
+
+
+def cache_dir(name: str) -> Path:
+    """Folder for what can be made again: fetched data sets, materialised training signals.
+
+    ``AE_PIPELINE_CACHE`` in the environment overrides the user's cache folder.
+    """
+    root = os.environ.get("AE_PIPELINE_CACHE")
+    if root is None:
+        import platformdirs
+
+        root = platformdirs.user_cache_dir("ae-pipeline")
+    folder = Path(root).expanduser().absolute() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+# ------------------------------------------------------------------------ atomic writing
+
+
+@contextmanager
+def write_through(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; what was written there becomes ``path`` at once.
+
+    The temporary name keeps the ending (MNE and pandas look at it). An exception inside leaves
+    nothing behind and the old file untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{os.getpid()}-{os.urandom(4).hex()}.{path.name}"
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write ``content`` to ``path``, whole or not at all."""
+    with write_through(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write UTF-8 text to ``path``, whole or not at all."""
+    return write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """Write JSON to ``path``, whole or not at all. NaN and infinity are refused."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    return write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> Path:
+    """Write a table by its ending: ``.parquet``, ``.tsv`` (missing as ``n/a``) or ``.csv``.
+
+    In ``.csv`` and ``.tsv`` a text cell that a spreadsheet would run as a formula (it starts
+    with ``=``, ``+``, ``-`` or ``@``) is prefixed with an apostrophe.
+    """
+    with write_through(path) as temporary:
+        if path.suffix == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            harmless = frame.copy()
+            for name in harmless.columns:
+                column = harmless[name]
+                if column.dtype == object or str(column.dtype) in ("str", "string"):
+                    harmless[name] = column.map(_harmless)
+            tab = path.suffix == ".tsv"
+            harmless.to_csv(
+                temporary, index=False, sep="\t" if tab else ",", na_rep="n/a" if tab else ""
+            )
+    return path
+
+
+def _harmless(cell: Any) -> Any:
+    return "'" + cell if isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r") else cell
+
+
+@contextmanager
+def write_folder(place: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``place``; it becomes ``place`` at once when the block ends."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        replace_folder(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Put the folder ``new`` at ``place``; what stood there is removed after the exchange.
+
+    A kill between the two renames is made good by :func:`recover_folder`.
+    """
+    old = _aside(place)
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        os.rename(place, old)
+    os.rename(new, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(place: Path) -> None:
+    """Finish or undo a :func:`replace_folder` that was killed."""
+    old = _aside(place)
+    if old.exists() and not place.exists():
+        os.rename(old, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _aside(place: Path) -> Path:
+    return place.parent / f".{place.name}.replaced"
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold an exclusive lock named by ``path`` (a file made for it); freed by the kernel on a crash.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; it stays behind, empty.
+    on_wait : callable, optional
+        Called once where somebody else holds the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if on_wait is not None:
+            on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# ------------------------------------------------------------------------------ digests
+
+
+def digest_files(files: Iterable[Path]) -> str:
+    """SHA-256 over the contents of files, in the given order; names do not count."""
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def digest_json(content: Any) -> str:
+    """SHA-256 of a JSON-able object, independent of the order of keys."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def key(step: str, inputs: Any, config: Any, bundle: str | None = None) -> str:
+    """Name of a piece of work: equal keys mean equal results.
+
+    Parameters
+    ----------
+    step : str
+        A key of :data:`STEP_VERSION`.
+    inputs : JSON-able
+        Digest or digests of what goes in.
+    config : JSON-able
+        The part of the configuration the step reads, and no other.
+    bundle : str, optional
+        Digest of the model.
+    """
+    parts = {
+        "step": step,
+        "version": STEP_VERSION[step],
+        "inputs": inputs,
+        "config": config,
+        "bundle": bundle,
+    }
+    return digest_json(parts)
+
+
+def pseudonyms(names: Iterable[str], kind: str, root: Path | None = None) -> dict[str, str]:
+    """Stable pseudonyms (``sub-1f3a9c02``) for identities, for everything that leaves the folder.
+
+    Keyed with a secret that is made once under the project's root, so that nobody can try names
+    against the published pseudonyms.
+    """
+    place = (root or project_root()) / "data" / ".pseudonym-key"
+    if not place.is_file():
+        with locked(place.with_suffix(".lock")):
+            if not place.is_file():
+                write_bytes(place, os.urandom(32))
+                place.chmod(0o600)
+    secret = place.read_bytes()
+
+    def code(name: str) -> str:
+        return hashlib.blake2b(name.encode(), key=secret, digest_size=4).hexdigest()
+
+    return {name: f"{kind}-{code(name)}" for name in names}
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of this package and of those that decide its numbers."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("ae-pipeline", "torch", "numpy", "mne", "scikit-learn", "pandas"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,157 @@
+"""An architecture, an objective and a likelihood put together: the model itself.
+
+The model knows no trainer. It works in network units (see ``scaler.py``); tensors are
+(n, *shape) with the shape of one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ae_pipeline.config import StudyError
+from ae_pipeline.data import Column, Kind
+from ae_pipeline.models import Model
+from ae_pipeline.models.layers import activation, glorot_
+from ae_pipeline.models.likelihoods import Likelihood
+
+__all__ = ["Autoencoder", "Code", "Loss"]
+
+
+@dataclass(frozen=True)
+class Code:
+    """The latent features of a batch: (n, latent_dim); ``log_variance`` for Gaussian codes."""
+
+    mean: Tensor
+    log_variance: Tensor | None = None
+
+    def draw(self, generator: torch.Generator | None) -> Tensor:
+        """The mean, or a reparametrised draw of a Gaussian code (Kingma and Welling, 2014)."""
+        if self.log_variance is None or generator is None:
+            return self.mean
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.mean + (0.5 * self.log_variance).exp() * noise
+
+
+@dataclass(frozen=True)
+class Loss:
+    """``total`` is what is minimised; ``reconstruction`` the mean loss per entry within it."""
+
+    total: Tensor
+    reconstruction: Tensor
+
+
+class Autoencoder(nn.Module):
+    """Encoder, code, decoder, and the loss of its objective and likelihood.
+
+    Parameters
+    ----------
+    config : Model
+        Which architecture, objective, likelihood and latent size.
+    kind : {'eeg', 'mnist', 'questionnaire'}
+    shape : tuple of int
+        Shape of one sample: (channels, times), (rows, columns) or (items,).
+    columns : sequence of Column
+        Tables only.
+    has_missing : bool
+        Tables with missing answers show the network which ones are missing.
+
+    Raises
+    ------
+    StudyError
+        Where the latent size is not below the input's, or the parts do not fit the data.
+    """
+
+    def __init__(
+        self,
+        config: Model,
+        kind: Kind,
+        shape: tuple[int, ...],
+        columns: Sequence[Column] = (),
+        has_missing: bool = False,
+    ) -> None:
+        super().__init__()
+        if config.latent_dim >= prod(shape):
+            raise StudyError(
+                f"model.latent_dim: {config.latent_dim} is not below the input's {prod(shape)} "
+                "numbers, so nothing would have to be learned; choose a smaller one"
+            )
+        self.config = config
+        self.kind = kind
+        self.shape = tuple(shape)
+        self.has_missing = has_missing
+        self.likelihood = Likelihood(config.likelihood, kind, self.shape, columns)
+        self._nominal = [
+            (i, len(column.levels)) for i, column in enumerate(columns) if column.type == "nominal"
+        ]
+        n_code = config.latent_dim * (2 if config.objective.bottleneck == "gaussian" else 1)
+        self.encoder, self.decoder = config.architecture.build(
+            self._input_shape(), n_code, config.latent_dim, self._grid(self.likelihood.output_shape)
+        )
+        self.code_activation = activation(config.architecture.code_activation)
+        if config.architecture.init == "glorot":
+            glorot_(self)
+
+    def _grid(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shapes as architectures want them: features first."""
+        return shape if self.kind == "eeg" else (1, *shape)
+
+    def _input_shape(self) -> tuple[int, ...]:
+        if self.kind != "questionnaire":
+            return self._grid(self.shape)
+        n_inputs = self.shape[0] + sum(levels - 1 for _, levels in self._nominal)
+        return self._grid((n_inputs + self.shape[0] * self.has_missing,))
+
+    def _embed(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """What the encoder sees: nominal answers one-hot, and which answers are missing."""
+        if self.kind == "questionnaire":
+            parts = [x]
+            if self._nominal:
+                one_hot = dict(self._nominal)
+                parts = [
+                    F.one_hot((x[:, i] * (one_hot[i] - 1)).round().long(), one_hot[i]).to(x.dtype)
+                    if i in one_hot
+                    else x[:, i : i + 1]
+                    for i in range(x.shape[1])
+                ]
+            if self.has_missing:
+                parts.append(torch.ones_like(x) if observed is None else observed)
+            x = torch.cat(parts, 1)
+        return x if self.kind == "eeg" else x.unsqueeze(1)
+
+    def encode(self, x: Tensor, observed: Tensor | None = None) -> Code:
+        """Latent features of ``x``; ``observed`` is 1 where an answer was given."""
+        code: Tensor = self.encoder(self._embed(x, observed))
+        if self.config.objective.bottleneck == "gaussian":
+            mean, log_variance = code.chunk(2, 1)
+            return Code(mean, log_variance.clamp(-12.0, 12.0))
+        return Code(self.code_activation(code))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Parameters of the likelihood, (n, *likelihood.output_shape), from (n, latent_dim)."""
+        parameters: Tensor = self.decoder(code)
+        return parameters if self.kind == "eeg" else parameters.squeeze(1)
+
+    def loss(self, x: Tensor, observed: Tensor | None, generator: torch.Generator) -> Loss:
+        """Training loss of a batch: corrupted as the objective says, against the clean input."""
+        seen, seen_observed, weight = self.config.objective.corrupt(x, observed, generator)
+        code = self.encode(seen, seen_observed)
+        parameters = self.decode(code.draw(generator))
+        reconstruction = self.likelihood.loss(parameters, x, weight)
+        penalty = self.config.objective.penalty(
+            lambda inputs: self.encode(inputs, seen_observed).mean,
+            seen,
+            code.mean,
+            code.log_variance,
+        )
+        total = reconstruction if penalty is None else reconstruction + penalty
+        return Loss(total, reconstruction)
+
+    def forward(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Parameters of the likelihood from the clean input and the mean code."""
+        return self.decode(self.encode(x, observed).mean)

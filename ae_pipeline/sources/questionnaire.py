@@ -1,0 +1,800 @@
+"""Questionnaires: delimited tables of answers, one person a row, as samples.
+
+Conventions: a row number counts the rows below the header from 1, blank ones included (row 1
+stands in line 2 of the file); it is what messages and notes name, never an identity or the
+content of a text cell. Values are the answers as given, after reverse keying by the *possible*
+range; a missing answer is masked and never filled in. The id column and every column that is no
+item become metadata, never features. Files are only read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import difflib
+import math
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from ae_pipeline.config import Config
+from ae_pipeline.data import Axis, Column, InputError, Samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ItemBlock", "QuestionnaireSource", "Table", "find", "load", "propose"]
+
+MAX_LEVELS = 10
+"""Whole-number answers with at most so many possible values count as ordinal by themselves."""
+
+_EMPTY = ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "#NULL!", "."]
+_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat")
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SAMPLE_BYTES = 1 << 20
+
+
+# ------------------------------------------------------------------------ configuration
+
+
+def _listed(given: Any) -> Any:
+    """Let ``items: A*`` stand for ``items: [A*]``."""
+    return (given,) if isinstance(given, str | dict | Config) else given
+
+
+def _no_switch(given: Any) -> Any:
+    """Refuse what YAML made of an unquoted yes or no, before it counts as 1 or 0."""
+    if isinstance(given, bool):
+        raise ValueError("write words such as 'yes' and 'no' in quotes")
+    return given
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+_Code = Annotated[float | str, BeforeValidator(_no_switch)]
+
+
+class ItemBlock(Config):
+    """Items that are answered in the same way."""
+
+    items: Annotated[_Names, Field(min_length=1)]
+    """Columns by name or by pattern (* and ?), for instance [A1, A2] or "A*"."""
+    scale: str = ""
+    """Name of the scale that the items belong to, for totals and figures; empty for none."""
+    range: tuple[float, float] | None = None
+    """Lowest and highest possible answer (not the observed ones), for instance [1, 6]."""
+    levels: tuple[str, ...] = ()
+    """Possible answers in ascending order where they are words; then leave range empty."""
+    reverse: _Names = ()
+    """Items of this block to turn round (lowest + highest - answer), by name or pattern."""
+    type: Literal["auto", "continuous", "ordinal", "nominal", "binary"] = "auto"
+    """What the answers are; auto: whole numbers in a range of at most 10 values are ordinal."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_alone(cls, given: Any) -> Any:
+        """A bare name or pattern is a block of which nothing else is known."""
+        return {"items": (given,)} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ItemBlock:
+        if self.range is not None:
+            low, high = self.range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"range [{low:g}, {high:g}] must be finite, the lowest first")
+        if self.levels and self.range is not None:
+            raise ValueError("give range (for numbers) or levels (for words), not both")
+        if self.levels and self.type in ("auto", "continuous"):
+            raise ValueError("levels are words; say type: ordinal, nominal or binary")
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError("a word stands twice in levels")
+        if self.bounds is None and (self.reverse or self.type not in ("auto", "continuous")):
+            why = "reverse keying" if self.reverse else f"type: {self.type}"
+            raise ValueError(f"{why} needs the possible range, for instance range: [1, 5]")
+        if self.bounds is not None and self.type in ("ordinal", "nominal", "binary"):
+            low, high = self.bounds
+            if not (low.is_integer() and high.is_integer()):
+                raise ValueError(f"type: {self.type} needs a range of whole numbers")
+            if self.type == "binary" and high - low != 1:
+                raise ValueError("type: binary needs two possible answers, as in range: [0, 1]")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Lowest and highest possible answer; words count from 0."""
+        return (0.0, float(len(self.levels) - 1)) if self.levels else self.range
+
+
+class QuestionnaireSource(Config):
+    """A table of answers: one person a row, one item a column."""
+
+    kind: Literal["questionnaire"] = "questionnaire"
+    """Answers to questions, in a delimited table."""
+    path: Path
+    """CSV or TSV file (or a folder of them); delimiter, encoding, decimal commas are detected."""
+    id_column: str | None = None
+    """Column that identifies a person, never shown to a model; null numbers the rows."""
+    items: Annotated[tuple[ItemBlock, ...], BeforeValidator(_listed), Field(min_length=1)]
+    """Names, patterns ("A*") or blocks of items; every other column is kept as metadata only."""
+    missing_codes: Annotated[tuple[_Code, ...], BeforeValidator(_listed)] = ()
+    """Answers that mean 'no answer', for instance [-9, 99, refused]; empty cells and NA always do."""
+    presentation_order: _Names | None = None
+    """All items in the order people saw them; ["*"] where that is the order of the columns."""
+    response_times: _Names = ()
+    """Columns of response times, by name or pattern; kept beside the answers, never a feature."""
+
+
+class Table(NamedTuple):
+    """What :func:`load` returns."""
+
+    samples: Samples
+    """The answers."""
+    notes: tuple[str, ...]
+    """What was detected, left out or is doubtful, in words, for the report (no identities)."""
+    presentation_order: tuple[int, ...] | None
+    """Positions in ``samples.columns`` in the order people saw them; None where not known."""
+    response_times: tuple[str, ...]
+    """Names of the columns of ``samples.meta`` that hold response times."""
+
+
+# ------------------------------------------------------------------------------- loading
+
+
+def find(path: Path | str) -> list[Path]:
+    """List the tables of one input: the file itself, or the delimited files of a folder.
+
+    Raises
+    ------
+    InputError
+        Where there is nothing.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; expected a CSV or TSV file")
+    found = sorted(f for f in path.iterdir() if f.suffix.lower() in _ENDINGS and f.is_file())
+    if not found:
+        raise InputError(f"{path}: holds no tables; expected files ending in {', '.join(_ENDINGS)}")
+    return found
+
+
+def load(
+    paths: Sequence[Path | str],
+    source: QuestionnaireSource,
+    columns: Sequence[Column] | None = None,
+) -> Table:
+    """Answers of one or several tables of the same items.
+
+    Parameters
+    ----------
+    paths : sequence of Path or str
+        Files or folders (see :func:`find`); ``source.path`` is not looked at.
+    source : QuestionnaireSource
+    columns : sequence of Column, optional
+        The items of a trained model: the table is held to exactly these, in this order, with
+        these types and levels, and an item that nobody answered stays. None finds them in the
+        data: types by :attr:`ItemBlock.type`, items without any answer left out.
+
+    Returns
+    -------
+    Table
+        ``samples.values`` (n, items) float32 after reverse keying; ``samples.mask`` True where
+        observed; ``samples.meta`` with ``recording`` and ``subject`` (the id as text, else
+        ``row-0001``; of several files ``FILE__row-0001``) and every column that is no item.
+        Rows without any answer are left out.
+
+    Raises
+    ------
+    InputError
+        Where a table cannot be used; one line with file, column and rows.
+    """
+    import pandas as pd
+
+    files = list(dict.fromkeys(file.absolute() for path in paths for file in find(path)))
+    parts = [_read(file, source, columns) for file in files]
+    items = parts[0].items
+    for part in parts[1:]:
+        differing = {i.name for i in part.items} ^ {i.name for i in items}
+        if differing or part.items != items:
+            which = _quoted(sorted(differing)) if differing else "order"
+            raise InputError(
+                f"{part.file}: items differ from {files[0].name} ({which}); name the items "
+                "one by one or load the tables apart"
+            )
+    if len(parts) > 1:
+        for part in parts:
+            if source.id_column is None:
+                part.meta["recording"] = part.file.stem + "__" + part.meta["recording"]
+    meta = pd.concat([part.meta for part in parts], ignore_index=True)
+    _refuse_shared_ids(parts)
+    values = np.concatenate([part.values for part in parts]) if len(parts) > 1 else parts[0].values
+    notes = [note for part in parts for note in part.notes]
+
+    observed = ~np.isnan(values)
+    if not observed.any():
+        raise InputError(
+            f"{_files(files)}: nobody answered any item; check items and missing_codes"
+        )
+    answered = observed.any(axis=1)
+    if not answered.all():
+        for part, empty in zip(parts, _split(~answered, parts), strict=True):
+            if empty.any():
+                rows = _rows(part.rows[empty])
+                notes.append(f"{part.file.name}: no item answered in {rows}; left out")
+        values, observed = values[answered], observed[answered]
+        meta = meta[answered].reset_index(drop=True)
+    if columns is None:
+        used = observed.any(axis=0)
+        if not used.all():
+            names = [item.name for item, use in zip(items, used, strict=True) if not use]
+            notes.append(f"{_items(names)} answered by nobody; left out")
+            items = [item for item, use in zip(items, used, strict=True) if use]
+            values, observed = values[:, used], observed[:, used]
+        notes += _doubts(items, values)
+    for j, item in enumerate(items):
+        if item.reverse and item.bounds is not None:
+            values[:, j] = sum(item.bounds) - values[:, j]
+    found = tuple(_column(item, values[:, j]) for j, item in enumerate(items))
+    n_missing = int(observed.size - observed.sum())
+    if n_missing:
+        share = 100 * n_missing / observed.size
+        notes.append(f"{n_missing:,} of {observed.size:,} answers ({share:.2g}%) missing; masked")
+    values[~observed] = 0
+
+    meta.insert(1, "subject", meta["recording"])
+    names = [item.name for item in items]
+    samples = Samples(
+        "questionnaire",
+        values,
+        meta,
+        (Axis("item", tuple(names)),),
+        mask=observed,
+        columns=found if columns is None else tuple(columns),
+    )
+    order = None
+    if source.presentation_order is not None:
+        every = [item.name for item in parts[0].items]
+        shown = _match(source.presentation_order, every, f"{files[0]}: presentation_order")
+        if len(shown) < len(every):
+            raise InputError(
+                f"{files[0]}: presentation_order leaves out {_items(set(every) - set(shown))}; "
+                'name every item, or ["*"] for the order of the columns'
+            )
+        order = tuple(names.index(name) for name in shown if name in names)
+    return Table(samples, tuple(notes), order, parts[0].response_times)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One item as the study describes it."""
+
+    name: str
+    scale: str
+    type: str
+    bounds: tuple[float, float] | None
+    words: tuple[str, ...]
+    reverse: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are possible answers."""
+        return self.type in ("ordinal", "nominal", "binary")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file's answers, NaN where missing, before reverse keying."""
+
+    file: Path
+    items: list[_Item]
+    values: NDArray[np.float32]
+    meta: pd.DataFrame
+    rows: NDArray[np.int64]
+    response_times: tuple[str, ...]
+    notes: list[str]
+
+
+def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | None) -> _Part:
+    """Read and check one file."""
+    layout = _look(file)
+    if source.id_column is not None and source.id_column not in layout.names:
+        near = _nearest(source.id_column, layout.names)
+        raise InputError(f"{file}: no id column {source.id_column!r}; {near}")
+    others = [name for name in layout.names if name != source.id_column]
+    times = _match(source.response_times, others, f"{file}: response_times")
+    items = _resolve(file, source, [name for name in others if name not in times], columns)
+    frame, decimal = _parse(layout, source, items, times)
+
+    spoken = {item.name: item.words for item in items if item.words}
+    for name, words in spoken.items():
+        frame[name] = _spoken(file, name, frame[name], words)
+    names = [item.name for item in items]
+    values = np.ascontiguousarray(frame[names].to_numpy(np.float32))
+    rest = frame.drop(columns=names)
+    del frame
+    codes = [code for code in source.missing_codes if not isinstance(code, str)]
+    if codes:
+        for j, item in enumerate(items):
+            if not item.words:
+                values[np.isin(values[:, j], np.asarray(codes, np.float32)), j] = np.nan
+        for name in times:
+            rest[name] = rest[name].mask(rest[name].isin(codes))
+
+    blank = np.isnan(values).all(axis=1)
+    blank[blank] = rest[blank].isna().all(axis=1).to_numpy()
+    rows = np.flatnonzero(~blank) + 1
+    if blank.any():
+        values, rest = values[~blank], rest[~blank].reset_index(drop=True)
+    if not len(rows):
+        raise InputError(f"{file}: has a header but no rows")
+    _refuse_impossible(file, items, values, rows)
+
+    told = f"{file.name}: {len(rows):,} rows, {_words_for(layout)}"
+    notes = [told + (", decimal commas" if decimal == "," else "")]
+    meta = _meta(file, rest, source.id_column, rows, notes)
+    return _Part(file, items, values, meta, rows, tuple(times), notes)
+
+
+def _resolve(
+    file: Path,
+    source: QuestionnaireSource,
+    available: list[str],
+    columns: Sequence[Column] | None,
+) -> list[_Item]:
+    """Items in the order of the study's blocks, or in that of a model's columns."""
+    known = None if columns is None else {column.name: column for column in columns}
+    if known is not None:
+        missing = [name for name in known if name not in available]
+        if missing:
+            raise InputError(
+                f"{file}: {_items(missing)} of the model missing from the table; "
+                + _nearest(missing[0], available)
+            )
+        available = list(known)
+    found: dict[str, _Item] = {}
+    for block in source.items:
+        where = f"{file}: items"
+        strict = known is None
+        if source.id_column in block.items:
+            raise InputError(f"{file}: the id column {source.id_column!r} cannot be an item")
+        names = _match(block.items, available, where, strict)
+        turned = _match(block.reverse, names, f"{file}: reverse", strict)
+        for name in names:
+            if name in found:
+                raise InputError(
+                    f"{file}: item {name!r} is in two blocks of items; make their patterns apart"
+                )
+            kind: str = block.type
+            bounds = block.bounds
+            if known is not None:
+                kind, levels = known[name].type, known[name].levels
+                bounds = (levels[0], levels[-1]) if levels else bounds
+            found[name] = _Item(name, block.scale, kind, bounds, block.levels, name in turned)
+    if known is None:
+        return list(found.values())
+    if len(found) < len(known):
+        lost = [name for name in known if name not in found]
+        raise InputError(f"{file}: {_items(lost)} of the model in no block of source.items")
+    return [found[name] for name in known]
+
+
+def _refuse_impossible(
+    file: Path, items: list[_Item], values: NDArray[np.float32], rows: NDArray[np.int64]
+) -> None:
+    """Raise where an answer is not finite, outside its declared range, or between its levels."""
+    offending: dict[str, str] = {}
+    for j, item in enumerate(items):
+        answers = values[:, j]
+        wrong = np.isinf(answers)
+        should = "finite numbers"
+        if item.bounds is not None:
+            low, high = item.bounds
+            should = f"{'whole numbers in ' if item.whole else ''}its range {low:g} to {high:g}"
+            wrong = (answers < low) | (answers > high)
+            if item.whole:
+                wrong |= (answers != np.rint(answers)) & ~np.isnan(answers)
+        if wrong.any():
+            which = ", ".join(f"{value:g}" for value in np.unique(answers[wrong])[:4])
+            offending[item.name] = (
+                f"item {item.name!r} has {_count(wrong.sum(), 'answer')} outside {should} "
+                f"({which}; {_rows(rows[wrong])})"
+            )
+    if offending:
+        first, *more = offending
+        also = f", and so {_have(more)} {_items(more)}" if more else ""
+        raise InputError(
+            f"{file}: {offending[first]}{also}; put codes of missing answers under "
+            "missing_codes, or correct range"
+        )
+
+
+def _doubts(items: list[_Item], values: NDArray[np.float32]) -> list[str]:
+    """What is odd about the answers as a whole; raise where they tell nothing at all."""
+    notes = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no column is all NaN here
+        constant = np.nanmin(values, axis=0) == np.nanmax(values, axis=0)
+    flat = [item.name for item, same in zip(items, constant, strict=True) if same]
+    if len(flat) == len(items) and len(values) > 1:
+        raise InputError(
+            f"everybody gave the same answer to {_items(flat)}: there is nothing to learn; "
+            "check items and missing_codes"
+        )
+    if flat:
+        notes.append(f"everybody gave the same answer to {_items(flat)}: nothing to learn from")
+    loose = [item.name for item in items if item.bounds is None]
+    if loose:
+        notes.append(
+            f"no possible range declared for {_items(loose)}: impossible answers go unnoticed, "
+            "and the answers count as continuous"
+        )
+    broken = [
+        item.name
+        for j, item in enumerate(items)
+        if item.type == "auto" and _few_levels(item.bounds) and not _all_whole(values[:, j])
+    ]
+    if broken:
+        notes.append(f"answers between whole numbers in {_items(broken)}: taken as continuous")
+    return notes
+
+
+def _column(item: _Item, answers: NDArray[np.float32]) -> Column:
+    """What an item is, ``auto`` decided."""
+    kind = item.type
+    if kind == "auto":
+        ordinal = _few_levels(item.bounds) and _all_whole(answers)
+        kind = "ordinal" if ordinal else "continuous"
+    if kind == "continuous" or item.bounds is None:
+        return Column(item.name, "continuous", (), item.scale)
+    low, high = item.bounds
+    levels = tuple(float(level) for level in range(int(low), int(high) + 1))
+    if kind == "ordinal" and len(levels) == 2:
+        kind = "binary"
+    return Column(item.name, kind, levels, item.scale)  # type: ignore[arg-type]
+
+
+def _few_levels(bounds: tuple[float, float] | None) -> bool:
+    """Whether a range is one of few whole numbers."""
+    if bounds is None or not (float(bounds[0]).is_integer() and float(bounds[1]).is_integer()):
+        return False
+    return bounds[1] - bounds[0] < MAX_LEVELS
+
+
+def _all_whole(answers: NDArray[np.float32]) -> bool:
+    """Whether all observed answers are whole numbers."""
+    return bool(np.all((answers == np.rint(answers)) | np.isnan(answers)))
+
+
+def _spoken(file: Path, name: str, text: pd.Series[str], words: Sequence[str]) -> pd.Series[float]:
+    """Answers in words as 0, 1, ...; NaN where missing."""
+    import pandas as pd
+
+    codes = pd.Categorical(text.str.strip(), categories=list(words)).codes.astype(np.float32)
+    unknown = (codes < 0) & text.notna().to_numpy()
+    if unknown.any():
+        raise InputError(
+            f"{file}: item {name!r} has {_count(unknown.sum(), 'answer')} not among its levels "
+            f"({_rows(np.flatnonzero(unknown) + 1)}); add the words to levels or to missing_codes"
+        )
+    codes[codes < 0] = np.nan
+    return pd.Series(codes, index=text.index)
+
+
+def _meta(
+    file: Path,
+    rest: pd.DataFrame,
+    id_column: str | None,
+    rows: NDArray[np.int64],
+    notes: list[str],
+) -> pd.DataFrame:
+    """Identities and what else the table holds."""
+    import pandas as pd
+
+    if id_column is None:
+        width = max(4, len(str(rows[-1])))
+        recording = pd.Series([f"row-{row:0{width}d}" for row in rows.tolist()], dtype="str")
+    else:
+        recording = rest.pop(id_column).str.strip()
+        without = recording.isna() | (recording == "")
+        if without.any():
+            raise InputError(
+                f"{file}: id column {id_column!r} is empty in {_rows(rows[without])}; "
+                "give each person an id or leave id_column out"
+            )
+        again = recording.duplicated(keep=False).to_numpy()
+        if again.any():
+            places = rows[(recording == recording[again].iloc[0]).to_numpy()]
+            n_ids = recording[again].nunique()
+            raise InputError(
+                f"{file}: id column {id_column!r} holds the same id in {_rows(places)}"
+                + (f" ({n_ids} ids stand more than once)" if n_ids > 1 else "")
+                + "; ids must be unique: correct them or take another id_column"
+            )
+    meta = pd.DataFrame({"recording": recording})
+    for name in rest.columns:
+        column = rest[name]
+        if name.startswith("Unnamed: ") and column.isna().all():
+            continue  # a delimiter at the end of every line
+        if not pd.api.types.is_numeric_dtype(column):
+            numbers = _numbers(column)
+            column = numbers if (numbers.notna() == column.notna()).all() else column
+        if name in ("recording", "subject"):
+            notes.append(f"{file.name}: column {name!r} is kept as {name + '_'!r}")
+            name += "_"
+        meta[name] = column
+    return meta
+
+
+def _refuse_shared_ids(parts: Sequence[_Part]) -> None:
+    """Raise where two files hold the same id."""
+    seen: dict[str, tuple[Path, int]] = {}
+    if len(parts) > 1:
+        for part in parts:
+            for name, row in zip(part.meta["recording"], part.rows.tolist(), strict=True):
+                if name in seen:
+                    other, place = seen[name]
+                    raise InputError(
+                        f"{part.file}: row {row} has the id of row {place} of {other.name}; "
+                        "ids must be unique over all tables: correct them or load the tables apart"
+                    )
+                seen[name] = (part.file, row)
+
+
+# --------------------------------------------------------------------- files and cells
+
+
+class _Layout(NamedTuple):
+    """How a delimited file is written."""
+
+    file: Path
+    encoding: str
+    delimiter: str
+    skip: int
+    names: tuple[str, ...]
+
+
+def _look(file: Path) -> _Layout:
+    """Find encoding, delimiter and column names."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_SAMPLE_BYTES)
+            encoding = _encoding(head, stream)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+    if not head.strip():
+        raise InputError(f"{file}: is empty; expected a table with a header")
+    if encoding is None:
+        raise InputError(
+            f"{file}: is no text table (a workbook, an SPSS file or damaged); save it as CSV"
+        )
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    lines = text.splitlines(keepends=True)
+    if len(head) == _SAMPLE_BYTES and len(lines) > 1:
+        lines.pop()  # cut off
+    told = re.fullmatch(r'"?sep=(.)"?\s*', lines[0])  # Excel's own first line
+    skip = 1 if told else 0
+    delimiter = told[1] if told else _delimiter(lines[:100])
+    try:
+        rows = csv.reader(lines[skip:], delimiter=delimiter, skipinitialspace=True)
+        names = [name.strip() for name in next(rows, [])]
+        first = next((row for row in rows if any(row)), [])
+    except csv.Error as error:
+        raise InputError(f"{file}: cannot be read as a table ({error})") from error
+    if not any(names):
+        raise InputError(f"{file}: the first line is blank; it must hold the column names")
+    if len(first) == len(names) + 1:  # R's row names, or a delimiter that ends the rows only
+        names = [*names, ""] if first[-1] == "" else ["", *names]
+    names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"{file}: column name {_quoted(twice)} stands more than once in the first line; "
+            "it must hold the column names, each one once"
+        )
+    return _Layout(file, encoding, delimiter, skip, tuple(names))
+
+
+def _encoding(head: bytes, rest: Iterable[bytes]) -> str | None:
+    """Byte-order mark, else UTF-8 where all of the file is, else Latin-1; None if not text."""
+    for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16")):
+        if head.startswith(mark):
+            return name
+    if head.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if b"\0" in head or head.startswith((b"PK\x03\x04", b"$FL", b"\xd0\xcf\x11\xe0", b"\x1f\x8b")):
+        return None
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(head)
+        for chunk in rest:
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """The delimiter that cuts the rows like the header, and the header into most fields."""
+    best = (0.0, 1, ",")
+    for delimiter in _DELIMITERS:
+        try:
+            rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+            counts = [len(row) for row in rows if row]
+        except csv.Error:
+            continue
+        if counts and counts[0] > 1:
+            alike = [n in (counts[0], counts[0] + 1) for n in counts[1:]] or [True]
+            best = max(best, (round(sum(alike) / len(alike), 1), counts[0], delimiter))
+    return best[2]
+
+
+def _words_for(layout: _Layout) -> str:
+    """Delimiter and encoding in words."""
+    encoding = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8 with a byte-order mark", "latin-1": "Latin-1"}
+    separated = _DELIMITERS.get(layout.delimiter, repr(layout.delimiter))
+    return f"separated by {separated}, {encoding.get(layout.encoding, layout.encoding.upper())}"
+
+
+def _parse(
+    layout: _Layout, source: QuestionnaireSource, items: Sequence[_Item], times: Sequence[str]
+) -> tuple[pd.DataFrame, str]:
+    """The table with items and times as float32, all else as text; and the decimal sign."""
+    numeric = [*(item.name for item in items if not item.words), *times]
+    codes = [code if isinstance(code, str) else f"{code:g}" for code in source.missing_codes]
+    answers = [item.name for item in items] + list(times)
+    empty = {name: _EMPTY for name in layout.names} | {name: _EMPTY + codes for name in answers}
+    if source.id_column is not None:
+        empty[source.id_column] = [""]  # somebody may be called NA
+    for decimal in (".", ","):
+        try:
+            return _table(layout, dict.fromkeys(numeric, np.float32), empty, decimal), decimal
+        except InputError:
+            raise
+        except ValueError:
+            text = _table(layout, {}, empty, decimal)[numeric]
+            refused = {name: _not_numbers(text[name], decimal) for name in numeric}
+            if decimal == "." and any(
+                text.loc[bad, name].str.fullmatch(r"\s*[-+]?\d*,\d+\s*").any()
+                for name, bad in refused.items()
+            ):
+                continue
+            raise _text_among(layout.file, refused) from None
+    raise AssertionError("unreachable")
+
+
+def _table(
+    layout: _Layout, types: dict[str, Any], empty: dict[str, list[str]], decimal: str, **more: Any
+) -> pd.DataFrame:
+    """Run pandas' reader; columns not in ``types`` are text."""
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame: pd.DataFrame = pd.read_csv(
+                layout.file,
+                sep=layout.delimiter,
+                encoding=layout.encoding,
+                skiprows=layout.skip,
+                header=0,
+                names=list(layout.names),
+                index_col=False,
+                dtype={name: types.get(name, "str") for name in layout.names},
+                na_values=empty,
+                keep_default_na=False,
+                decimal=decimal,
+                skip_blank_lines=False,
+                skipinitialspace=True,
+                **more,
+            )
+    except pd.errors.ParserWarning:
+        raise InputError(
+            f"{layout.file}: rows have more fields than the header has names ({len(layout.names)})"
+        ) from None
+    except pd.errors.ParserError as error:
+        told = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        what = str(error).partition("C error: ")[2].strip() or str(error)
+        if told:
+            row = int(told[2]) - 1 - layout.skip
+            what = f"row {row} has {told[3]} fields where the header has {told[1]} names"
+        raise InputError(f"{layout.file}: {what}; correct it in the file") from None
+    return frame
+
+
+def _numbers(text: pd.Series[str]) -> pd.Series[float]:
+    """Numbers in a text column, with decimal points or commas; NaN for anything else."""
+    import pandas as pd
+
+    return pd.to_numeric(text.str.strip().str.replace(",", ".", regex=False), errors="coerce")
+
+
+def _not_numbers(text: pd.Series[str], decimal: str) -> NDArray[np.bool_]:
+    """Which cells are neither empty nor numbers."""
+    import pandas as pd
+
+    pointed = text.str.strip()
+    if decimal == ",":
+        pointed = pointed.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
+    bad = pd.to_numeric(pointed, errors="coerce").isna() & text.notna()
+    return np.asarray(bad, dtype=np.bool_)
+
+
+def _text_among(file: Path, refused: dict[str, NDArray[np.bool_]]) -> InputError:
+    """What to say where a column that should hold numbers holds text."""
+    first, *more = [name for name, bad in refused.items() if bad.any()] or ["?"]
+    rows = np.flatnonzero(refused.get(first, np.zeros(0))) + 1
+    also = f", and so {_have(more)} {_items(more)}" if more else ""
+    return InputError(
+        f"{file}: column {first!r} should hold numbers but has text ({_rows(rows)}){also}; leave "
+        "it out of items, put words for missing answers under missing_codes, or give its answers "
+        "as levels"
+    )
+
+
+# ------------------------------------------------------------------------------ messages
+
+
+def _match(
+    patterns: Sequence[str], names: Sequence[str], where: str, strict: bool = True
+) -> list[str]:
+    """Names that are given or match a pattern, each one once, in the order asked for."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        hits = [pattern] if pattern in names else [n for n in names if fnmatchcase(n, pattern)]
+        if strict and not hits:
+            raise InputError(f"{where}: {pattern!r} matches no column; {_nearest(pattern, names)}")
+        found |= dict.fromkeys(hits)
+    return list(found)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """The name that was probably meant, else those there are."""
+    lower = {n.lower(): n for n in reversed(names)}
+    near = difflib.get_close_matches(name.lower().strip("*"), lower, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {lower[near[0]]!r}?"
+    return f"there are {_quoted(names)}" if names else "there is none"
+
+
+def _quoted(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more
+
+
+def _items(names: Iterable[str]) -> str:
+    names = list(names)
+    return f"item{'s' if len(names) > 1 else ''} {_quoted(names)}"
+
+
+def _have(names: Sequence[str]) -> str:
+    return "have" if len(names) > 1 else "has"
+
+
+def _count(n: Any, what: str) -> str:
+    return f"{int(n):,} {what}{'s' if n > 1 else ''}"
+
+
+def _files(files: Sequence[Path]) -> str:
+    return ", ".join(str(file) for file in files)
+
+
+def _rows(rows: NDArray[Any], most: int = 5) -> str:
+    """``row 4``; ``rows 4, 9``; ``rows 1, 2, 3, 4, 5 and 20 more``."""
+    shown = ", ".join(str(int(row)) for row in rows[:most])
+    more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
+    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+
+
+def _split(flags: NDArray[np.bool_], parts: Sequence[_Part]) -> list[NDArray[np.bool_]]:
+    """Flags over all rows, cut into those of each file."""
+    return np.split(flags, np.cumsum([len(part.rows) for part in parts])[:-1])

@@ -1,0 +1,417 @@
+"""The training loop, its events, early stopping, checkpoint and resume.
+
+The loop follows what was measured to be fast: one contiguous tensor indexed by a permutation,
+logits rather than a sigmoid, multi-tensor optimisers, the loss summed on the device and read
+once an epoch. Whoever wants to know what happens listens to :class:`Epoch` and :class:`Batch`.
+
+Randomness comes from the study's seed and the number of the epoch alone, so that a run resumed
+from a checkpoint ends with the same weights, to the bit on one CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from ae_pipeline.config import Config
+from ae_pipeline.data import Samples, Scores, Windows
+from ae_pipeline.folder import write_through
+from ae_pipeline.scaler import Scaler
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ae_pipeline.models.autoencoder import Autoencoder
+
+__all__ = [
+    "Batch",
+    "Epoch",
+    "FittedAutoencoder",
+    "History",
+    "Listener",
+    "Training",
+    "TrainingError",
+    "choose_device",
+    "fit",
+]
+
+SCORING_BATCH = 64
+"""Samples scored at once: larger batches spill the processor's cache and gain nothing."""
+
+
+class TrainingError(Exception):
+    """Training had to stop (exit status 1); the message names the epoch, the cause, the cure."""
+
+
+class Training(Config):
+    """How the model is trained."""
+
+    epochs: PositiveInt = 50
+    """Passes over the training data, at most; early stopping may end sooner."""
+    batch_size: Literal["auto"] | PositiveInt = "auto"
+    """Samples a step: auto takes 256 for dense models and 64 for the others."""
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
+    """How the weights are moved; the text's example uses rmsprop."""
+    learning_rate: PositiveFloat = 1e-3
+    """Size of a step; try a third of it where the loss jumps about."""
+    early_stopping: PositiveInt | None = 10
+    """Stop after this many epochs without a better validation loss; null trains all epochs."""
+    seed: int = Field(0, ge=0)
+    """Initial weights, order of the samples and all noise; same seed, same numbers."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute: auto takes a GPU where there is one."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch has ended. Losses are means per entry, natural logarithm."""
+
+    epoch: int
+    n_epochs: int
+    train_loss: float
+    validation_loss: float | None
+    seconds: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A step has been made; ``loss()`` waits for the device, so do not call it each time."""
+
+    epoch: int
+    n_epochs: int
+    batch: int
+    n_batches: int
+    loss: Callable[[], float] = field(repr=False)
+
+
+Listener = Callable[[Epoch | Batch], None]
+
+
+@dataclass
+class History:
+    """What every epoch came to, and which one was kept."""
+
+    rows: list[dict[str, float | int | None]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+
+    @property
+    def best(self) -> dict[str, float | int | None]:
+        """The row of the epoch whose weights were kept."""
+        return self.rows[self.best_epoch - 1]
+
+
+def choose_device(name: str) -> str:
+    """``auto`` to cuda, mps or cpu, whichever is there first."""
+    import torch
+
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class _Feed:
+    """Batches of scaled samples on the device, gathered without a copy of the whole."""
+
+    def __init__(self, samples: Samples, scaler: Scaler, device: str) -> None:
+        import torch
+
+        self.device = device
+        self.observed: Tensor | None = None
+        if isinstance(samples.values, Windows):
+            windows = samples.values
+            self._view = torch.from_numpy(windows.signal).unfold(0, windows.length, 1)
+            self._starts: Tensor | None = torch.from_numpy(windows.starts)
+            self._inverse_scale = torch.from_numpy(1 / scaler.scale).to(device)[:, None]
+            self._center = torch.from_numpy(scaler.center).to(device)[:, None]
+        else:
+            self._starts = None
+            self._view = torch.from_numpy(scaler.transform(samples.values, samples.mask)).to(device)
+            if samples.mask is not None and not samples.mask.all():
+                self.observed = torch.from_numpy(samples.mask).to(device, self._view.dtype)
+
+    def gather(self, rows: Tensor | slice) -> tuple[Tensor, Tensor | None]:
+        """Samples and their masks (1 where observed)."""
+        if self._starts is None:
+            return self._view[rows], None if self.observed is None else self.observed[rows]
+        batch = self._view[self._starts[rows]].to(self.device)
+        return (batch - self._center) * self._inverse_scale, None
+
+
+@dataclass(frozen=True)
+class FittedAutoencoder:
+    """A trained model with the scale of its data: the pipeline's main scorer."""
+
+    model: Autoencoder
+    scaler: Scaler
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Weights and scale as named arrays."""
+        weights = {name: p.detach().cpu().numpy() for name, p in self.model.state_dict().items()}
+        return {**weights, "scaler.center": self.scaler.center, "scaler.scale": self.scaler.scale}
+
+    def score(self, samples: Samples) -> Scores:
+        """Mean loss per entry: the reconstruction error of the clean input through the mean code."""
+        return Scores.join([scores for scores, _ in self._walk(samples)])
+
+    def latents(self, samples: Samples) -> NDArray[np.float32]:
+        """Mean codes, (n, latent_dim)."""
+        return np.concatenate([code for _, code in self._walk(samples)])
+
+    def score_and_latents(self, samples: Samples) -> tuple[Scores, NDArray[np.float32]]:
+        """Both in one pass."""
+        pairs = list(self._walk(samples))
+        return Scores.join([scores for scores, _ in pairs]), np.concatenate([c for _, c in pairs])
+
+    def reconstruct(self, samples: Samples) -> NDArray[np.float32]:
+        """What the model makes of the samples, in the data's own units, (n, *shape)."""
+        import torch
+
+        parts = []
+        with torch.inference_mode():
+            for x, observed in self._batches(samples):
+                parts.append(self.model.likelihood.mean(self.model(x, observed)).cpu().numpy())
+        return self.scaler.inverse(np.concatenate(parts))
+
+    def _batches(self, samples: Samples) -> Iterator[tuple[Tensor, Tensor | None]]:
+        device = str(next(self.model.parameters()).device)
+        feed = _Feed(samples, self.scaler, device)
+        self.model.eval()
+        for rows in samples.chunks(SCORING_BATCH):
+            yield feed.gather(rows)
+
+    def _walk(self, samples: Samples) -> Iterator[tuple[Scores, NDArray[np.float32]]]:
+        import torch
+
+        with torch.inference_mode():
+            for x, observed in self._batches(samples):
+                code = self.model.encode(x, observed).mean
+                errors = self.model.likelihood.loss_per_entry(self.model.decode(code), x)
+                by_entry, total = _reduce(errors, observed, samples.kind == "mnist")
+                yield Scores(total.cpu().double().numpy(), by_entry.cpu().numpy()), code.cpu().numpy()
+
+
+def _reduce(errors: Tensor, observed: Tensor | None, image: bool) -> tuple[Tensor, Tensor]:
+    """Errors (n, *shape) to (n, entries) and (n,), over what was observed."""
+    flat = errors.flatten(1)
+    if observed is None:
+        total = flat.mean(1)
+    else:
+        weight = observed.flatten(1)
+        total = (flat * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+        errors = errors * observed
+    if image:
+        return errors.new_zeros((len(errors), 0)), total
+    return errors.flatten(2).mean(2) if errors.dim() > 2 else errors, total
+
+
+def fit(
+    model: Autoencoder,
+    train: Samples,
+    validation: Samples | None,
+    scaler: Scaler,
+    config: Training,
+    listeners: tuple[Listener, ...] = (),
+    checkpoint: Path | None = None,
+    checkpoint_every_s: float = 20.0,
+) -> tuple[FittedAutoencoder, History]:
+    """Train ``model`` and keep the weights of the best epoch.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        Changed in place.
+    train, validation : Samples
+        ``validation`` stops training early; without it the last epoch is kept.
+    scaler : Scaler
+        Fitted on ``train``.
+    config : Training
+    listeners : tuple of callable
+        Called with every :class:`Epoch` and :class:`Batch`; they must not change anything.
+    checkpoint : Path, optional
+        A ``.safetensors`` file to resume from where it exists, written at most every
+        ``checkpoint_every_s`` seconds at the end of an epoch.
+
+    Returns
+    -------
+    fitted : FittedAutoencoder
+    history : History
+
+    Raises
+    ------
+    TrainingError
+        Where the loss is no longer finite; the checkpoint holds the last good epoch.
+    """
+    import torch
+
+    device = choose_device(config.device)
+    model.to(device)
+    batch_size = config.batch_size
+    if batch_size == "auto":
+        batch_size = 256 if model.config.architecture.kind == "dense" else 64
+    feed = _Feed(train, scaler, device)
+    held_out = None if validation is None or not len(validation) else validation
+    fitted = FittedAutoencoder(model, scaler)
+    optimizer = _optimizer(config, model)
+    history = History()
+    best = {name: p.detach().clone() for name, p in model.state_dict().items()}
+    if checkpoint is not None and checkpoint.is_file():
+        history, best = _resume(checkpoint, model, optimizer)
+    saved_at = time.monotonic()
+    n = len(train)
+    n_batches = -(-n // batch_size)
+    for epoch in range(len(history.rows) + 1, config.epochs + 1):
+        if _is_over(history, config, held_out):
+            break
+        started = time.perf_counter()
+        generator = torch.Generator(device).manual_seed(_seed(config.seed, epoch))
+        order = torch.randperm(
+            n, generator=torch.Generator().manual_seed(_seed(config.seed, epoch))
+        ).to("cpu" if isinstance(train.values, Windows) else device)
+        model.train()
+        total = torch.zeros((), device=device)
+        for batch in range(n_batches):
+            rows = order[batch * batch_size : (batch + 1) * batch_size]
+            x, observed = feed.gather(rows)
+            loss = model.loss(x, observed, generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.total.backward()
+            optimizer.step()
+            total += loss.reconstruction.detach() * len(rows)
+            for listener in listeners:
+                listener(
+                    Batch(epoch, config.epochs, batch + 1, n_batches, loss.reconstruction.item)
+                )
+        train_loss = total.item() / n
+        if not np.isfinite(train_loss):
+            raise TrainingError(
+                f"training stopped in epoch {epoch}: the loss is no longer a number; the steps "
+                f"are too large or the data holds extreme values; try training.learning_rate "
+                f"{config.learning_rate / 10:g}"
+                + (f"; the last good epoch is in {checkpoint}" if checkpoint else "")
+            )
+        validation_loss = None if held_out is None else _mean_loss(fitted, held_out)
+        judged = train_loss if validation_loss is None else validation_loss
+        # without validation data there is nothing to choose an epoch by: the last one is kept
+        is_best = validation_loss is None or judged < history.best_loss
+        seconds = time.perf_counter() - started
+        history.rows.append(
+            {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "validation_loss": validation_loss,
+                "seconds": seconds,
+            }
+        )
+        if is_best:
+            history.best_epoch, history.best_loss = epoch, judged
+            best = {name: p.detach().clone() for name, p in model.state_dict().items()}
+        for listener in listeners:
+            listener(Epoch(epoch, config.epochs, train_loss, validation_loss, seconds, is_best))
+        if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every_s:
+            _save(checkpoint, model, optimizer, history, best)
+            saved_at = time.monotonic()
+    model.load_state_dict(best)
+    model.eval()
+    return fitted, history
+
+
+def _is_over(history: History, config: Training, held_out: Samples | None) -> bool:
+    if config.early_stopping is None or held_out is None:
+        return False
+    return len(history.rows) - history.best_epoch >= config.early_stopping
+
+
+def _mean_loss(fitted: FittedAutoencoder, samples: Samples) -> float:
+    """Mean loss per observed entry."""
+    scores = fitted.score(samples)
+    if samples.mask is None:
+        return float(scores.total.mean())
+    weight = samples.mask.reshape(len(samples), -1).sum(1)
+    return float((scores.total * weight).sum() / max(weight.sum(), 1))
+
+
+def _seed(seed: int, epoch: int) -> int:
+    """Independent streams for epochs (a sum would give epoch 2 of seed 0 to epoch 1 of seed 1)."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _optimizer(config: Training, model: Autoencoder) -> torch.optim.Optimizer:
+    import torch
+
+    parameters, rate = model.parameters(), config.learning_rate
+    if config.optimizer == "rmsprop":  # Keras' defaults, as in the text's example
+        return torch.optim.RMSprop(parameters, lr=rate, alpha=0.9, eps=1e-7, foreach=True)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, foreach=True)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=rate, fused=True)
+    return torch.optim.AdamW(parameters, lr=rate, fused=True)
+
+
+# --------------------------------------------------------------------------- checkpoints
+
+
+def _save(
+    path: Path,
+    model: Autoencoder,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    best: dict[str, Tensor],
+) -> None:
+    """One safetensors file: weights, best weights, the optimiser's tensors, the history."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {f"model/{name}": p.detach() for name, p in model.state_dict().items()}
+    tensors |= {f"best/{name}": p for name, p in best.items()}
+    numbers: dict[str, Any] = {}
+    for index, slots in optimizer.state_dict()["state"].items():
+        for slot, value in slots.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer/{index}/{slot}"] = value
+            else:
+                numbers[f"{index}/{slot}"] = value
+    note = json.dumps({"history": asdict(history), "numbers": numbers})
+    with write_through(path) as temporary:
+        contiguous = {name: t.contiguous().cpu() for name, t in tensors.items()}
+        save_file(contiguous, temporary, {"state": note})
+
+
+def _resume(
+    path: Path, model: Autoencoder, optimizer: torch.optim.Optimizer
+) -> tuple[History, dict[str, Tensor]]:
+    from safetensors import safe_open
+
+    state: dict[int, dict[str, Any]] = {}
+    weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}}
+    device = str(next(model.parameters()).device)
+    with safe_open(path, "pt", device=device) as file:
+        note = json.loads(file.metadata()["state"])
+        for name in file.keys():  # noqa: SIM118  (not a dict)
+            group, _, rest = name.partition("/")
+            if group == "optimizer":
+                index, _, slot = rest.partition("/")
+                state.setdefault(int(index), {})[slot] = file.get_tensor(name)
+            else:
+                weights[group][rest] = file.get_tensor(name)
+    for name, value in note["numbers"].items():
+        index, _, slot = name.partition("/")
+        state.setdefault(int(index), {})[slot] = value
+    model.load_state_dict(weights["model"])
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+    return History(**note["history"]), weights["best"]
