@@ -41,8 +41,8 @@ format: venv
 	@$(BIN)/ruff format --quiet .
 
 lint: venv
-	@$(BIN)/ruff format --quiet --diff .
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-logo
 
 types: venv
@@ -52,7 +52,7 @@ types: venv
 audit:
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
 	  .venv-audit/bin/python -m pip install -qq --disable-pip-version-check pip-audit; }
-	@.venv-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 wheel: venv
 	@$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps -w dist .

@@ -173,8 +173,10 @@ class PrincipalComponents:
 
         return _by_chunk(samples, work)
 
-    def loss(self, samples: Samples, families: dict[int, tuple[str, int]] | str) -> float:
-        """Mean loss per entry under the autoencoder's likelihood, natural logarithm.
+    def losses(
+        self, samples: Samples, families: dict[int, tuple[str, int]] | str
+    ) -> NDArray[np.float64]:
+        """Mean loss per entry of each sample under the autoencoder's likelihood.
 
         The linear model predicts a mean; where the likelihood wants a distribution it gets the
         fairest one that mean allows: a Gaussian of the residual's width cut into the item's
@@ -185,10 +187,16 @@ class PrincipalComponents:
         samples : Samples
         families : str or dict
             One family for all entries, or (family, levels) for each column.
+
+        Returns
+        -------
+        array of shape (n,)
+            Natural logarithm, over what was observed.
         """
+        if families == "gaussian":
+            return self.score(samples).total
         parts = [self.project(samples, rows) for rows in samples.chunks(CHUNK)]
         x, again = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-        mask = None if parts[0][2] is None else np.concatenate([part[2] for part in parts])
         if isinstance(families, str):
             per_entry = _family_loss(families, 0, x, again, self.residual)
         else:
@@ -197,7 +205,10 @@ class PrincipalComponents:
                 per_entry[:, i] = _family_loss(
                     family, levels, x[:, i], again[:, i], self.residual[i]
                 )
-        return float(per_entry.mean() if mask is None else per_entry[mask].mean())
+        if samples.mask is None:
+            return per_entry.mean(1).astype(np.float64)
+        mask = samples.mask.reshape(per_entry.shape)
+        return ((per_entry * mask).sum(1) / np.maximum(mask.sum(1), 1)).astype(np.float64)
 
 
 def _family_loss(family: str, levels: int, x: Float, again: Float, residual: Any) -> Float:
@@ -277,8 +288,10 @@ class RobustZ:
             if samples.kind == "eeg":
                 total = by_entry.max(1)
             else:
-                observed = np.maximum((by_entry > 0).sum(1), 1) if samples.mask is None else (
-                    np.maximum(samples.mask[rows].sum(1), 1)
+                observed = (
+                    np.maximum((by_entry > 0).sum(1), 1)
+                    if samples.mask is None
+                    else (np.maximum(samples.mask[rows].sum(1), 1))
                 )
                 total = np.sqrt((by_entry**2).sum(1) / observed)
             return Scores(total.astype(np.float64), by_entry.astype(np.float32))

@@ -101,9 +101,7 @@ def recording_score(scores: Float) -> float:
     return float(np.sort(scores)[-n:].mean())
 
 
-def find_events(
-    onset_s: Float, duration_s: Float, scores: Float, threshold: float
-) -> list[Span]:
+def find_events(onset_s: Float, duration_s: Float, scores: Float, threshold: float) -> list[Span]:
     """Merge neighbouring windows above the threshold.
 
     Parameters
@@ -158,19 +156,30 @@ class Calibration:
         tables and images. Numbers, not names: identities stay out of the bundle.
     onset_s, duration_s : array of shape (n,)
         EEG only (empty otherwise).
-    stride_s : float
-        Step of the windows, for the observed time; 0 for rows.
+    entry_median : array of shape (k,)
+        The default detector's usual error of each channel or item (empty where it has none).
     """
 
     scores: dict[str, Float]
     recording: NDArray[np.int64]
     onset_s: Float
     duration_s: Float
-    stride_s: float = 0.0
+    entry_median: NDArray[np.float32]
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, unit: str, stride_s: float = 0.0) -> Calibration:
-        """From a table of scores (``score``, ``score_NAME``, ``recording``, onsets).
+    def from_frame(
+        cls, frame: pd.DataFrame, by_entry: NDArray[np.float32], unit: str
+    ) -> Calibration:
+        """From a table of scores.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            ``recording``, ``score``, ``score_NAME``; ``onset_s`` and ``duration_s`` of windows.
+        by_entry : array of shape (n, k)
+            The default detector's error of each channel or item.
+        unit : str
+            ``block`` where stretches of time of one subject stand in for recordings.
 
         Raises
         ------
@@ -186,7 +195,7 @@ class Calibration:
         windowed = "onset_s" in frame
         if windowed:
             recording = frame["recording"].astype("category").cat.codes.to_numpy(np.int64)
-            if unit == "block":  # one subject: stretches of time stand in for recordings
+            if unit == "block":
                 gap = np.diff(frame["onset_s"], prepend=0.0) > frame["duration_s"].to_numpy() + 1e-6
                 new = np.diff(recording, prepend=-1) != 0
                 recording = np.cumsum(gap | new)
@@ -195,7 +204,14 @@ class Calibration:
             recording = np.arange(len(frame))
             onset = duration = np.zeros(0)
         scores = {str(name): frame[name].to_numpy(np.float64) for name in names}
-        return cls(scores, recording, onset.astype(float), duration.astype(float), stride_s)
+        usual = np.median(by_entry, 0) if by_entry.shape[1] else np.zeros(0)
+        return cls(
+            scores,
+            np.asarray(recording, np.int64),
+            onset.astype(float),
+            duration.astype(float),
+            usual.astype(np.float32),
+        )
 
     @property
     def n_recordings(self) -> int:
@@ -304,7 +320,7 @@ class Calibration:
             "recording": self.recording,
             "onset_s": self.onset_s,
             "duration_s": self.duration_s,
-            "stride_s": np.array([self.stride_s]),
+            "entry_median": self.entry_median,
         }
         return named
 
@@ -317,5 +333,5 @@ class Calibration:
             state["recording"],
             state["onset_s"],
             state["duration_s"],
-            float(state["stride_s"][0]),
+            state["entry_median"],
         )

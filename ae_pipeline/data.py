@@ -145,6 +145,33 @@ class Recording:
         """Signal of samples ``start`` to ``stop`` (exclusive), (channels, n) in microvolts."""
         return self.reader(start, stop)
 
+    def pick(self, ch_names: tuple[str, ...]) -> Recording:
+        """The same recording with some of its channels, in the given order.
+
+        Raises
+        ------
+        InputError
+            Where it lacks one of them.
+        """
+        lacking = [name for name in ch_names if name not in self.ch_names]
+        if lacking:
+            raise InputError(
+                f"recording {self.name!r} lacks {len(lacking)} of the model's {len(ch_names)} "
+                f"channels ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); score "
+                "it with a model trained on its montage"
+            )
+        if ch_names == self.ch_names:
+            return self
+        index = np.array([self.ch_names.index(name) for name in ch_names])
+        reader = self.reader
+        return replace(
+            self,
+            ch_names=ch_names,
+            positions_m=self.positions_m[index],
+            bads=tuple(name for name in self.bads if name in ch_names),
+            reader=lambda start, stop: reader(start, stop)[index],
+        )
+
     def blocks(self, length_s: float, halo_s: float = 0.0) -> Iterator[Block]:
         """Walk through the recording in blocks that never cross a segment's edge.
 
@@ -233,6 +260,8 @@ class Windows:
         return len(self.starts)
 
     def __getitem__(self, rows: Any) -> Float:
+        if not len(self):  # the signal may be shorter than a window
+            return np.empty(self.shape, np.float32)
         view = np.lib.stride_tricks.sliding_window_view(self.signal, self.length, axis=0)
         return np.ascontiguousarray(view[self.starts[rows]])
 
@@ -295,8 +324,8 @@ class Samples:
     def take(self, rows: Any) -> Samples:
         """Some of the samples, by integer array, boolean array or slice."""
         if not isinstance(rows, slice):
-            rows = np.asarray(rows)
-            rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+            chosen = np.asarray(rows) if len(rows) else np.empty(0, np.intp)
+            rows = np.arange(len(self))[chosen]  # refuses a selection made for other samples
 
         def pick(values: Any) -> Any:
             if values is None:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +74,7 @@ def cache_dir(name: str) -> Path:
     ``AE_PIPELINE_CACHE`` in the environment overrides the user's cache folder.
     """
     root = os.environ.get("AE_PIPELINE_CACHE")
-    if root is None:
+    if not root:
         import platformdirs
 
         root = platformdirs.user_cache_dir("ae-pipeline")
@@ -119,8 +118,15 @@ def write_text(path: Path, text: str) -> Path:
 
 def write_json(path: Path, content: Any) -> Path:
     """Write JSON to ``path``, whole or not at all. NaN and infinity are refused."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
     return write_text(path, text + "\n")
+
+
+def _plain(content: Any) -> Any:
+    """What JSON lacks: NumPy's numbers as numbers, sets in one order, paths and dates as text."""
+    if hasattr(content, "tolist"):
+        return content.tolist()
+    return sorted(content) if isinstance(content, set | frozenset) else str(content)
 
 
 def read_json(path: Path) -> Any:
@@ -131,8 +137,8 @@ def read_json(path: Path) -> Any:
 def write_frame(path: Path, frame: pd.DataFrame) -> Path:
     """Write a table by its ending: ``.parquet``, ``.tsv`` (missing as ``n/a``) or ``.csv``.
 
-    In ``.csv`` and ``.tsv`` a text cell that a spreadsheet would run as a formula (it starts
-    with ``=``, ``+``, ``-`` or ``@``) is prefixed with an apostrophe.
+    In ``.csv`` and ``.tsv`` a text cell or column name that a spreadsheet would run as a formula
+    (it starts with ``=``, ``+``, ``-`` or ``@``) is prefixed with an apostrophe.
     """
     with write_through(path) as temporary:
         if path.suffix == ".parquet":
@@ -140,9 +146,9 @@ def write_frame(path: Path, frame: pd.DataFrame) -> Path:
         else:
             harmless = frame.copy()
             for name in harmless.columns:
-                column = harmless[name]
-                if column.dtype == object or str(column.dtype) in ("str", "string"):
-                    harmless[name] = column.map(_harmless)
+                if harmless[name].dtype.kind == "O":  # text, mixed and categories
+                    harmless[name] = harmless[name].map(_harmless)
+            harmless = harmless.rename(columns=_harmless)
             tab = path.suffix == ".tsv"
             harmless.to_csv(
                 temporary, index=False, sep="\t" if tab else ",", na_rep="n/a" if tab else ""
@@ -158,10 +164,10 @@ def _harmless(cell: Any) -> Any:
 def write_folder(place: Path) -> Iterator[Path]:
     """Give an empty folder beside ``place``; it becomes ``place`` at once when the block ends."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    temporary = place.parent / f".{os.getpid()}-{os.urandom(4).hex()}.{place.name}"
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o755)
         replace_folder(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -172,8 +178,8 @@ def replace_folder(new: Path, place: Path) -> None:
 
     A kill between the two renames is made good by :func:`recover_folder`.
     """
+    recover_folder(place)
     old = _aside(place)
-    shutil.rmtree(old, ignore_errors=True)
     if place.exists():
         os.rename(place, old)
     os.rename(new, place)
@@ -194,7 +200,7 @@ def _aside(place: Path) -> Path:
 
 @contextmanager
 def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold an exclusive lock named by ``path`` (a file made for it); freed by the kernel on a crash.
+    """Hold an exclusive lock named by the file ``path``; the kernel frees it on a crash.
 
     Parameters
     ----------
@@ -233,7 +239,7 @@ def digest_files(files: Iterable[Path]) -> str:
 
 def digest_json(content: Any) -> str:
     """SHA-256 of a JSON-able object, independent of the order of keys."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -262,7 +268,7 @@ def key(step: str, inputs: Any, config: Any, bundle: str | None = None) -> str:
 
 
 def pseudonyms(names: Iterable[str], kind: str, root: Path | None = None) -> dict[str, str]:
-    """Stable pseudonyms (``sub-1f3a9c02``) for identities, for everything that leaves the folder.
+    """Stable pseudonyms (``sub-1f3a9c02b7d4``) for identities in all that leaves the folder.
 
     Keyed with a secret that is made once under the project's root, so that nobody can try names
     against the published pseudonyms.
@@ -271,12 +277,13 @@ def pseudonyms(names: Iterable[str], kind: str, root: Path | None = None) -> dic
     if not place.is_file():
         with locked(place.with_suffix(".lock")):
             if not place.is_file():
-                write_bytes(place, os.urandom(32))
-                place.chmod(0o600)
+                with write_through(place) as temporary:
+                    temporary.touch(mode=0o600)
+                    temporary.write_bytes(os.urandom(32))
     secret = place.read_bytes()
 
     def code(name: str) -> str:
-        return hashlib.blake2b(name.encode(), key=secret, digest_size=4).hexdigest()
+        return hashlib.blake2b(name.encode(), key=secret, digest_size=6).hexdigest()
 
     return {name: f"{kind}-{code(name)}" for name in names}
 

@@ -200,7 +200,10 @@ class FittedAutoencoder:
                 code = self.model.encode(x, observed).mean
                 errors = self.model.likelihood.loss_per_entry(self.model.decode(code), x)
                 by_entry, total = _reduce(errors, observed, samples.kind == "mnist")
-                yield Scores(total.cpu().double().numpy(), by_entry.cpu().numpy()), code.cpu().numpy()
+                yield (
+                    Scores(total.cpu().double().numpy(), by_entry.cpu().numpy()),
+                    code.cpu().numpy(),
+                )
 
 
 def _reduce(errors: Tensor, observed: Tensor | None, image: bool) -> tuple[Tensor, Tensor]:

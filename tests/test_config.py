@@ -31,8 +31,8 @@ class Model(Config):
 
 
 class Source(Config):
-    items: list[str | Item] = []
-    scales: dict[str, Item] = {}
+    items: list[str | Item] = Field(default_factory=list)
+    scales: dict[str, Item] = Field(default_factory=dict)
     low_hz: float = 1
     high_hz: float | None = None
 

@@ -88,6 +88,12 @@ class Likelihood:
     columns : sequence of Column
         Tables only.
 
+    Attributes
+    ----------
+    uniform : str or None
+        The one family of every entry, else None and
+    by_column : dict of int to (family, levels)
+
     Raises
     ------
     StudyError
@@ -99,13 +105,13 @@ class Likelihood:
     ) -> None:
         self.shape = shape
         self.uniform: str | None = None
+        self.by_column: dict[int, tuple[str, int]] = {}
         self._groups: list[tuple[str, Tensor, Tensor]] = []
         if name == "auto":
             name = {"eeg": "gaussian", "mnist": "bernoulli", "questionnaire": "mixed"}[kind]
         if name != "mixed" and not FAMILIES[name].needs_levels:
             self.uniform = name
             self.output_shape = shape
-            self.families = (name,)
             return
         if not columns:
             raise StudyError(
@@ -122,6 +128,7 @@ class Likelihood:
                     f"{column.name!r} declares {size}; declare its range or use mixed"
                 )
             by_group.setdefault((family, size), []).append(index)
+            self.by_column[index] = (family, size)
         start = 0
         for (family, size), indices in by_group.items():
             width = size * len(indices)
@@ -129,7 +136,6 @@ class Likelihood:
             self._groups.append((family, torch.tensor(indices), places))
             start += width
         self.output_shape = (start,)
-        self.families = tuple(sorted({family for family, _ in by_group}))
 
     def loss_per_entry(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Loss of each entry, shape (n, *shape), natural logarithm; masks are the caller's."""

@@ -1,1 +1,42 @@
+"""Reports: frames and arrays in, one self-contained HTML page out.
 
+A view (``TrainView``, ``RecordingView``, ``RowsView``, ``GroupView``) says what is known; its
+page function returns HTML as text, which the caller writes. Nothing here reads files, trains or
+scores. Units are those of ``views``: microvolts, seconds, scores that grow with abnormality.
+"""
+
+from __future__ import annotations
+
+from ae_pipeline.report.pages import (
+    group_page,
+    index_page,
+    recording_page,
+    rows_page,
+    train_page,
+)
+from ae_pipeline.report.views import (
+    Evidence,
+    GroupView,
+    Headline,
+    IndexEntry,
+    Number,
+    RecordingView,
+    RowsView,
+    TrainView,
+)
+
+__all__ = [
+    "Evidence",
+    "GroupView",
+    "Headline",
+    "IndexEntry",
+    "Number",
+    "RecordingView",
+    "RowsView",
+    "TrainView",
+    "group_page",
+    "index_page",
+    "recording_page",
+    "rows_page",
+    "train_page",
+]

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Event", "deviation", "plant"]
+__all__ = ["KINDS", "Event", "Strength", "deviation", "plant"]
 
 Float = NDArray[np.float64]
 Strength = Literal["strong", "subtle"]
@@ -60,7 +60,7 @@ class Event:
 
 # ------------------------------------------------------------------- what is added
 
-Shape = Callable[[Float, float, np.random.Generator], Float]
+Shape = Callable[[Float, float, "np.random.Generator"], Float]
 """(seconds from onset, frequency in hertz, random numbers) -> waveform of any height."""
 
 

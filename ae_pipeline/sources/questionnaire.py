@@ -124,7 +124,7 @@ class QuestionnaireSource(Config):
     items: Annotated[tuple[ItemBlock, ...], BeforeValidator(_listed), Field(min_length=1)]
     """Names, patterns ("A*") or blocks of items; every other column is kept as metadata only."""
     missing_codes: Annotated[tuple[_Code, ...], BeforeValidator(_listed)] = ()
-    """Answers that mean 'no answer', for instance [-9, 99, refused]; empty cells and NA always do."""
+    """Codes that mean 'no answer', for instance [-9, 99, refused]; empty cells and NA always do."""
     presentation_order: _Names | None = None
     """All items in the order people saw them; ["*"] where that is the order of the columns."""
     response_times: _Names = ()
@@ -209,10 +209,9 @@ def load(
                 f"{part.file}: items differ from {files[0].name} ({which}); name the items "
                 "one by one or load the tables apart"
             )
-    if len(parts) > 1:
-        for part in parts:
-            if source.id_column is None:
-                part.meta["recording"] = part.file.stem + "__" + part.meta["recording"]
+    if len(parts) > 1 and source.id_column is None:
+        for part, stem in zip(parts, _stems(files), strict=True):
+            part.meta["recording"] = f"{stem}__" + part.meta["recording"]
     meta = pd.concat([part.meta for part in parts], ignore_index=True)
     _refuse_shared_ids(parts)
     values = np.concatenate([part.values for part in parts]) if len(parts) > 1 else parts[0].values
@@ -238,7 +237,7 @@ def load(
             notes.append(f"{_items(names)} answered by nobody; left out")
             items = [item for item, use in zip(items, used, strict=True) if use]
             values, observed = values[:, used], observed[:, used]
-        notes += _doubts(items, values)
+        notes += _doubts(files, items, values)
     for j, item in enumerate(items):
         if item.reverse and item.bounds is not None:
             values[:, j] = sum(item.bounds) - values[:, j]
@@ -262,10 +261,11 @@ def load(
     order = None
     if source.presentation_order is not None:
         every = [item.name for item in parts[0].items]
-        shown = _match(source.presentation_order, every, f"{files[0]}: presentation_order")
+        where = f"{files[0]}: presentation_order"
+        shown = _match(source.presentation_order, every, where, strict=columns is None)
         if len(shown) < len(every):
             raise InputError(
-                f"{files[0]}: presentation_order leaves out {_items(set(every) - set(shown))}; "
+                f"{where} leaves out {_items(n for n in every if n not in shown)}; "
                 'name every item, or ["*"] for the order of the columns'
             )
         order = tuple(names.index(name) for name in shown if name in names)
@@ -309,7 +309,7 @@ def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | N
         near = _nearest(source.id_column, layout.names)
         raise InputError(f"{file}: no id column {source.id_column!r}; {near}")
     others = [name for name in layout.names if name != source.id_column]
-    times = _match(source.response_times, others, f"{file}: response_times")
+    times = _match(source.response_times, others, f"{file}: response_times", columns is None)
     items = _resolve(file, source, [name for name in others if name not in times], columns)
     frame, decimal = _parse(layout, source, items, times)
 
@@ -317,7 +317,9 @@ def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | N
     for name, words in spoken.items():
         frame[name] = _spoken(file, name, frame[name], words)
     names = [item.name for item in items]
-    values = np.ascontiguousarray(frame[names].to_numpy(np.float32))
+    values: NDArray[np.float32] = np.empty((len(frame), len(items)), np.float32)
+    for j, name in enumerate(names):
+        values[:, j] = frame[name]  # to_numpy() would need another copy
     rest = frame.drop(columns=names)
     del frame
     codes = [code for code in source.missing_codes if not isinstance(code, str)]
@@ -328,7 +330,7 @@ def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | N
         for name in times:
             rest[name] = rest[name].mask(rest[name].isin(codes))
 
-    blank = np.isnan(values).all(axis=1)
+    blank = np.array(np.isnan(values).all(axis=1))
     blank[blank] = rest[blank].isna().all(axis=1).to_numpy()
     rows = np.flatnonzero(~blank) + 1
     if blank.any():
@@ -394,17 +396,18 @@ def _refuse_impossible(
     for j, item in enumerate(items):
         answers = values[:, j]
         wrong = np.isinf(answers)
-        should = "finite numbers"
+        what = "of infinite size"
         if item.bounds is not None:
             low, high = item.bounds
-            should = f"{'whole numbers in ' if item.whole else ''}its range {low:g} to {high:g}"
+            what = f"outside its range {low:g} to {high:g}"
             wrong = (answers < low) | (answers > high)
             if item.whole:
+                what = f"other than the whole numbers from {low:g} to {high:g}, its range"
                 wrong |= (answers != np.rint(answers)) & ~np.isnan(answers)
         if wrong.any():
             which = ", ".join(f"{value:g}" for value in np.unique(answers[wrong])[:4])
             offending[item.name] = (
-                f"item {item.name!r} has {_count(wrong.sum(), 'answer')} outside {should} "
+                f"item {item.name!r} has {_count(wrong.sum(), 'answer')} {what} "
                 f"({which}; {_rows(rows[wrong])})"
             )
     if offending:
@@ -416,17 +419,15 @@ def _refuse_impossible(
         )
 
 
-def _doubts(items: list[_Item], values: NDArray[np.float32]) -> list[str]:
+def _doubts(files: Sequence[Path], items: list[_Item], values: NDArray[np.float32]) -> list[str]:
     """What is odd about the answers as a whole; raise where they tell nothing at all."""
     notes = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # no column is all NaN here
-        constant = np.nanmin(values, axis=0) == np.nanmax(values, axis=0)
+    constant = np.fmin.reduce(values) == np.fmax.reduce(values)  # both pass over NaN
     flat = [item.name for item, same in zip(items, constant, strict=True) if same]
     if len(flat) == len(items) and len(values) > 1:
         raise InputError(
-            f"everybody gave the same answer to {_items(flat)}: there is nothing to learn; "
-            "check items and missing_codes"
+            f"{_files(files)}: everybody gave the same answer to {_items(flat)}: there is nothing "
+            "to learn; check items and missing_codes"
         )
     if flat:
         notes.append(f"everybody gave the same answer to {_items(flat)}: nothing to learn from")
@@ -475,17 +476,14 @@ def _all_whole(answers: NDArray[np.float32]) -> bool:
 
 def _spoken(file: Path, name: str, text: pd.Series[str], words: Sequence[str]) -> pd.Series[float]:
     """Answers in words as 0, 1, ...; NaN where missing."""
-    import pandas as pd
-
-    codes = pd.Categorical(text.str.strip(), categories=list(words)).codes.astype(np.float32)
-    unknown = (codes < 0) & text.notna().to_numpy()
-    if unknown.any():
+    codes = text.str.strip().map({word: code for code, word in enumerate(words)}).astype("float32")
+    unknown = np.flatnonzero(codes.isna() & text.notna())
+    if len(unknown):
         raise InputError(
-            f"{file}: item {name!r} has {_count(unknown.sum(), 'answer')} not among its levels "
-            f"({_rows(np.flatnonzero(unknown) + 1)}); add the words to levels or to missing_codes"
+            f"{file}: item {name!r} has {_count(len(unknown), 'answer')} not among its levels "
+            f"({_rows(unknown + 1)}); add the words to levels or to missing_codes"
         )
-    codes[codes < 0] = np.nan
-    return pd.Series(codes, index=text.index)
+    return codes
 
 
 def _meta(
@@ -645,30 +643,39 @@ def _words_for(layout: _Layout) -> str:
 
 
 def _parse(
-    layout: _Layout, source: QuestionnaireSource, items: Sequence[_Item], times: Sequence[str]
+    layout: _Layout,
+    source: QuestionnaireSource,
+    items: Sequence[_Item],
+    times: Sequence[str],
+    decimal: str = ".",
 ) -> tuple[pd.DataFrame, str]:
     """The table with items and times as float32, all else as text; and the decimal sign."""
     numeric = [*(item.name for item in items if not item.words), *times]
     codes = [code if isinstance(code, str) else f"{code:g}" for code in source.missing_codes]
     answers = [item.name for item in items] + list(times)
-    empty = {name: _EMPTY for name in layout.names} | {name: _EMPTY + codes for name in answers}
+    empty = dict.fromkeys(layout.names, _EMPTY) | dict.fromkeys(answers, _EMPTY + codes)
     if source.id_column is not None:
         empty[source.id_column] = [""]  # somebody may be called NA
-    for decimal in (".", ","):
-        try:
-            return _table(layout, dict.fromkeys(numeric, np.float32), empty, decimal), decimal
-        except InputError:
-            raise
-        except ValueError:
-            text = _table(layout, {}, empty, decimal)[numeric]
-            refused = {name: _not_numbers(text[name], decimal) for name in numeric}
-            if decimal == "." and any(
-                text.loc[bad, name].str.fullmatch(r"\s*[-+]?\d*,\d+\s*").any()
-                for name, bad in refused.items()
-            ):
-                continue
-            raise _text_among(layout.file, refused) from None
-    raise AssertionError("unreachable")
+    try:
+        return _table(layout, dict.fromkeys(numeric, np.float32), empty, decimal), decimal
+    except ValueError as error:
+        text = _table(layout, {}, empty, decimal)
+        refused = {name: _not_numbers(text[name], decimal) for name in numeric}
+        refused = {name: bad for name, bad in refused.items() if bad.any()}
+        if decimal == "." and any(
+            text.loc[bad, name].str.fullmatch(r"\s*[-+]?\d*,\d+\s*").any()
+            for name, bad in refused.items()
+        ):
+            return _parse(layout, source, items, times, ",")
+        if not refused:
+            raise InputError(f"{layout.file}: cannot be read as numbers ({error})") from None
+        first, *more = refused
+        also = f", and so {_have(more)} {_items(more)}" if more else ""
+        raise InputError(
+            f"{layout.file}: column {first!r} should hold numbers but has text "
+            f"({_rows(np.flatnonzero(refused[first]) + 1)}){also}; leave it out of items, put "
+            "words for missing answers under missing_codes, or give its answers as levels"
+        ) from None
 
 
 def _table(
@@ -696,6 +703,11 @@ def _table(
                 skipinitialspace=True,
                 **more,
             )
+    except UnicodeError as error:
+        raise InputError(
+            f"{layout.file}: says it is {layout.encoding.upper()} but is not ({error.args[-1]}); "
+            "save it as UTF-8"
+        ) from None
     except pd.errors.ParserWarning:
         raise InputError(
             f"{layout.file}: rows have more fields than the header has names ({len(layout.names)})"
@@ -728,16 +740,175 @@ def _not_numbers(text: pd.Series[str], decimal: str) -> NDArray[np.bool_]:
     return np.asarray(bad, dtype=np.bool_)
 
 
-def _text_among(file: Path, refused: dict[str, NDArray[np.bool_]]) -> InputError:
-    """What to say where a column that should hold numbers holds text."""
-    first, *more = [name for name, bad in refused.items() if bad.any()] or ["?"]
-    rows = np.flatnonzero(refused.get(first, np.zeros(0))) + 1
-    also = f", and so {_have(more)} {_items(more)}" if more else ""
-    return InputError(
-        f"{file}: column {first!r} should hold numbers but has text ({_rows(rows)}){also}; leave "
-        "it out of items, put words for missing answers under missing_codes, or give its answers "
-        "as levels"
-    )
+# ------------------------------------------------------------------------------ proposing
+
+_ID_NAME = re.compile(
+    r"(.*[_.\- ])?(id|pid|uid|subject|subj|sub|participant|respondent|person|case|code|vp)"
+    r"([_.\- ]?(id|nr|no|number|code))?",
+    re.IGNORECASE,
+)
+_TIME_WORD = re.compile(r"(?<![a-z])(rt|times?|duration|latency|ms|sec|seconds)(?![a-z])", re.I)
+_NO_ITEM_WORD = re.compile(
+    r"(?<![a-z])(age|alter|gender|sex|geschlecht|education|bildung|income|weight|height|year|month"
+    r"|day|date|score|sum|total|mean|average|group|condition|session|wave|site|country|platform"
+    r"|language|name|mail|email|phone|index|trial|order)(?![a-z])",
+    re.IGNORECASE,
+)
+_NO_ID_WORD = re.compile(r"name|mail|phone|date|time|comment|text", re.IGNORECASE)
+_ITEM_NAME = re.compile(r"(.*\D)\d+[A-Za-z]?([_.]?[rR])?")
+_NINES = (8, 9, 77, 88, 97, 98, 99, 777, 888, 998, 999, 9999)
+_CODES = [-1, -7, *(-code for code in _NINES), *_NINES]
+_PROPOSAL_ROWS = 100_000
+
+
+def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Guess a study's ``source`` section from a table.
+
+    Parameters
+    ----------
+    path : Path or str
+        A delimited file; its first 100,000 rows are looked at.
+
+    Returns
+    -------
+    section : dict
+        ``kind``, ``path``, ``id_column``, ``items`` (blocks with ``items``, ``scale``, ``range``
+        and, where some look turned round, an empty ``reverse``), ``missing_codes`` and, where
+        there are any, ``response_times``; plain values, ready for :class:`QuestionnaireSource`.
+    comments : dict
+        Why, and what to check, by dotted key (``items.0.range``).
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read or has nothing that looks like items.
+    """
+    layout = _look(Path(path))
+    empty = dict.fromkeys(layout.names, _EMPTY)
+    text = _table(layout, {}, empty, ".", nrows=_PROPOSAL_ROWS)
+    text = text.dropna(how="all").dropna(how="all", axis=1)
+    numbers = {name: _numbers(text[name]) for name in text.columns}
+    words = {name: set(text[name][numbers[name].isna()].dropna()) for name in text.columns}
+
+    def is_number(name: str) -> bool:
+        """Numbers, but for at most two words that may stand for missing answers."""
+        known = numbers[name].notna().sum()
+        return len(words[name]) <= 2 and known > 0.8 * text[name].notna().sum()
+
+    comments: dict[str, str] = {}
+    id_column = _guess_id(text, numbers, comments)
+    left = [name for name in text.columns if name != id_column]
+    times = [name for name in left if is_number(name) and _TIME_WORD.search(name)]
+    groups: dict[str, list[str]] = {}
+    for name in left:
+        told = _ITEM_NAME.fullmatch(name)
+        if told and is_number(name) and name not in times and not _NO_ITEM_WORD.search(name):
+            groups.setdefault(told[1], []).append(name)
+    groups = {stem: names for stem, names in groups.items() if len(names) > 1}
+    if not groups:
+        raise InputError(
+            f"{path}: no columns look like items (numbers under names with a common beginning, "
+            "such as A1, A2); write the study file without a table and name the items there"
+        )
+
+    answers = {
+        stem: np.stack([np.asarray(numbers[name], np.float64) for name in names], axis=1)
+        for stem, names in groups.items()
+    }
+    codes = _guess_codes(answers)
+    section: dict[str, Any] = {
+        "kind": "questionnaire",
+        "path": str(path),
+        "id_column": id_column,
+        "items": [],
+        "missing_codes": [
+            *codes,
+            *sorted({w for g in groups.values() for n in g for w in words[n]}),
+        ],
+    }
+    for i, (stem, names) in enumerate(groups.items()):
+        block = answers[stem]
+        block[np.isin(block, codes) | np.isinf(block)] = np.nan
+        low, high = (_plain(f.reduce(block, axis=None)) for f in (np.fmin, np.fmax))
+        pattern = f"{stem}*"
+        alike = [name for name in layout.names if fnmatchcase(name, pattern) and name != id_column]
+        scale = re.sub(r"[_.\- ]+(?:q|item|i|v)?$", "", stem, flags=re.IGNORECASE) or stem
+        entry: dict[str, Any] = {"items": [pattern] if alike == names else names, "scale": scale}
+        if low < high:
+            entry["range"] = [low, high]
+            comments[f"items.{i}.range"] = (
+                "lowest and highest answer found; put the lowest and highest possible one"
+            )
+        turned = _against(block, names)
+        if turned:
+            entry["reverse"] = []
+            comments[f"items.{i}.reverse"] = (
+                f"reverse-keyed? against the rest of the block run: {', '.join(turned)}"
+            )
+        section["items"].append(entry)
+    n_items = sum(map(len, groups.values()))
+    comments["items"] = f"{n_items} items in {len(groups)} blocks, by the beginning of their names"
+    if section["missing_codes"]:
+        comments["missing_codes"] = "guessed: these stand apart from the other answers; check"
+    if times:
+        section["response_times"] = times
+        comments["response_times"] = "by their names; check"
+    used = {id_column, *times, *(name for names in groups.values() for name in names)}
+    rest = [name for name in layout.names if name in text.columns and name not in used]
+    if rest:
+        comments["path"] = f"columns kept as metadata only: {', '.join(rest)}"
+    return section, comments
+
+
+def _guess_id(
+    text: pd.DataFrame, numbers: dict[str, pd.Series[float]], comments: dict[str, str]
+) -> str | None:
+    """An unrepeated column with a name for it, else row names, else unrepeated text."""
+    by_name = [name for name in text.columns if _ID_NAME.fullmatch(name)]
+    unnamed = [name for name in text.columns if name == "Unnamed: 0"]
+    speech = [n for n in text.columns if numbers[n].isna().all() and not _NO_ID_WORD.search(n)]
+    for name in [*by_name, *unnamed, *speech]:
+        if text[name].is_unique and text[name].notna().all():
+            comments["id_column"] = "guessed: no value stands twice"
+            return str(name)
+    if by_name:
+        comments["id_column"] = f"{by_name[0]} repeats or has gaps, so rows are numbered"
+    else:
+        comments["id_column"] = "no column looks like an id, so rows are numbered"
+    return None
+
+
+def _guess_codes(answers: dict[str, NDArray[np.float64]]) -> list[int]:
+    """Usual codes of missing answers that stand apart from the bulk of a block, in all blocks."""
+    codes: set[int] = set()
+    possible: set[int] = set()
+    for block in answers.values():
+        values = np.unique(block[~np.isnan(block)])
+        bulk = values[~np.isin(values, _CODES)]
+        if not len(bulk):
+            continue
+        gap = max(1.0, 0.2 * (bulk[-1] - bulk[0]))
+        for code in np.intersect1d(values, _CODES).astype(int).tolist():
+            apart = code < bulk[0] - gap or code > bulk[-1] + gap
+            (codes if apart else possible).add(code)
+    return sorted(codes - possible)
+
+
+def _against(block: NDArray[np.float64], names: Sequence[str]) -> list[str]:
+    """Items whose loading on their block's first principal component has the rarer sign."""
+    if len(names) < 3:
+        return []
+    import pandas as pd
+
+    related = pd.DataFrame(block).corr().fillna(0).to_numpy()
+    loadings = np.linalg.eigh(related)[1][:, -1]
+    loadings *= np.sign(np.sign(loadings).sum()) or 1
+    return [name for name, loading in zip(names, loadings, strict=True) if loading < -0.1]
+
+
+def _plain(number: float) -> float | int:
+    """A whole number as int."""
+    return int(number) if float(number).is_integer() else float(number)
 
 
 # ------------------------------------------------------------------------------ messages
@@ -793,6 +964,15 @@ def _rows(rows: NDArray[Any], most: int = 5) -> str:
     shown = ", ".join(str(int(row)) for row in rows[:most])
     more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
     return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+
+
+def _stems(files: Sequence[Path]) -> list[str]:
+    """Stems of files; where two are equal the folder's name is put before."""
+    stems = [file.stem for file in files]
+    return [
+        f"{file.parent.name}__{file.stem}" if stems.count(file.stem) > 1 else file.stem
+        for file in files
+    ]
 
 
 def _split(flags: NDArray[np.bool_], parts: Sequence[_Part]) -> list[NDArray[np.bool_]]:

@@ -1,0 +1,334 @@
+"""The model on disk: everything scoring needs, without a pickle anywhere.
+
+A bundle is a folder with ``bundle.json`` (what the model is, what data it takes) and
+``weights.safetensors`` (the autoencoder, the baselines, the calibration scores, as arrays). It
+refuses data of another shape, unit, montage or sampling rate.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from ae_pipeline.baselines import BASELINES
+from ae_pipeline.calibrate import Calibration, Detection, conformal_p
+from ae_pipeline.config import Config, StudyError, explain
+from ae_pipeline.data import Axis, Column, InputError, Kind, Samples, Scorer, Scores
+from ae_pipeline.folder import digest_files, write_json, write_through
+from ae_pipeline.models import Model
+from ae_pipeline.preprocess import Preprocess
+from ae_pipeline.scaler import Scaler
+from ae_pipeline.train import FittedAutoencoder
+from ae_pipeline.windows import Windowing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "DEFAULT",
+    "Bundle",
+    "BundleInfo",
+    "Judged",
+    "columns_of",
+    "describe_columns",
+    "load",
+    "raw_scores",
+    "save",
+]
+
+DEFAULT = "autoencoder"
+"""The scorer whose score is the column ``score``."""
+
+FORMAT = 1
+
+
+class BundleInfo(Config):
+    """Contents of ``bundle.json``."""
+
+    format: Literal[1] = FORMAT
+    study: str
+    kind: Kind
+    model: Model
+    shape: tuple[int, ...]
+    """Shape of one sample."""
+    unit: str
+    """Unit of the values the model takes: uV, 0..1 or answers."""
+    entries: tuple[str, ...] = ()
+    """Names of the channels or items, in order."""
+    columns: tuple[dict[str, Any], ...] = ()
+    """Tables: type and levels of each item."""
+    positions_m: tuple[tuple[float | None, float | None, float | None], ...] = ()
+    """EEG: electrode positions in metres."""
+    sfreq_hz: float | None = None
+    has_missing: bool = False
+    source: dict[str, Any]
+    """The study's source without its path."""
+    preprocess: Preprocess | None = None
+    windows: Windowing | None = None
+    detection: Detection
+    threshold: float | None = None
+    """EEG: a window is flagged above this score."""
+    exchangeable_unit: str
+    """What the calibration statements are about: subject, recording, block or row."""
+    claims: tuple[str, ...] = ()
+    """What must not be claimed."""
+    training: dict[str, Any]
+    """What the normal data was and how the model was trained; no identities."""
+    training_digest: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a bundle says of samples.
+
+    ``frame`` has one row a sample: the keys, ``score``, ``score_NAME``, ``p_value``, ``flagged``
+    (EEG) and the entry that deviates most; ``by_entry`` is the default detector's error,
+    (n, k); ``latents`` is (n, latent_dim).
+    """
+
+    frame: pd.DataFrame
+    by_entry: NDArray[np.float32]
+    latents: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model ready to score."""
+
+    info: BundleInfo
+    autoencoder: FittedAutoencoder
+    baselines: dict[str, Scorer]
+    calibration: Calibration
+    digest: str = ""
+
+    @property
+    def model_id(self) -> str:
+        """Short name of exactly this model."""
+        return f"{self.info.study}-{self.digest[:10]}"
+
+    def judge(self, samples: Samples) -> Judged:
+        """Score samples with every scorer and compare with the calibration data.
+
+        Raises
+        ------
+        InputError
+            Where the samples are not what the model was trained on.
+        """
+        self._refuse_misfit(samples)
+        frame, scores, latents = raw_scores(self.autoencoder, self.baselines, samples)
+        total = frame["score"].to_numpy()
+        frame["p_value"] = conformal_p(total, self.calibration.scores["score"])
+        if self.info.threshold is not None:
+            frame["flagged"] = total > self.info.threshold
+        if self.info.entries:
+            frame["top_entry"], frame["top_ratio"] = self.top_entries(scores.by_entry)
+        return Judged(frame, scores.by_entry, latents)
+
+    def top_entries(
+        self, by_entry: NDArray[np.float32]
+    ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
+        """The channel or item that deviates most from its own usual error, and how many times.
+
+        Each entry is compared with itself: some channels are always hard to reconstruct.
+        """
+        ratio = by_entry / np.maximum(self.calibration.entry_median, 1e-9)
+        top = ratio.argmax(1)
+        names = np.array(self.info.entries, dtype=object)
+        return names[top], ratio[np.arange(len(top)), top]
+
+    def judge_values(self, values: NDArray[Any] | pd.DataFrame) -> pd.DataFrame:
+        """Score plain numbers in the units of the data.
+
+        Parameters
+        ----------
+        values : array of shape (n, *shape) or DataFrame
+            Windows in microvolts, images in 0 to 1, or answers (columns by item name; missing
+            ones NaN).
+
+        Returns
+        -------
+        DataFrame
+            ``score``, ``score_NAME``, ``p_value`` and what deviates most, one row a sample.
+        """
+        import pandas as pd
+
+        if isinstance(values, pd.DataFrame):
+            missing = [name for name in self.info.entries if name not in values]
+            if missing:
+                raise InputError(
+                    f"the table lacks the model's columns {', '.join(missing[:5])}; it needs "
+                    f"{len(self.info.entries)} items by name"
+                )
+            if self.info.entries:
+                values = values[list(self.info.entries)].to_numpy(np.float32)
+            else:
+                values = values.to_numpy(np.float32)
+        array = np.asarray(values, dtype=np.float32)
+        if array.ndim == 2 and array.shape[1] == np.prod(self.info.shape):
+            array = array.reshape(-1, *self.info.shape)
+        observed = np.isfinite(array)
+        samples = Samples(
+            self.info.kind,
+            np.where(observed, array, np.float32(0)),
+            pd.DataFrame({"row": range(len(array))}),
+            self._axes(),
+            None if self.info.kind != "questionnaire" else observed,
+            columns_of(self.info),
+            self.info.sfreq_hz,
+        )
+        if self.info.kind != "questionnaire" and not observed.all():
+            raise InputError("the values hold NaN or infinity; remove those windows or images")
+        return self.judge(samples).frame.drop(columns="row")
+
+    def _axes(self) -> tuple[Axis, ...]:
+        if self.info.kind == "eeg":
+            assert self.info.sfreq_hz is not None
+            time = Axis("time", step=1 / self.info.sfreq_hz, unit="s")
+            return (Axis("channel", self.info.entries, unit="uV"), time)
+        if self.info.kind == "questionnaire":
+            return (Axis("item", self.info.entries),)
+        return (Axis("row"), Axis("column"))
+
+    def _refuse_misfit(self, samples: Samples) -> None:
+        expected, given = self.info.shape, samples.shape
+        if samples.kind != self.info.kind:
+            raise InputError(f"the model is for {self.info.kind} data, not {samples.kind}")
+        if self.info.entries and samples.entries != self.info.entries:
+            lacking = [name for name in self.info.entries if name not in samples.entries]
+            surplus = [name for name in samples.entries if name not in self.info.entries]
+            what = "channels" if samples.kind == "eeg" else "items"
+            detail = "; ".join(
+                f"{word} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+                for word, names in (("missing", lacking), ("unknown", surplus))
+                if names
+            )
+            raise InputError(
+                f"{what} differ from the model's {len(self.info.entries)} "
+                f"({detail or 'another order'}); use a model trained on this montage"
+            )
+        if given != expected:
+            raise InputError(f"samples of shape {given} given, the model takes {expected}")
+
+
+def raw_scores(
+    autoencoder: FittedAutoencoder, baselines: dict[str, Scorer], samples: Samples
+) -> tuple[pd.DataFrame, Scores, NDArray[np.float32]]:
+    """Every scorer's score beside the samples' keys, without any calibration.
+
+    Returns
+    -------
+    frame : DataFrame
+        ``samples.meta`` with ``score`` and ``score_NAME``.
+    scores : Scores
+        The default detector's, with its error of each entry.
+    latents : array of shape (n, latent_dim)
+    """
+    scores, latents = autoencoder.score_and_latents(samples)
+    frame = samples.meta.copy()
+    # an error beyond float32 is still an error: the largest number, never infinity
+    frame["score"] = np.nan_to_num(scores.total, posinf=np.finfo(np.float32).max)
+    for name, scorer in baselines.items():
+        frame[f"score_{name}"] = scorer.score(samples).total
+    return frame, scores, latents
+
+
+# --------------------------------------------------------------------------------- disk
+
+
+def save(folder: Path, bundle: Bundle) -> None:
+    """Write a bundle into an existing folder (atomic as a whole by the caller's folder)."""
+    from safetensors.numpy import save_file
+
+    state = {f"autoencoder/{k}": v for k, v in bundle.autoencoder.state().items()}
+    for name, scorer in bundle.baselines.items():
+        state |= {f"{name}/{k}": v for k, v in scorer.state().items()}
+    state |= {f"calibration/{k}": v for k, v in bundle.calibration.state().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    with write_through(folder / "weights.safetensors") as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, temporary)
+    write_json(folder / "bundle.json", bundle.info.model_dump(mode="json"))
+
+
+def load(folder: Path | str) -> Bundle:
+    """Read a bundle.
+
+    Raises
+    ------
+    StudyError
+        Where the folder is not a bundle, is damaged, or comes from a newer version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    folder = Path(folder)
+    description, weights = folder / "bundle.json", folder / "weights.safetensors"
+    if not description.is_file() or not weights.is_file():
+        hint = (
+            f"; did you mean {folder / 'model'}?"
+            if (folder / "model/bundle.json").is_file()
+            else ""
+        )
+        raise StudyError(f"{folder}: not a model bundle (no bundle.json and weights){hint}")
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
+            raise StudyError(
+                f"{folder}: bundle format {content['format']}, this version reads {FORMAT}; "
+                "update ae-pipeline"
+            )
+        info = BundleInfo.model_validate(content)
+        state = load_file(weights)
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        raise StudyError(
+            f"{folder}: the bundle is damaged ({error}); train or fetch it again"
+        ) from None
+    except ValidationError as error:
+        raise explain(error, BundleInfo, str(description)) from None
+    groups: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in state.items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = array
+    try:
+        autoencoder = _autoencoder(info, groups["autoencoder"])
+        baselines = {
+            name: scorer(autoencoder.scaler, **groups[name])
+            for name, scorer in BASELINES.items()
+            if name in groups
+        }
+        calibration = Calibration.from_state(groups["calibration"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise StudyError(
+            f"{folder}: the weights do not fit bundle.json ({error}); train it again"
+        ) from None
+    digest = digest_files([description, weights])
+    return Bundle(info, autoencoder, baselines, calibration, digest)
+
+
+def _autoencoder(info: BundleInfo, state: dict[str, NDArray[Any]]) -> FittedAutoencoder:
+    import torch
+
+    from ae_pipeline.models.autoencoder import Autoencoder
+
+    columns = columns_of(info)
+    model = Autoencoder(info.model, info.kind, info.shape, columns, info.has_missing)
+    scaler = Scaler(state.pop("scaler.center"), state.pop("scaler.scale"))
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    model.eval()
+    return FittedAutoencoder(model, scaler)
+
+
+def columns_of(info: BundleInfo) -> tuple[Column, ...]:
+    """The model's items, for tables."""
+    return tuple(Column(**{**c, "levels": tuple(c["levels"])}) for c in info.columns)
+
+
+def describe_columns(columns: tuple[Column, ...]) -> tuple[dict[str, Any], ...]:
+    """Columns as ``bundle.json`` has them."""
+    return tuple(asdict(column) for column in columns)

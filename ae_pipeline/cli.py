@@ -1,0 +1,498 @@
+"""The command line. Heavy modules are imported inside the commands, so that help is instant.
+
+Progress and warnings go to standard error, results to standard output; ``--json`` prints one
+JSON object. Exit status: 0 all done, 1 some or all inputs failed, 2 usage, study or bundle error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ae_pipeline.config import StudyError
+from ae_pipeline.data import InputError
+
+if TYPE_CHECKING:
+    from ae_pipeline.experiment import Job
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Autoencoders for EEG recordings, images and questionnaires: what is normal in your "
+    "data, and what is not.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Real sample data sets, verified by digest.")
+app.add_typer(data_app, name="data")
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")]
+NoPrefect = Annotated[
+    bool, typer.Option("--no-prefect", help="Run the same steps without Prefect.")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do again what is done already.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+StudyFile = Annotated[Path, typer.Argument(help="Study file (YAML).", metavar="STUDY")]
+
+
+def main() -> None:
+    """Entry point: errors a user can mend are one line each, without a traceback."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except (StudyError, InputError) as error:
+        _err(f"error: {error}")
+        sys.exit(2 if isinstance(error, StudyError) else 1)
+    except KeyboardInterrupt:
+        _err("interrupted; run the same command again to go on from where it was")
+        sys.exit(130)
+    except Exception as error:
+        sys.exit(_last_resort(error))
+
+
+def _last_resort(error: Exception) -> int:
+    import click
+
+    if isinstance(error, click.ClickException):
+        _err(f"error: {error.format_message()}")
+        context = getattr(error, "ctx", None)
+        if context is not None:
+            _err(f"next: {context.command_path} --help")
+        return error.exit_code
+    if isinstance(error, click.Abort):
+        return 130
+    if type(error).__name__ == "TrainingError":
+        _err(f"error: {error}")
+        return 1
+    if isinstance(error, OSError):
+        what = error.strerror or error
+        _err(f"error: {error.filename or 'a file'}: {what}; free it or name another place")
+        return 1
+    raise error
+
+
+def _err(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# ----------------------------------------------------------------------------- progress
+
+
+@contextmanager
+def _console() -> Iterator[Any]:
+    """Progress on a terminal as a bar, elsewhere as a line for each stage; warnings come last."""
+    from ae_pipeline.experiment import Progress
+
+    class Plain(Progress):
+        def __init__(self) -> None:
+            self.warnings: dict[str, None] = {}
+            self.last = time.monotonic()
+
+        def stage(self, name: str) -> None:
+            _err(f"- {name}")
+
+        def say(self, line: str) -> None:
+            _err(f"  {line}")
+
+        def warn(self, line: str) -> None:
+            self.warnings[line] = None
+
+        def training(self, event: Any) -> None:
+            if hasattr(event, "is_best") and (
+                time.monotonic() - self.last > 10 or event.epoch in (1, event.n_epochs)
+            ):
+                self.last = time.monotonic()
+                _err(f"  {_epoch(event)}")
+
+    if not sys.stderr.isatty():
+        plain = Plain()
+        try:
+            yield plain
+        finally:
+            _warn_last(plain.warnings)
+        return
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress as Bars,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    bars = Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+    class Live(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.task: Any = None
+            self.name = ""
+
+        def stage(self, name: str) -> None:
+            self._close()
+            self.name = name
+            self.task = bars.add_task(name, total=None, note="")
+            self.started = time.monotonic()
+
+        def _close(self) -> None:
+            if self.task is not None:
+                bars.remove_task(self.task)
+                took = time.monotonic() - self.started
+                console.print(f"[green]\u2713[/] {self.name} [dim]{took:.0f} s[/]", highlight=False)
+                self.task = None
+
+        def say(self, line: str) -> None:
+            console.print(f"  {line}", markup=False, highlight=False)
+
+        def advance(self, done: float, total: float, what: str) -> None:
+            if self.task is not None:
+                bars.update(self.task, completed=done, total=total, note=what[:40])
+
+        def training(self, event: Any) -> None:
+            if self.task is None:
+                return
+            if hasattr(event, "is_best"):
+                bars.update(
+                    self.task, completed=event.epoch, total=event.n_epochs, note=_epoch(event)
+                )
+            elif event.batch % 10 == 0:
+                done = event.epoch - 1 + event.batch / event.n_batches
+                bars.update(self.task, completed=done, total=event.n_epochs)
+
+    live = Live()
+    with bars:
+        try:
+            yield live
+            live._close()
+        finally:
+            if live.task is not None:
+                bars.remove_task(live.task)
+    _warn_last(live.warnings)
+
+
+def _epoch(event: Any) -> str:
+    validation = event.validation_loss
+    held_out = "" if validation is None else f", validation {validation:.4f}"
+    return f"epoch {event.epoch}/{event.n_epochs}: loss {event.train_loss:.4f}{held_out}"
+
+
+def _warn_last(warnings: dict[str, None]) -> None:
+    for line in warnings:
+        _err(f"warning: {line}")
+
+
+def _run(make: Callable[[Any], Job], flow: str, no_prefect: bool, as_json: bool) -> None:
+    """Make a job and run it, as a Prefect flow or plainly; print what came out."""
+    if no_prefect:
+        from ae_pipeline.experiment import run_plainly as run
+
+        with _console() as progress:
+            job = make(progress)
+            run(job)
+    else:
+        with _console() as progress:
+            job = make(progress)  # a study error costs no Prefect server
+            import flows
+
+            flows.run_job(job)
+    if as_json:
+        print(json.dumps({"exit_status": job.exit_status, **job.result}, default=str))
+    else:
+        _print_result(job)
+    raise typer.Exit(job.exit_status)
+
+
+def _print_result(job: Job) -> None:
+    result = job.result
+    if "verdict" in result:
+        print(result["verdict"])
+    for line in getattr(job, "findings", ()):
+        print(line)
+    if job.kind == "score":
+        print(f"next: open {result['report']}")
+    elif job.kind == "train":
+        print(f"next: ae-pipeline score --model {result['bundle']} --out RESULTS YOUR_DATA")
+    for name in ("run", "bundle", "out", "report"):
+        if name in result:
+            print(f"{name}: {result[name]}")
+
+
+# ----------------------------------------------------------------------------- commands
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the sample data sets.
+
+    Example: ae-pipeline data list
+    """
+    from ae_pipeline.sources.samples import SAMPLES
+
+    if as_json:
+        fields = ("name", "kind", "what", "size", "licence", "citation")
+        print(json.dumps([{f: getattr(s, f) for f in fields} for s in SAMPLES.values()]))
+        return
+    for sample in SAMPLES.values():
+        print(f"{sample.name:6} {sample.what} ({sample.size}; {sample.licence})")
+    print("next: ae-pipeline data fetch NAME")
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A name from 'ae-pipeline data list'.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch a sample data set, check it, and print its folder.
+
+    Example: ae-pipeline data fetch mnist
+    """
+    from ae_pipeline.sources.samples import fetch
+
+    place = fetch(name, _err)
+    print(json.dumps({"name": name, "path": str(place)}) if as_json else place)
+
+
+@app.command()
+def init(
+    kind: Annotated[str, typer.Argument(help="eeg, mnist or questionnaire.", metavar="KIND")],
+    source: Annotated[
+        Path | None, typer.Argument(help="Your data: the study file is made to fit it.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Study file to write.")] = Path(
+        "study.yaml"
+    ),
+    name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
+) -> None:
+    """Write a commented study file.
+
+    Example: ae-pipeline init eeg recordings/ -o study.yaml
+    """
+    from ae_pipeline.folder import write_text
+    from ae_pipeline.initial import initial_study
+
+    if out.exists():
+        raise StudyError(f"{out}: exists already; name another file with -o, or remove it")
+    resolved = None if source is None else source.expanduser().absolute()
+    text = initial_study(kind, resolved, name)
+    write_text(out, text)
+    print(out)
+    next_step = "set source.path in it, then" if source is None else "read it, then"
+    print(f"next: {next_step} ae-pipeline validate {out}")
+
+
+@app.command()
+def validate(
+    study: StudyFile,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override: a.b=value.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a study and its data; nothing is trained.
+
+    Example: ae-pipeline validate study.yaml
+    """
+    from ae_pipeline.gather import gather
+    from ae_pipeline.split import divide
+    from ae_pipeline.study import load_study
+
+    checked = load_study(study, overrides or [])
+    with _console() as progress:
+        progress.stage("reading the data")
+        data = gather(checked, progress.say, progress.advance)
+        division = divide(data.samples.meta, checked.split)
+        for line in (*data.notes, *division.claims):
+            progress.warn(line)
+        for failure in data.failures:
+            progress.warn(failure.reason)
+    parts = {str(part): int((division.part == part).sum()) for part in sorted({*division.part})}
+    found = {"rows": len(data.samples), "shape": data.samples.shape, **data.facts, "parts": parts}
+    if as_json:
+        print(json.dumps({**found, "failed": [f.reason for f in data.failures]}))
+    else:
+        for key, value in found.items():
+            print(f"{key}: {value}")
+        print(f"next: ae-pipeline train {study}")
+    raise typer.Exit(1 if data.failures else 0)
+
+
+@app.command()
+def train(
+    study: StudyFile,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override: a.b=value.")
+    ] = None,
+    out: Out = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the training.")] = None,
+    no_cache: NoCache = False,
+    no_prefect: NoPrefect = False,
+    as_json: Json = False,
+) -> None:
+    """Train a study's model, calibrate it, report on it.
+
+    Example: ae-pipeline train study.yaml --set training.epochs=20
+    """
+    from ae_pipeline.experiment import train_job
+
+    given = [*(overrides or []), *([] if seed is None else [f"training.seed={seed}"])]
+    _run(lambda p: train_job(study, out, given, p, no_cache), "train", no_prefect, as_json)
+
+
+@app.command()
+def score(
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders, globs.", metavar="INPUT...")],
+    model: Annotated[str, typer.Option(help="Bundle folder, runs:/ID/model, models:/NAME@ALIAS.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    error_rate: Annotated[
+        float | None, typer.Option(help="Share of false discoveries allowed among flags.")
+    ] = None,
+    no_cache: NoCache = False,
+    no_prefect: NoPrefect = False,
+    as_json: Json = False,
+) -> None:
+    """Score new data with a trained model.
+
+    Example: ae-pipeline score --model derivatives/study/model --out results recordings/
+    """
+    from ae_pipeline.experiment import score_job
+
+    _run(
+        lambda p: score_job(model, inputs, out, error_rate, p, no_cache),
+        "score",
+        no_prefect,
+        as_json,
+    )
+
+
+@app.command()
+def evaluate(
+    scores: Annotated[Path, typer.Option(help="scores.parquet of a scoring.")],
+    truth: Annotated[Path, typer.Option(help="TSV of events or CSV of labels.")],
+    as_json: Json = False,
+) -> None:
+    """Hold scores against labelled truth.
+
+    Example: ae-pipeline evaluate --scores results/scores.parquet --truth events.tsv
+    """
+    import pandas as pd
+
+    from ae_pipeline.evaluate import evaluate as hold_against, read_truth
+
+    if not scores.is_file():
+        raise StudyError(f"{scores}: no such file; expected the scores.parquet of a scoring")
+    try:
+        frame = pd.read_parquet(scores)
+    except (ValueError, OSError):
+        raise StudyError(
+            f"{scores}: not a parquet file; expected a scoring's scores.parquet"
+        ) from None
+    result = hold_against(frame, read_truth(truth))
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(
+        f"{result['positives']} positive, {result['negatives']} negative, "
+        f"{result['left_out']} left out (partial overlap)"
+    )
+    for name, areas in result["scorers"].items():
+        bounds = areas["interval"]
+        span = "" if bounds is None else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+        print(
+            f"{name:24} ROC area {areas['roc_area']:.3f}{span}  "
+            f"average precision {areas['average_precision']:.3f}"
+        )
+    if "found" in result:
+        print(f"{result['found']} of {result['events']} events were flagged")
+
+
+@app.command()
+def demo(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(help="eeg, mnist, questionnaire; all by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path(
+        "derivatives/demo"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer epochs.")] = False,
+    no_prefect: NoPrefect = False,
+    as_json: Json = False,
+) -> None:
+    """Do the main job on real data: three data sets, three reports, one index page.
+
+    Example: ae-pipeline demo --quick
+    """
+    from ae_pipeline.demo import KINDS, DemoJob
+
+    unknown = [kind for kind in kinds or () if kind not in KINDS]
+    if unknown:
+        raise StudyError(f"demo {unknown[0]}: expected {', '.join(KINDS)}")
+    _run(lambda p: DemoJob(kinds or KINDS, out, quick, p), "demo", no_prefect, as_json)
+
+
+@app.command()
+def status(study: StudyFile, as_json: Json = False) -> None:
+    """Say what of a study is done.
+
+    Example: ae-pipeline status study.yaml
+    """
+    from ae_pipeline.folder import read_json
+    from ae_pipeline.study import load_study
+
+    checked = load_study(study)
+    out = checked.outputs.root / checked.study
+    provenance = out / "provenance.json"
+    found: dict[str, Any] = {"study": checked.study, "out": str(out), "trained": False}
+    if provenance.is_file():
+        there = read_json(provenance)
+        published = out / "published.json"
+        found |= {
+            "trained": there["status"] == "done",
+            "finished": there.get("finished"),
+            "verdict": there.get("verdict"),
+            "failed": len(there.get("failed", [])),
+            "published": published.is_file(),
+        }
+    if as_json:
+        print(json.dumps(found))
+        return
+    for key, value in found.items():
+        print(f"{key}: {value}")
+    if not found["trained"]:
+        print(f"next: ae-pipeline train {study}")
+
+
+@app.command()
+def ui() -> None:
+    """Open the MLflow UI on this project's mlflow.yaml.
+
+    Example: ae-pipeline ui
+    """
+    import os
+
+    from ae_pipeline import tracking
+
+    settings = tracking.load_settings()
+    command, environment = tracking.ui_command(settings)
+    _err(f"MLflow at http://{settings.server.host}:{settings.server.port} (stop with Ctrl-C)")
+    os.execvpe(command[0], command, {**os.environ, **environment})

@@ -1,0 +1,223 @@
+"""The main job on real data: three data sets, three models, three reports, one index page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ae_pipeline.experiment import Job, Progress, ScoreJob, Step, score_job, train_job
+from ae_pipeline.folder import write_text
+from ae_pipeline.report import IndexEntry, index_page
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["KINDS", "DemoJob"]
+
+KINDS = ("eeg", "questionnaire", "mnist")
+
+TITLES = {
+    "eeg": "EEG: sixteen recordings of one person, abnormal events planted in four of five new ones",
+    "questionnaire": "Questionnaire: 25 Big Five items, 2,800 people",
+    "mnist": "Handwritten digits: 70,000 images",
+}
+
+
+class DemoJob:
+    """Fetch, train, score and compare with the truth, for each kind of data.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        Which of :data:`KINDS`.
+    out : Path
+        Everything goes below this folder.
+    quick : bool
+        Fewer epochs and images: to see that it works.
+    progress : Progress, optional
+    """
+
+    kind = "demo"
+    title = "demo"
+
+    def __init__(
+        self, kinds: Sequence[str], out: Path, quick: bool, progress: Progress | None = None
+    ) -> None:
+        self.kinds = [kind for kind in KINDS if kind in kinds]
+        self.out = out.absolute()
+        self.quick = quick
+        self.progress = progress or Progress()
+        self.exit_status = 0
+        self.result: dict[str, Any] = {}
+        self.entries: list[IndexEntry] = []
+        self.findings: list[str] = []
+
+    def steps(self) -> Iterator[Step]:
+        """All steps of all jobs, then the index page."""
+        for kind in self.kinds:
+            yield Step(f"{kind}: fetch the data", partial(self._fetch, kind), retries=1)
+            place = self.out / kind
+            train = train_job(place / "study.yaml", place / "training", (), self.progress)
+            yield from self._steps_of(train, kind)
+            score = score_job(
+                str(place / "training/model"),
+                [str(path) for path in self.new_data],
+                place / "new-data",
+                None,
+                self.progress,
+            )
+            yield from self._steps_of(score, kind)
+            yield Step(f"{kind}: compare with the truth", partial(self._compare, kind, score))
+        yield Step("write the index page", self._index)
+
+    def summary(self) -> str:
+        """Markdown: what was found."""
+        return "\n".join(["# Demo", "", *self.findings, ""])
+
+    def _steps_of(self, job: Job, kind: str) -> Iterator[Step]:
+        for step in job.steps():
+            yield Step(f"{kind}: {step.name}", step.run, step.retries)
+        self.exit_status = max(self.exit_status, job.exit_status)
+        self.result[f"{kind}_{job.kind}"] = job.result
+
+    def _fetch(self, kind: str) -> None:
+        from ae_pipeline.sources.samples import fetch
+
+        names = {"eeg": "eeg", "questionnaire": "bfi", "mnist": "mnist"}
+        self.progress.stage(f"{kind}: fetching the sample data")
+        data = fetch(names[kind], self.progress.say)
+        place = self.out / kind
+        place.mkdir(parents=True, exist_ok=True)
+        study, self.new_data = getattr(self, f"_{kind}")(data)
+        write_text(place / "study.yaml", study)
+
+    # Each of these gives the study file and what is scored afterwards.
+
+    def _eeg(self, data: Path) -> tuple[str, list[Path]]:
+        from ae_pipeline.initial import initial_study
+
+        study = initial_study("eeg", data / "recordings", "demo-eeg")
+        return self._shorter(study, 8), [data / "new"]
+
+    def _mnist(self, data: Path) -> tuple[str, list[Path]]:
+        from ae_pipeline.initial import initial_study
+
+        study = initial_study("mnist", data, "demo-mnist")
+        return self._shorter(study, 3), [data / "t10k-images-idx3-ubyte"]
+
+    def _questionnaire(self, data: Path) -> tuple[str, list[Path]]:
+        from ae_pipeline.initial import initial_study
+
+        table, careless = self._with_careless_rows(data / "bfi.csv")
+        study = initial_study("questionnaire", table, "demo-questionnaire")
+        return self._shorter(study, 40), [careless]
+
+    def _shorter(self, study: str, epochs: int) -> str:
+        """The quick demo trains fewer epochs; nothing else differs."""
+        import re
+
+        return re.sub(r"(?m)^  epochs: \d+$", f"  epochs: {epochs}", study) if self.quick else study
+
+    def _with_careless_rows(self, file: Path) -> tuple[Path, Path]:
+        """Split the people in two; among the second tenth answer without reading.
+
+        Returns the table to train on and the one to score; ``truth.csv`` beside says who.
+        """
+        import numpy as np
+        import pandas as pd
+
+        from ae_pipeline.folder import write_frame
+
+        people = pd.read_csv(file, dtype="Int64")
+        rng = np.random.default_rng(0)
+        order = rng.permutation(len(people))
+        first, second = people.iloc[order[:2000]], people.iloc[order[2000:]].copy()
+        items = [name for name in people if str(name)[0] in "ACENO" and str(name)[1:].isdigit()]
+        careless = rng.permutation(len(second))[: len(second) // 10]
+        for n, row in enumerate(careless):
+            if n % 2:  # random answers
+                answers = rng.integers(1, 7, len(items))
+            else:  # the same answer throughout, with a few slips
+                answers = np.full(len(items), rng.integers(2, 6))
+                slips = rng.permutation(len(items))[:3]
+                answers[slips] += rng.choice([-1, 1], 3)
+            second.loc[second.index[row], items] = answers
+        label = np.zeros(len(second), int)
+        label[careless] = 1
+        place = self.out / "questionnaire" / "data"
+        truth = pd.DataFrame({"id": second["id"].astype(str), "label": label})
+        write_frame(place / "truth.csv", truth)
+        return (
+            write_frame(place / "people.csv", first),
+            write_frame(place / "new-people.csv", second),
+        )
+
+    # ------------------------------------------------------------------------ results
+
+    def _compare(self, kind: str, score: ScoreJob) -> None:
+        import pandas as pd
+
+        from ae_pipeline.evaluate import evaluate, read_truth
+
+        place = self.out / kind
+        scores = pd.read_parquet(place / "new-data/scores.parquet")
+        if kind == "mnist":
+            n_flagged = int(scores["flagged"].sum())
+            found = f"{n_flagged} of {len(scores):,} digits are unlike the training images."
+        else:
+            truth_file = (
+                self.new_data[0] / "events.tsv" if kind == "eeg" else (place / "data/truth.csv")
+            )
+            truth = evaluate(scores, read_truth(truth_file))
+            self.result[f"{kind}_truth"] = truth
+            found = _against_truth(kind, truth, scores)
+        verdict = f"{score.result['verdict']} {found}" if kind != "mnist" else found
+        self.progress.say(f"{kind}: {found}")
+        self.findings.append(f"- **{TITLES[kind]}** — {found}")
+        self.entries.append(
+            IndexEntry(
+                TITLES[kind], verdict, f"{kind}/new-data/{Path(score.result['report']).name}", kind
+            )
+        )
+        self.entries.append(
+            IndexEntry(
+                f"{TITLES[kind].partition(':')[0]}: how the model was trained",
+                self.result[f"{kind}_train"]["verdict"],
+                f"{kind}/training/report.html",
+                kind,
+            )
+        )
+
+    def _index(self) -> None:
+        page = index_page(
+            "What is normal in these data, and what is not",
+            self.entries,
+            "Three real data sets, each with a model trained on most of it and new data scored by "
+            "it. Start with the first: it names stretches of EEG that are unlike the rest.",
+            (
+                "Your own recordings: ae-pipeline init eeg FOLDER -o study.yaml",
+                "then: ae-pipeline train study.yaml",
+                "All runs side by side in MLflow: ae-pipeline ui",
+            ),
+        )
+        write_text(self.out / "index.html", page)
+        self.result["report"] = str(self.out / "index.html")
+
+
+def _against_truth(kind: str, truth: dict[str, Any], scores: pd.DataFrame) -> str:
+    own = truth["scorers"]["score"]
+    best = max(
+        (name for name in truth["scorers"] if name != "score"),
+        key=lambda name: truth["scorers"][name]["roc_area"],
+    )
+    simple = truth["scorers"][best]["roc_area"]
+    areas = (
+        f"area under the ROC curve {own['roc_area']:.2f}; best simple method "
+        f"({best.removeprefix('score_').replace('_', ' ')}) {simple:.2f}"
+    )
+    if kind == "eeg":
+        return f"{truth['found']} of {truth['events']} planted events were flagged ({areas})."
+    flagged = int(scores["flagged"].sum())
+    return f"{truth['positives']} careless respondents were planted, {flagged} people flagged ({areas})."

@@ -1,0 +1,489 @@
+"""The steps in order: a study to a model, a model and inputs to results.
+
+A job yields its steps one after another; running them is all there is to it, with Prefect
+(``flows``) or without (:func:`run_plainly`), and the numbers are the same by construction. The
+folder a job writes is the record: what is there is done, and what is not is made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline import outputs
+from ae_pipeline.config import StudyError
+from ae_pipeline.data import InputError, Samples
+from ae_pipeline.folder import (
+    digest_files,
+    key,
+    locked,
+    read_json,
+    recover_folder,
+    replace_folder,
+)
+from ae_pipeline.gather import Failure, Gathered, Input, find_inputs, gather, open_input, rows_of
+from ae_pipeline.results import judge_held_out, make_bundle, train_metrics
+from ae_pipeline.study import Study, load_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ae_pipeline.bundle import Bundle
+    from ae_pipeline.data import Scorer
+    from ae_pipeline.split import Division
+    from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, History
+
+__all__ = ["Job", "Progress", "Step", "run_plainly", "score_job", "train_job"]
+
+
+class Progress:
+    """Who is told what happens; this one keeps silent."""
+
+    def stage(self, name: str) -> None:
+        """A step begins."""
+
+    def say(self, line: str) -> None:
+        """Something worth a line."""
+
+    def warn(self, line: str) -> None:
+        """Something that limits the result."""
+
+    def advance(self, done: float, total: float, what: str) -> None:
+        """Part of a step is done."""
+
+    def training(self, event: Epoch | Batch) -> None:
+        """An epoch or a batch has ended."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of a job; ``retries`` only where input or output may fail for a moment."""
+
+    name: str
+    run: Callable[[], None]
+    retries: int = 0
+
+
+class Job(Protocol):
+    """What the flows and :func:`run_plainly` need."""
+
+    kind: str
+    title: str
+    exit_status: int
+    result: dict[str, Any]
+
+    def steps(self) -> Iterator[Step]:
+        """The steps, each to be run before the next is asked for."""
+
+    def summary(self) -> str:
+        """Markdown: the verdict and where things are; valid after the last step."""
+
+
+def run_plainly(job: Job) -> None:
+    """Run a job's steps without Prefect."""
+    for step in job.steps():
+        step.run()
+
+
+# -------------------------------------------------------------------------------- train
+
+
+def train_job(
+    study: Path,
+    out: Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+    fresh: bool = False,
+) -> TrainJob:
+    """Prepare to train a study.
+
+    Parameters
+    ----------
+    study : Path
+        Study file.
+    out : Path, optional
+        Folder for the results; the study's own by default.
+    overrides : sequence of str
+        ``a.b=value``.
+    progress : Progress, optional
+    fresh : bool
+        Train again even where the results are there.
+
+    Raises
+    ------
+    StudyError
+        Where the study cannot be used or the folder holds something else.
+    """
+    checked = load_study(study, overrides)
+    return TrainJob(checked, out, progress or Progress(), fresh)
+
+
+class TrainJob:
+    """From a study to a model, its scores on held-out data, a report and an MLflow run."""
+
+    kind = "train"
+
+    def __init__(self, study: Study, out: Path | None, progress: Progress, fresh: bool) -> None:
+        self.study = study
+        self.title = study.study
+        self.out = (out or study.outputs.root / study.study).absolute()
+        self.progress = progress
+        self.fresh = fresh
+        self.exit_status = 0
+        self.result: dict[str, Any] = {}
+        outputs.refuse_foreign(self.out, "train")
+
+    def steps(self) -> Iterator[Step]:
+        """Read, train, calibrate, report, publish; nothing but publishing where it is done."""
+        recover_folder(self.out)
+        yield Step("read the data", self._read, retries=1)
+        if not self._done():
+            yield Step("train the autoencoder", self._fit)
+            if self.division.folds:
+                yield Step("leave each subject out in turn", self._leave_out)
+            yield Step("calibrate and score", self._judge)
+            yield Step("write the results", self._write)
+        yield Step("publish to MLflow", partial(outputs.publish, self))
+
+    def summary(self) -> str:
+        """Markdown: the verdict and where things are."""
+        return outputs.summary_markdown(self.out)
+
+    # ------------------------------------------------------------------------- steps
+
+    def _read(self) -> None:
+        self.progress.stage("reading")
+        self.data: Gathered = gather(self.study, self.progress.say, self.progress.advance)
+        for failure in self.data.failures:
+            self.progress.warn(failure.reason)
+            self.exit_status = 1
+        self.key = key("train", sorted(self.data.digests.values()), self.study.decisive())
+        self.work = self.out.parent / f".{self.out.name}.{self.key[:12]}"
+        from ae_pipeline.split import divide
+
+        self.division: Division = divide(self.data.samples.meta, self.study.split)
+        for claim in self.division.claims:
+            self.progress.warn(claim)
+
+    def _done(self) -> bool:
+        provenance = self.out / "provenance.json"
+        if self.fresh or not provenance.is_file() or read_json(provenance)["key"] != self.key:
+            return False
+        self.progress.say(f"{self.out} already holds this result; --no-cache trains it again")
+        self._announce()
+        return True
+
+    def _fit(self) -> None:
+        import torch
+
+        from ae_pipeline.models.layers import n_parameters
+
+        self.progress.stage("training")
+        self.work.mkdir(parents=True, exist_ok=True)
+        train = self.data.samples.take(self.division.rows("train"))
+        if not len(train):
+            raise InputError("nothing is left to train on after the split; lower its shares")
+        validation = self.data.samples.take(self.division.rows("validation"))
+        torch.manual_seed(self.study.training.seed)
+        self.fitted, self.baselines, self.history = _fit_all(
+            self.study,
+            train,
+            validation,
+            self.study.training,
+            self.progress.training,
+            self.work / "checkpoint.safetensors",
+        )
+        self.n_parameters = n_parameters(self.fitted.model)
+
+    def _leave_out(self) -> None:
+        """Score every subject by models that never saw it, trained as long as the main one."""
+        self.progress.stage("leaving subjects out")
+        epochs = max(1, self.history.best_epoch)
+        training = self.study.training.model_copy(update={"epochs": epochs, "early_stopping": None})
+        samples, part = self.data.samples, self.division.part
+        self.left_out: list[_HeldOut] = []
+        for n, rows in enumerate(self.division.folds):
+            self.progress.advance(n, len(self.division.folds), "subjects left out")
+            others = np.setdiff1d(np.flatnonzero(part == "train"), rows)
+            fitted, baselines, _ = _fit_all(self.study, samples.take(others), None, training)
+            self.left_out.append(_held_out(fitted, baselines, samples.take(rows), "calibration"))
+        self.progress.advance(1, 1, "subjects left out")
+
+    def _judge(self) -> None:
+        import pandas as pd
+
+        from ae_pipeline.calibrate import Calibration
+
+        self.progress.stage("calibrating")
+        held_out = list(self.left_out) if self.division.folds else []
+        for part in ("calibration", "test"):
+            samples = self.data.samples.take(self.division.rows(part))
+            if len(samples):
+                held_out.append(_held_out(self.fitted, self.baselines, samples, part))
+        if not any(each.frame["part"].iloc[0] == "calibration" for each in held_out):
+            raise InputError(
+                "no calibration data is left after the split; give split.calibration a larger "
+                "share or add recordings"
+            )
+        frame = pd.concat([each.frame for each in held_out], ignore_index=True)
+        by_entry = np.concatenate([each.by_entry for each in held_out])
+        self.latents = np.concatenate([each.latents for each in held_out])
+        chosen = (frame["part"] == "calibration").to_numpy()
+        calibration = Calibration.from_frame(
+            frame[chosen].reset_index(drop=True), by_entry[chosen], self.division.unit
+        )
+        self.bundle = make_bundle(
+            self.study,
+            self.data,
+            self.division,
+            self.fitted,
+            self.baselines,
+            calibration,
+            self.history,
+        )
+        self.frame = judge_held_out(self.bundle, frame, by_entry, chosen)
+        self.metrics = train_metrics(
+            self.n_parameters, self.history, self.frame, self.study.kind == "eeg"
+        )
+
+    def _write(self) -> None:
+        self.progress.stage("writing the report")
+        shutil.rmtree(self.work / "results", ignore_errors=True)
+        place = self.work / "results"
+        place.mkdir(parents=True)
+        outputs.write_train(self, place)
+        replace_folder(place, self.out)
+        shutil.rmtree(self.work, ignore_errors=True)
+        self._announce()
+
+    def _announce(self) -> None:
+        self.result = {
+            "bundle": str(self.out / "model"),
+            "report": str(self.out / "report.html"),
+            "metrics": read_json(self.out / "metrics.json"),
+            "verdict": read_json(self.out / "provenance.json")["verdict"],
+            "failed": [failure.reason for failure in self.data.failures],
+        }
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """Scores of samples that the scorers were not fitted on; rows as in ``frame``."""
+
+    frame: pd.DataFrame
+    by_entry: NDArray[np.float32]
+    latents: NDArray[np.float32]
+
+
+def _held_out(
+    fitted: FittedAutoencoder, baselines: dict[str, Scorer], samples: Samples, part: str
+) -> _HeldOut:
+    from ae_pipeline.bundle import raw_scores
+
+    frame, scores, latents = raw_scores(fitted, baselines, samples)
+    frame["part"] = part
+    frame["pca_loss"] = _pca_losses(fitted, baselines, samples)
+    n_entries = int(np.prod(samples.shape))
+    frame["n_observed"] = n_entries if samples.mask is None else samples.mask.sum(1)
+    return _HeldOut(frame, scores.by_entry, latents)
+
+
+def _fit_all(
+    study: Study,
+    train: Samples,
+    validation: Samples | None,
+    training: Any,
+    listener: Callable[[Epoch | Batch], None] | None = None,
+    checkpoint: Path | None = None,
+) -> tuple[FittedAutoencoder, dict[str, Scorer], History]:
+    """Scale, autoencoder and baselines on the same training data."""
+    import torch
+
+    from ae_pipeline.baselines import BASELINES
+    from ae_pipeline.models.autoencoder import Autoencoder
+    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.train import fit
+
+    torch.manual_seed(training.seed)
+    scaler = Scaler.fit(train, training.seed)
+    has_missing = train.kind == "questionnaire"
+    model = Autoencoder(study.model, train.kind, train.shape, train.columns, has_missing)
+    listeners = () if listener is None else (listener,)
+    fitted, history = fit(model, train, validation, scaler, training, listeners, checkpoint)
+    latent_dim = study.model.latent_dim
+    baselines = {
+        name: scorer.fit(train, scaler, latent_dim, training.seed)
+        for name, scorer in BASELINES.items()
+    }
+    return fitted, baselines, history
+
+
+def _pca_losses(
+    fitted: FittedAutoencoder, baselines: dict[str, Scorer], samples: Samples
+) -> NDArray[np.float64]:
+    """Loss per entry of PCA at equal latent size, under the autoencoder's likelihood."""
+    from ae_pipeline.baselines import PrincipalComponents
+
+    pca = baselines["pca"]
+    assert isinstance(pca, PrincipalComponents)
+    likelihood = fitted.model.likelihood
+    return pca.losses(samples, likelihood.uniform or likelihood.by_column)
+
+
+# -------------------------------------------------------------------------------- score
+
+
+def score_job(
+    model: str,
+    inputs: Sequence[str],
+    out: Path,
+    error_rate: float | None = None,
+    progress: Progress | None = None,
+    fresh: bool = False,
+) -> ScoreJob:
+    """Prepare to score inputs with a model.
+
+    Parameters
+    ----------
+    model : str
+        A bundle's folder, ``runs:/RUN_ID/model`` or ``models:/NAME@ALIAS``.
+    inputs : sequence of str
+        Files, folders, globs or BIDS roots.
+    out : Path
+        Folder for the results; a second call with the same model and rates adds to it.
+    error_rate : float, optional
+        Instead of the one the model was trained with.
+    progress : Progress, optional
+    fresh : bool
+        Score again what is done already.
+
+    Raises
+    ------
+    StudyError
+        Where the model cannot be used or the folder holds the results of another.
+    """
+    from ae_pipeline.bundle import load
+
+    place = outputs.model_folder(model)
+    return ScoreJob(load(place), inputs, out.absolute(), error_rate, progress or Progress(), fresh)
+
+
+class ScoreJob:
+    """From a model and inputs to judged recordings or rows."""
+
+    kind = "score"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        inputs: Sequence[str],
+        out: Path,
+        error_rate: float | None,
+        progress: Progress,
+        fresh: bool,
+    ) -> None:
+        from ae_pipeline.calibrate import Detection
+
+        self.bundle = bundle
+        self.inputs = inputs
+        self.out = out
+        self.progress = progress
+        self.fresh = fresh
+        self.title = bundle.info.study
+        self.exit_status = 0
+        self.result: dict[str, Any] = {}
+        given = bundle.info.detection.model_dump()
+        if error_rate is not None:
+            given["error_rate"] = error_rate
+        try:
+            self.detection = Detection(**given)
+        except ValueError:
+            raise StudyError(
+                f"--error-rate {error_rate:g}: expected a share between 0 and 1, such as 0.05"
+            ) from None
+        self.config = {"detection": self.detection.model_dump(mode="json")}
+        self.source = outputs.source_of(bundle.info)
+        outputs.refuse_foreign(out, "score", {"model": bundle.digest, **self.config})
+
+    def steps(self) -> Iterator[Step]:
+        """One step for each input, then the group, then MLflow."""
+        outputs.begin_score(self)
+        found = list(find_inputs(self.source, self.inputs))
+        self.failures: list[Failure] = []
+        for n, item in enumerate(found):
+            if isinstance(item, Failure):
+                self._fail(item, None)
+            else:
+                run = partial(self._score, item, n, len(found))
+                yield Step(f"score {item.name}", run)
+        yield Step("put the group together", self._group)
+        yield Step("publish to MLflow", partial(outputs.publish, self))
+
+    def summary(self) -> str:
+        """Markdown: the verdict and where things are."""
+        return outputs.summary_markdown(self.out)
+
+    def _score(self, item: Input, n: int, total: int) -> None:
+        self.progress.stage(f"scoring {n + 1} of {total}: {item.name}")
+        with locked(self.out / f".{item.name}.lock"):
+            digest: str | None = None
+            try:
+                if self.bundle.info.kind == "eeg":
+                    recording = open_input(self.source, item)
+                    digest = digest_files(recording.files)
+                    work: Callable[[str], None] = partial(self._recording, recording)
+                else:
+                    digest = digest_files(item.files)
+                    work = partial(self._rows, item)
+                this = key("score", digest, self.config, self.bundle.digest)
+                if not self.fresh and outputs.is_done(self.out, item.name, this):
+                    self.progress.say(f"{item.name}: already scored with this model")
+                    return
+                work(this)
+            except InputError as error:
+                self._fail(Failure(item.name, item.subject, str(error)), digest)
+            except MemoryError:
+                reason = f"{item.path}: does not fit into memory; score it on a larger machine"
+                self._fail(Failure(item.name, item.subject, reason), digest)
+
+    def _recording(self, recording: Any, this: str) -> None:
+        from ae_pipeline.score import score_recording
+
+        threshold = self.bundle.info.threshold
+        assert threshold is not None
+        result = score_recording(
+            self.bundle,
+            recording,
+            self.detection,
+            threshold,
+            lambda seconds: self.progress.advance(seconds, recording.duration_s, recording.name),
+        )
+        self.progress.advance(1, 1, recording.name)
+        outputs.write_recording(self, result, this)
+
+    def _rows(self, item: Input, this: str) -> None:
+        from ae_pipeline.bundle import columns_of
+        from ae_pipeline.score import score_rows
+
+        samples, notes = rows_of(self.source, item, columns_of(self.bundle.info))
+        result = score_rows(self.bundle, samples, self.detection)
+        outputs.write_rows(self, item, result, samples, notes, this)
+
+    def _fail(self, failure: Failure, digest: str | None) -> None:
+        self.exit_status = 1
+        self.failures.append(failure)
+        self.progress.warn(failure.reason)
+        outputs.write_failure(self, failure, digest)
+
+    def _group(self) -> None:
+        self.progress.stage("putting the group together")
+        with locked(self.out / ".group.lock"):
+            self.result = outputs.write_group(self)
+        self.result["failed"] = [failure.reason for failure in self.failures]

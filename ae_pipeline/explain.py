@@ -1,0 +1,111 @@
+"""Which window, which channel or item, and why, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ae_pipeline.calibrate import Calibration, Span
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["EVENT_COLUMNS", "events_frame", "reasons"]
+
+EVENT_COLUMNS = (
+    "onset",
+    "duration",
+    "trial_type",
+    "channel",
+    "score",
+    "p_value",
+    "false_alarms_per_hour",
+    "reason",
+    "model_id",
+)
+"""Columns of an events file; onset and duration in seconds."""
+
+
+def reasons(frame: pd.DataFrame, usual_score: float) -> list[str]:
+    """One phrase for each sample: how large its error is, and where.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``score``; ``top_entry`` and ``top_ratio`` where there are channels or items.
+    usual_score : float
+        Median score of the calibration data.
+    """
+    times = frame["score"].to_numpy() / max(usual_score, 1e-12)
+    phrases = [f"error {_times(t)} the usual" for t in times]
+    if "top_entry" not in frame:
+        return phrases
+    return [
+        f"{phrase}, most at {entry} ({_times(ratio)} its usual)"
+        for phrase, entry, ratio in zip(
+            phrases, frame["top_entry"], frame["top_ratio"], strict=True
+        )
+    ]
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} times" if ratio < 100 else f"{ratio:,.0f} times"
+
+
+def events_frame(
+    spans: list[Span],
+    frame: pd.DataFrame,
+    by_entry: NDArray[np.float32],
+    entries: tuple[str, ...],
+    calibration: Calibration,
+    model_id: str,
+) -> pd.DataFrame:
+    """Events of one recording, as the BIDS events file has them.
+
+    Parameters
+    ----------
+    spans : list of Span
+        Merged flagged windows; their rows refer to ``frame``.
+    frame : DataFrame
+        Judged windows of the recording, with ``reason``.
+    by_entry : array of shape (n, channels)
+    entries : tuple of str
+        Channel names.
+    calibration : Calibration
+        For the rate at which clean recordings raise events as large.
+    model_id : str
+
+    Returns
+    -------
+    DataFrame
+        :data:`EVENT_COLUMNS`; ``channel`` lists, strongest first, the channels whose error is at
+        least half of the strongest's, in units of their usual error.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    usual = np.maximum(calibration.entry_median, 1e-9)
+    for span in spans:
+        ratio = by_entry[span.peak] / usual
+        strongest = np.argsort(ratio)[::-1][:5]
+        named = [entries[i] for i in strongest if ratio[i] >= ratio[strongest[0]] / 2]
+        peak = frame.iloc[span.peak]
+        rows.append(
+            {
+                "onset": round(span.onset_s, 4),
+                "duration": round(span.end_s - span.onset_s, 4),
+                "trial_type": "anomaly/unexplained",
+                "channel": ",".join(named),
+                "score": span.score,
+                "p_value": float(peak["p_value"]),
+                # just below the peak, so that an equally large calibration event counts
+                "false_alarms_per_hour": calibration.false_alarms_per_hour(
+                    float(np.nextafter(span.score, -np.inf))
+                ),
+                "reason": peak["reason"],
+                "model_id": model_id,
+            }
+        )
+    return pd.DataFrame(rows, columns=list(EVENT_COLUMNS))

@@ -1,0 +1,363 @@
+"""Results in words: what the reports say first, and the views they are drawn from.
+
+Nothing is computed here that is not in the files of a run; identities are whatever the frames
+hold, so that the pseudonymised report is the same code on pseudonymised frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ae_pipeline.bundle import Bundle, BundleInfo
+from ae_pipeline.report import (
+    Evidence,
+    GroupView,
+    Headline,
+    Number,
+    RecordingView,
+    RowsView,
+    TrainView,
+)
+from ae_pipeline.score import Example, RecordingResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ae_pipeline.study import Study
+
+__all__ = ["evidence", "group_view", "layers_of", "recording_view", "rows_view", "train_view"]
+
+LOSS_NAMES = {"eeg": "mean squared error", "mnist": "binary cross-entropy"}
+THINGS = {"eeg": "windows", "mnist": "images", "questionnaire": "respondents"}
+NEVER = "Research use, not a diagnosis."
+
+
+def evidence(info: BundleInfo, example: Example) -> Evidence:
+    """Examples for a page, in the data's units."""
+    units = {"eeg": "µV", "mnist": "", "questionnaire": "answer"}
+    return Evidence(
+        example.values,
+        example.reconstructions,
+        example.frame,
+        info.sfreq_hz,
+        info.entries,
+        units[info.kind],
+        [column["levels"] for column in info.columns] or None,
+    )
+
+
+def layers_of(bundle: Bundle) -> list[tuple[str, str, int]]:
+    """(name, output shape, parameters) of every layer that has any, encoder before decoder."""
+    import torch
+    from torch import nn
+
+    from ae_pipeline.models.layers import n_parameters
+
+    model = bundle.autoencoder.model
+    found: list[tuple[str, str, int]] = []
+    handles = []
+    for side in ("encoder", "decoder"):
+        for module in getattr(model, side).modules():
+            if next(module.children(), None) is None and n_parameters(module):
+
+                def note(layer: nn.Module, _: Any, out: torch.Tensor, side: str = side) -> None:
+                    shape = " x ".join(str(n) for n in out.shape[1:])
+                    name = f"{side}: {type(layer).__name__}"
+                    found.append((name, shape, n_parameters(layer)))
+
+                handles.append(module.register_forward_hook(note))
+    with torch.inference_mode():
+        model(torch.zeros((1, *model.shape), device=next(model.parameters()).device))
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "n/a" if value is None or not np.isfinite(value) else f"{value:.{digits}g}"
+
+
+def _span(bounds: Sequence[float] | None) -> str:
+    return "" if bounds is None else f"95% interval {bounds[0]:.3g} to {bounds[1]:.3g}"
+
+
+def _facts(info: BundleInfo, digest: str) -> dict[str, str]:
+    facts = {
+        "Study": info.study,
+        "Model": f"{info.model.architecture.kind}, {info.model.objective.kind}, "
+        f"{info.model.latent_dim} latent features",
+        "Model digest": digest[:16],
+        "Training data digest": info.training_digest[:16],
+    }
+    facts |= {name.replace("_", " ").capitalize(): str(v) for name, v in info.training.items()}
+    facts |= {f"Version of {name}": version for name, version in info.versions.items()}
+    return facts
+
+
+# -------------------------------------------------------------------------------- train
+
+
+def train_headline(info: BundleInfo, metrics: Mapping[str, Any], claims: Sequence[str]) -> Headline:
+    """Verdict, numbers and next steps of a training run."""
+    loss_name = LOSS_NAMES.get(info.kind, "loss per answer")
+    beats = metrics["beats_baselines"]
+    things = THINGS[info.kind]
+    pca = metrics["baselines"]["pca"]["test_loss"]
+    held_out = f"{metrics['test_units']} held-out " + ("subjects" if info.kind == "eeg" else things)
+    if info.kind == "eeg" and metrics["test_units"] == 1:
+        held_out = "held-out stretches of one subject"
+    if beats["value"] is None:
+        comparison = (
+            "Whether that is better than a linear model cannot be said with so few subjects"
+        )
+    elif beats["value"]:
+        comparison = "The autoencoder reconstructs better than PCA of equal size"
+    elif beats["interval"][1] < 0:
+        comparison = "PCA of equal size reconstructs better: the linear model is enough"
+    else:
+        comparison = "No clear difference from PCA of equal size: the linear model is enough"
+    verdict = (
+        f"The model reproduces {things} it never saw with a {loss_name} of "
+        f"{_number(metrics['test_loss'])}; PCA with as many features reaches {_number(pca)}."
+    )
+    numbers = (
+        Number("Held-out loss", _number(metrics["test_loss"]), f"{loss_name}, {held_out}"),
+        Number("PCA, same size", _number(pca), "the same rows"),
+        Number(
+            "Gain over PCA",
+            f"{beats['difference']:+.3g}",
+            _span(beats["interval"]) or "no interval",
+        ),
+        Number("Parameters", f"{metrics['parameters']:,}", f"{metrics['epochs']} epochs"),
+    )
+    return Headline(
+        verdict,
+        numbers,
+        (
+            "Look at the samples with the largest error below: are they what you call abnormal?",
+            "Score new data: ae-pipeline score --model MODEL --out RESULTS DATA",
+            "Compare with the other runs of this study: ae-pipeline ui",
+        ),
+        f"{comparison}.",
+        tuple(claims),
+    )
+
+
+def train_view(
+    study: Study,
+    bundle: Bundle,
+    metrics: Mapping[str, Any],
+    history: pd.DataFrame,
+    scores: pd.DataFrame,
+    latents: pd.DataFrame,
+    worst: Example,
+    best: Example,
+    digest: str,
+    notes: Sequence[str],
+) -> TrainView:
+    """The training page."""
+    info = bundle.info
+    label = "label" if "label" in scores and scores["label"].notna().any() else None
+    color = {"eeg": "subject", "mnist": label, "questionnaire": "score"}[info.kind]
+    if info.kind == "eeg" and latents["subject"].nunique() == 1:
+        color = "score"
+    return TrainView(
+        title=info.study,
+        kind=info.kind,
+        headline=train_headline(info, metrics, info.claims),
+        history=history,
+        metrics=metrics,
+        scores=scores,
+        hypothesis=study.hypothesis,
+        latents=latents,
+        color_by=color,
+        worst=evidence(info, worst),
+        best=evidence(info, best),
+        layers=layers_of(bundle),
+        facts=_facts(info, digest),
+        notes=tuple(notes),
+    )
+
+
+# ---------------------------------------------------------------------------- recordings
+
+
+def recording_view(bundle: Bundle, result: RecordingResult, threshold: float) -> RecordingView:
+    """The page of one recording."""
+    from ae_pipeline.score import latents_frame
+
+    info, summary = bundle.info, result.summary
+    n_events = summary["n_events"]
+    alarms = info.detection.false_alarms_per_hour
+    sentences = {
+        "clean": "Nothing here is more abnormal than in clean recordings",
+        "technical": "Something is wrong with the recording itself",
+        "unexplained": "This recording holds stretches unlike the training data",
+    }
+    first = "" if result.events.empty else result.events.sort_values("score").iloc[-1]
+    where = (
+        ""
+        if isinstance(first, str)
+        else f"; the strongest at {first['onset']:.1f} s on {first['channel']}"
+    )
+    headline = Headline(
+        f"{sentences[summary['verdict']]}: {summary['reason']}{where}.",
+        (
+            Number("Usable", f"{summary['usable_share']:.0%}", "of the recording's length"),
+            Number(
+                "Events",
+                str(n_events),
+                f"{summary['events_per_hour']:.1f} an hour; clean recordings at most {alarms:g}",
+            ),
+            Number(
+                "Recording p",
+                _number(summary["p_value"], 3),
+                f"smallest possible {bundle.calibration.smallest_p:.2g}, "
+                f"{bundle.calibration.n_recordings} calibration recordings",
+            ),
+            Number("Bad channels", str(len(result.bads)), ", ".join(result.bads["name"][:4])),
+        ),
+        (
+            "Look at the events in MNE: mne.read_annotations on the _annot.fif beside this page",
+            "Decide about the channels named bad before averaging or interpolating",
+        ),
+        _simple_methods(bundle, result.frame),
+        info.claims,
+    )
+    latents = latents_frame(result.frame, result.latents)
+    return RecordingView(
+        title=summary["recording"],
+        headline=headline,
+        scores=result.frame,
+        events=result.events,
+        threshold=threshold,
+        quality=result.bads,
+        channel_scores=result.by_channel,
+        ch_names=info.entries,
+        worst=evidence(info, result.worst),
+        best=evidence(info, result.best),
+        bad_spans=result.recording.bad_spans(),
+        latents=latents,
+        facts=_facts(info, bundle.digest),
+        notes=(*result.recording.notes, *result.plan.notes),
+    )
+
+
+def _simple_methods(bundle: Bundle, frame: pd.DataFrame) -> str:
+    """How far the simple methods agree on which tenth of the samples is the most abnormal."""
+    n = max(1, len(frame) // 10)
+    own = set(frame["score"].nlargest(n).index)
+    shares = [
+        f"{name.removeprefix('score_').replace('_', ' ')} "
+        f"{len(own & set(frame[name].nlargest(n).index)) / n:.0%}"
+        for name in frame
+        if name.startswith("score_")
+    ]
+    return f"Of the most abnormal tenth, the simple methods name the same: {', '.join(shares)}."
+
+
+def group_view(
+    info: BundleInfo, digest: str, recordings: pd.DataFrame, n_calibration: int
+) -> GroupView:
+    """The page of everything scored into one folder."""
+    done = recordings[recordings["verdict"] != "failed"]
+    n_failed = len(recordings) - len(done)
+    odd = done[(done["verdict"] != "clean") | done["flagged"].fillna(False).astype(bool)]
+    smallest = 1 / (n_calibration + 1)
+    warnings = list(info.claims)
+    if len(done) and not _can_flag(smallest, len(done), info.detection.error_rate):
+        warnings.append(
+            f"No recording can be flagged as a whole at an error rate of "
+            f"{info.detection.error_rate:g}: with {n_calibration} calibration recordings the "
+            f"smallest p is {smallest:.2g}. Events are not affected."
+        )
+    headline = Headline(
+        f"{len(odd)} of {len(done)} recordings deserve a look"
+        + (f"; {n_failed} could not be read." if n_failed else "."),
+        (
+            Number("Scored", str(len(done))),
+            Number(
+                "Flagged",
+                str(int(done["flagged"].sum())),
+                f"q at most {info.detection.error_rate:g}",
+            ),
+            Number("Failed", str(n_failed)),
+        ),
+        ("Open the worst first; each name leads to its report",),
+        "",
+        tuple(warnings),
+    )
+    links = {name: f"{name}_report.html" for name in done["recording"]}
+    return GroupView(
+        title=info.study,
+        headline=headline,
+        recordings=recordings,
+        links=links,
+        facts=_facts(info, digest),
+    )
+
+
+def _can_flag(smallest_p: float, n: int, error_rate: float) -> bool:
+    """Whether any batch of ``n`` could have a q at or under the rate (all at the smallest p)."""
+    return n > 0 and smallest_p <= error_rate
+
+
+def rows_view(
+    bundle: Bundle,
+    title: str,
+    scores: pd.DataFrame,
+    latents: pd.DataFrame,
+    worst: Evidence,
+    best: Evidence,
+    items: pd.DataFrame | None,
+    notes: Sequence[str] = (),
+) -> RowsView:
+    """The page of a table or a set of images."""
+    info = bundle.info
+    n_flagged = int(scores["flagged"].sum())
+    n_calibration = bundle.calibration.n_recordings
+    things = THINGS[info.kind]
+    rate = info.detection.error_rate
+    warnings = list(info.claims)
+    needed = len(scores) / rate - 1
+    if n_calibration < needed:
+        warnings.append(
+            f"With {n_calibration} calibration {things} the smallest p is "
+            f"{bundle.calibration.smallest_p:.2g}: a single odd one among {len(scores)} cannot "
+            f"reach q = {rate:g} (that takes {needed:,.0f}); several can."
+        )
+    label = "label" if "label" in scores and scores["label"].notna().any() else "score"
+    headline = Headline(
+        f"{n_flagged} of {len(scores)} {things} are flagged as unlike the training data.",
+        (
+            Number("Flagged", str(n_flagged), f"expected false share at most {rate:.0%}"),
+            Number("Scored", f"{len(scores):,}"),
+            Number(
+                "Smallest possible p",
+                f"{bundle.calibration.smallest_p:.2g}",
+                f"{n_calibration} calibration {things}",
+            ),
+        ),
+        (
+            "Look at the flagged ones below; nothing has been excluded",
+            "The whole list is in scores.parquet",
+        ),
+        _simple_methods(bundle, scores),
+        tuple(warnings),
+    )
+    return RowsView(
+        title=title,
+        kind=info.kind,
+        headline=headline,
+        scores=scores,
+        latents=latents,
+        worst=worst,
+        best=best,
+        items=items,
+        color_by=label,
+        facts=_facts(info, bundle.digest),
+        notes=tuple(notes),
+    )

@@ -1,0 +1,225 @@
+"""From a study's source, or from what somebody asks to be scored, to the two currencies.
+
+Each input that cannot be used is a :class:`Failure` with its one line; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ae_pipeline.data import InputError, Recording, Samples
+from ae_pipeline.folder import cache_dir, digest_files, key
+from ae_pipeline.preprocess import Plan, survey
+from ae_pipeline.sources import eeg, mnist, questionnaire
+from ae_pipeline.study import Study
+from ae_pipeline.windows import count_windows, materialise
+
+__all__ = ["Failure", "Gathered", "Input", "find_inputs", "gather", "open_input", "rows_of"]
+
+Advance = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be used, and why (one line)."""
+
+    name: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a study trains on.
+
+    ``digests`` has the digest of every input that is used; ``notes`` what readers guessed, in
+    words without identities; ``facts`` numbers for the training card.
+    """
+
+    samples: Samples
+    digests: dict[str, str]
+    notes: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    positions_m: tuple[tuple[float | None, ...], ...] = ()
+    sfreq_hz: float | None = None
+
+
+def gather(study: Study, say: Callable[[str], None], advance: Advance) -> Gathered:
+    """Read everything a study trains on.
+
+    Parameters
+    ----------
+    study : Study
+    say : callable
+        Told one line at a time.
+    advance : callable
+        Told (done, total, name) for each recording.
+
+    Raises
+    ------
+    InputError
+        Where nothing can be used.
+    """
+    if isinstance(study.source, eeg.EegSource):
+        return _gather_eeg(study, study.source, advance)
+    if isinstance(study.source, mnist.MnistSource):
+        place = study.source.path
+        if place is None:
+            from ae_pipeline.sources.samples import fetch
+
+            place = fetch("mnist", say)
+        files = [file for image in mnist.find(place) for file in mnist.members(image)]
+        samples = mnist.load([place], study.source)
+        return Gathered(samples, {"images": digest_files(files)}, facts={"images": len(samples)})
+    files = questionnaire.find(study.source.path)
+    table = questionnaire.load([study.source.path], study.source)
+    facts = {"respondents": len(table.samples), "items": table.samples.shape[0]}
+    return Gathered(table.samples, {"table": digest_files(files)}, table.notes, facts=facts)
+
+
+def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gathered:
+    assert study.preprocess is not None
+    assert study.windows is not None
+    found = eeg.find([source.path], source.pattern, source.subject_pattern)[: source.limit]
+    failures: list[Failure] = []
+    opened: list[tuple[eeg.Found, Recording]] = []
+    for item in found:
+        try:
+            opened.append((item, eeg.open_recording(item, source)))
+        except InputError as error:
+            failures.append(Failure(item.name, item.subject, str(error)))
+    if not opened:
+        first = f"; the first: {failures[0].reason}" if failures else ""
+        raise InputError(f"{source.path}: none of {len(found)} recordings can be used{first}")
+    usual = Counter(recording.ch_names for _, recording in opened).most_common(1)[0][0]
+    sfreq_hz = study.preprocess.sfreq_hz or min(recording.sfreq_hz for _, recording in opened)
+    parts: list[tuple[Recording, Plan]] = []
+    digests: dict[str, str] = {}
+    for n, (item, recording) in enumerate(opened):
+        advance(n, len(opened), item.name)
+        try:
+            recording = _with_channels(recording, usual)
+            plan = survey(recording, study.preprocess, source.line_freq_hz, sfreq_hz)
+            count_windows(recording, plan, study.windows)
+            digests[item.name] = digest_files(recording.files)
+            parts.append((recording, plan))
+        except InputError as error:
+            failures.append(Failure(item.name, item.subject, str(error)))
+    if not parts:
+        raise InputError(
+            f"{source.path}: no recording can be used; the first: {failures[0].reason}"
+        )
+    config = {
+        "preprocess": study.preprocess.model_dump(mode="json"),
+        "windows": study.windows.model_dump(mode="json"),
+        "source": source.model_dump(mode="json", exclude={"path"}),
+        "sfreq_hz": sfreq_hz,
+        "channels": usual,
+    }
+    place = cache_dir("signals") / key("preprocess", list(digests.values()), config)[:24]
+    samples = materialise(parts, study.windows, place)
+    advance(len(opened), len(opened), "")
+    notes = dict.fromkeys(
+        note for recording, plan in parts for note in (*recording.notes, *plan.notes)
+    )
+    references = sorted({plan.reference for _, plan in parts})
+    facts = {
+        "recordings": len(parts),
+        "subjects": len({recording.subject for recording, _ in parts}),
+        "hours": round(sum(recording.duration_s for recording, _ in parts) / 3600, 3),
+        "windows": len(samples),
+        "channels": len(usual),
+        "reference": ", ".join(references),
+        "bad_channels": sum(len(plan.bads) for _, plan in parts),
+    }
+    positions = tuple(
+        tuple(None if value != value else float(value) for value in row)
+        for row in parts[0][0].positions_m.tolist()
+    )
+    return Gathered(
+        samples, digests, tuple(notes), tuple(failures), facts, positions, float(sfreq_hz)
+    )
+
+
+def _with_channels(recording: Recording, usual: tuple[str, ...]) -> Recording:
+    """Bring a recording to the channels most of them have, where it has them all."""
+    lacking = [name for name in usual if name not in recording.ch_names]
+    if lacking:
+        raise InputError(
+            f"recording {recording.name!r} lacks {', '.join(lacking[:5])}"
+            f"{' ...' if len(lacking) > 5 else ''}, which most recordings have; put them under "
+            "source.exclude or drop the file"
+        )
+    return recording.pick(usual)
+
+
+# ------------------------------------------------------------------------------ scoring
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing to be scored: a recording, a table or a file of images."""
+
+    name: str
+    subject: str
+    path: Path
+    files: tuple[Path, ...]
+    """What its digest covers; empty until a recording is opened."""
+    found: eeg.Found | None = None
+
+
+def find_inputs(source: Any, inputs: Sequence[str]) -> Iterator[Input | Failure]:
+    """Turn what a user named into inputs, in a fixed order; what is missing is a failure."""
+    if isinstance(source, eeg.EegSource):
+        for item in _found_recordings(source, inputs):
+            yield item
+        return
+    reader = mnist if isinstance(source, mnist.MnistSource) else questionnaire
+    files: list[Path] = []
+    for given in inputs:
+        try:
+            files += reader.find(given)
+        except InputError as error:
+            yield Failure(Path(given).name, "", str(error))
+    stems = Counter(_stem(file) for file in files)
+    for file in dict.fromkeys(files):
+        members = mnist.members(file) if reader is mnist else (file,)
+        stem = _stem(file)
+        name = f"{file.absolute().parent.name}__{stem}" if stems[stem] > 1 else stem
+        yield Input(name, "", file, tuple(members))
+
+
+def _found_recordings(source: eeg.EegSource, inputs: Sequence[str]) -> Iterator[Input | Failure]:
+    usable: list[str] = []
+    for given in inputs:  # each by itself first, so that one wrong path does not hide the others
+        try:
+            eeg.find([given], source.pattern, source.subject_pattern)
+            usable.append(given)
+        except InputError as error:
+            yield Failure(Path(given).name, "", str(error))
+    if usable:
+        for item in eeg.find(usable, source.pattern, source.subject_pattern):
+            yield Input(item.name, item.subject, item.path, (), item)
+
+
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(".gz").split(".")[0]
+
+
+def open_input(source: eeg.EegSource, item: Input) -> Recording:
+    """Open a recording that was found."""
+    assert item.found is not None
+    return eeg.open_recording(item.found, source)
+
+
+def rows_of(source: Any, item: Input, columns: Sequence[Any]) -> tuple[Samples, tuple[str, ...]]:
+    """Rows of an image file or a table, with the reader's notes."""
+    if isinstance(source, mnist.MnistSource):
+        return mnist.load([item.path], source.model_copy(update={"digits": None})), ()
+    table = questionnaire.load([item.path], source, columns)
+    return table.samples, table.notes

@@ -1,0 +1,112 @@
+"""A first study file that fits the data: what ``ae-pipeline init`` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ae_pipeline.config import StudyError
+from ae_pipeline.study import study_file
+
+__all__ = ["initial_study"]
+
+KINDS = ("eeg", "mnist", "questionnaire")
+
+
+def initial_study(kind: str, source: Path | None = None, name: str | None = None) -> str:
+    """A commented study file, from the data where given.
+
+    Parameters
+    ----------
+    kind : {'eeg', 'mnist', 'questionnaire'}
+    source : Path, optional
+        Data to look at; without it the file holds defaults and a path to fill in.
+    name : str, optional
+        Name of the study; from the source otherwise.
+
+    Returns
+    -------
+    str
+        YAML.
+
+    Raises
+    ------
+    StudyError
+        Unknown kind.
+    InputError
+        The data cannot be used.
+    """
+    if kind not in KINDS:
+        raise StudyError(f"init {kind}: expected one of {', '.join(KINDS)}")
+    title = name or f"my-{kind}-study"
+    if source is None:
+        content: dict[str, Any] = {"study": title, "source": {"kind": kind}}
+        if kind == "questionnaire":
+            content["source"]["items"] = ["Q*"]
+        if kind == "mnist":
+            content["source"]["path"] = None
+        return study_file(content)
+    title = name or _name_of(source)
+    if kind == "eeg":
+        return _from_recordings(title, source)
+    if kind == "mnist":
+        from ae_pipeline.sources import mnist
+
+        mnist.find(source)
+        return study_file({"study": title, "source": {"kind": kind, "path": str(source)}})
+    from ae_pipeline.sources.questionnaire import propose
+
+    section, comments = propose(source)
+    section["path"] = str(source)
+    notes = {f"source.{key}": text for key, text in comments.items()}
+    return study_file({"study": title, "source": section}, notes)
+
+
+def _name_of(source: Path) -> str:
+    stem = source.absolute().name.split(".")[0]
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in stem).strip("-._")
+    return safe or "study"
+
+
+def _from_recordings(title: str, source: Path) -> str:
+    from ae_pipeline.preprocess import Preprocess, lowest_high_pass_hz
+    from ae_pipeline.sources import eeg
+    from ae_pipeline.windows import Windowing
+
+    seen = eeg.describe(eeg.find([source]))
+    preprocess: dict[str, Any] = {"sfreq_hz": seen.sfreq_hz}
+    windows: dict[str, Any] = {}
+    notes = {
+        "preprocess.sfreq_hz": f"The lowest rate of the {seen.n_recordings} recordings found is "
+        f"{seen.sfreq_hz:g} Hz; scoring refuses recordings below this rate.",
+        "source.exclude": "Left out here: what is no EEG channel by its name or type.",
+    }
+    default = Preprocess()
+    fits = lowest_high_pass_hz(seen.segment_s)
+    if default.high_pass_hz is not None and fits > default.high_pass_hz:
+        preprocess["high_pass_hz"] = fits
+        notes["preprocess.high_pass_hz"] = (
+            f"Raised: uninterrupted stretches last {seen.segment_s:.3g} s here, and the kernel of "
+            "a lower high-pass would not fit into them."
+        )
+    nyquist = seen.sfreq_hz / 2
+    if default.low_pass_hz is not None and default.low_pass_hz > 0.9 * nyquist:
+        preprocess["low_pass_hz"] = round(0.8 * nyquist, 1)
+    length_s, stride_s = Windowing().length_s, Windowing().stride_s
+    if seen.segment_s < 2 * length_s:
+        length_s = round(min(length_s, seen.segment_s / 2), 2)
+        windows = {"length_s": length_s, "stride_s": min(stride_s, length_s / 2)}
+        notes["windows.length_s"] = (
+            f"Shortened: uninterrupted stretches last {seen.segment_s:.3g} s here."
+        )
+    if seen.partial:
+        notes["source.exclude"] += f" Not in every recording: {', '.join(seen.partial[:10])}."
+    exclude = [*seen.exclude, *seen.partial]
+    section = {
+        "kind": "eeg",
+        "path": str(source),
+        "subject_pattern": seen.subject_pattern,
+        "exclude": exclude,
+    }
+    content = {"study": title, "source": section, "preprocess": preprocess, "windows": windows}
+    return study_file(content, notes)

@@ -1,0 +1,658 @@
+"""From raw to clean signal: survey a recording once, then stream it.
+
+Conventions: signals are (channels, times), float32 microvolts; a plan belongs to one recording.
+
+:func:`survey` walks once through a recording and returns a frozen :class:`Plan`: what the
+filter is, which channels are bad and why, whether there is a common reference. :func:`apply`
+then yields :class:`CleanBlock` after block, raw and cleaned side by side, because what is wrong
+with a channel shows before filtering and re-referencing.
+
+The filter is one linear-phase FIR kernel, MNE's own band-pass convolved with MNE's own notch,
+run by overlap-save in float32 over frames that start on a fixed grid of each segment: what comes
+out does not depend on the size of the blocks. Segments are continued at their edges by odd
+reflection as MNE does. A symmetric kernel maps that continuation onto itself, so that one pass
+with the folded kernel equals MNE's two passes, edges included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveFloat, field_validator, model_validator
+
+from ae_pipeline.config import Config
+from ae_pipeline.data import Block, InputError, Recording
+
+__all__ = [
+    "BadChannel",
+    "CleanBlock",
+    "Filter",
+    "Plan",
+    "Preprocess",
+    "apply",
+    "lowest_high_pass_hz",
+    "survey",
+]
+
+Float = NDArray[np.float32]
+
+HAMMING_LENGTH = 3.3
+"""Length of a Hamming-windowed FIR kernel times its narrowest transition (s Hz), as in MNE."""
+
+MIN_CHANNELS_FOR_AVERAGE = 16
+"""With fewer electrodes the average over the scalp is no estimate of zero (Nunez 2006)."""
+
+STRETCH_S = 2.0
+"""What the survey looks at, a few times a minute: long enough for 0.5 Hz resolution."""
+
+
+# ------------------------------------------------------------------------------- config
+
+
+class Preprocess(Config):
+    """Filters, reference and sampling rate."""
+
+    high_pass_hz: PositiveFloat | None = 0.5
+    """Slower signal is removed (Hz; null keeps it). The filter is 3.3 / high_pass_hz seconds long
+    and has to fit an uninterrupted stretch: raise it for short trials."""
+    low_pass_hz: PositiveFloat | None = 45.0
+    """Faster signal is removed (Hz; null keeps it). Muscle and line noise dominate above 45 Hz."""
+    notch: Literal["auto", "off"] | PositiveFloat | tuple[PositiveFloat, ...] = "auto"
+    """Line noise: auto removes source.line_freq_hz and its harmonics where the low-pass leaves
+    them in; off, one frequency or a list of frequencies (Hz) otherwise."""
+    reference: Literal["auto", "average", "none"] = "auto"
+    """auto re-references to the average of the good channels where there are at least 16
+    channels and none are differences of two electrodes; average or none decide it."""
+    sfreq_hz: PositiveFloat | None = None
+    """Sampling rate the model works at (Hz); null takes the lowest rate among the recordings.
+    Recordings below it are refused."""
+
+    @field_validator("notch", mode="before")
+    @classmethod
+    def _off_is_not_false(cls, value: Any) -> Any:
+        return "off" if value is False or value is None else value  # YAML 1.1 reads off as false
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Preprocess:
+        high, low = self.high_pass_hz, self.low_pass_hz
+        if high is not None and low is not None and high >= low:
+            raise ValueError(
+                f"high_pass_hz ({high:g} Hz) must lie below low_pass_hz ({low:g} Hz): what is "
+                "above the one and below the other is kept"
+            )
+        if low is not None and self.sfreq_hz is not None and low >= self.sfreq_hz / 2:
+            raise ValueError(
+                f"low_pass_hz ({low:g} Hz) must lie below half of sfreq_hz "
+                f"({self.sfreq_hz / 2:g} Hz); lower it or raise sfreq_hz"
+            )
+        return self
+
+
+# --------------------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What the FIR kernel is made from; equal filters have equal kernels.
+
+    Parameters
+    ----------
+    sfreq_hz : float
+        Rate of the signal that is filtered.
+    high_pass_hz, low_pass_hz : float, optional
+        Edges of the pass band; transitions lie outside of it.
+    low_transition_hz : float
+        Width of the transition above ``low_pass_hz``.
+    notch_hz : tuple of float
+    """
+
+    sfreq_hz: float
+    high_pass_hz: float | None
+    low_pass_hz: float | None
+    low_transition_hz: float
+    notch_hz: tuple[float, ...] = ()
+
+    @property
+    def band_pass(self) -> NDArray[np.float64]:
+        """Kernel of the band-pass alone; it is what has to fit into a segment."""
+        return _band_pass(self)
+
+    @property
+    def kernel(self) -> NDArray[np.float64]:
+        """Band-pass and notch in one: symmetric, of odd length."""
+        return _kernel(self)
+
+
+@dataclass(frozen=True)
+class BadChannel:
+    """A channel left out of the reference, why in words, and what was measured."""
+
+    name: str
+    kind: Literal["not_a_number", "flat", "amplitude", "marked"]
+    reason: str
+    measured: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one recording is cleaned; plain values throughout (``dataclasses.asdict`` for JSON).
+
+    Parameters
+    ----------
+    recording : str
+    ch_names : tuple of str
+    sfreq_in_hz, sfreq_hz : float
+        Rate of the recording, and of the cleaned signal.
+    up, down : int
+        The cleaned rate is exactly ``sfreq_in_hz * up / down``.
+    filter : Filter
+    segments : tuple of (start, stop)
+        Samples of the recording that can be cleaned; no output exists elsewhere.
+    reference : {'average', 'none'}
+    bads : tuple of BadChannel
+    offset_uv : tuple of float
+        Constant of each channel, taken out before filtering (float32 has seven digits, and an
+        amplifier without a high-pass stands at tens of millivolts).
+    amplitude_uv : tuple of float
+        Median over stretches of 2 s of the robust standard deviation inside, for each channel.
+    line_noise_ratio : tuple of float
+        Power at the line frequency against its neighbourhood; empty where it cannot be known.
+    notes : tuple of str
+    """
+
+    recording: str
+    ch_names: tuple[str, ...]
+    sfreq_in_hz: float
+    sfreq_hz: float
+    up: int
+    down: int
+    filter: Filter
+    segments: tuple[tuple[int, int], ...]
+    reference: Literal["average", "none"]
+    bads: tuple[BadChannel, ...]
+    offset_uv: tuple[float, ...]
+    amplitude_uv: tuple[float, ...]
+    line_noise_ratio: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rate_hz(self) -> float:
+        """Exact rate of the cleaned signal (``sfreq_hz`` but for odd clocks)."""
+        return self.sfreq_in_hz * self.up / self.down
+
+    @property
+    def bad_names(self) -> tuple[str, ...]:
+        """Names of the bad channels."""
+        return tuple(bad.name for bad in self.bads)
+
+    def n_out(self, segment: int) -> int:
+        """Samples of cleaned signal in a segment."""
+        first, last = self.segments[segment]
+        return (last - first) * self.up // self.down
+
+
+@dataclass(frozen=True)
+class CleanBlock:
+    """A stretch of a segment before and after cleaning; blocks of a segment follow seamlessly.
+
+    Parameters
+    ----------
+    raw : array of shape (channels, n_raw)
+        As recorded, at the recording's own rate.
+    clean : array of shape (channels, n)
+        Filtered, re-referenced, at ``plan.rate_hz``; bad channels are filtered like the others.
+    segment : int
+        Index into ``plan.segments``.
+    raw_start, start : int
+        First sample of ``raw`` and of ``clean``, counted from the segment's start at their own
+        rate; both stand for the same instant.
+    onset_s : float
+        That instant, in seconds from the recording's start.
+    """
+
+    raw: Float
+    clean: Float
+    segment: int
+    raw_start: int
+    start: int
+    onset_s: float
+
+
+# ------------------------------------------------------------------------------- survey
+
+
+def lowest_high_pass_hz(segment_s: float) -> float:
+    """Lowest ``high_pass_hz`` whose kernel fits an uninterrupted stretch of ``segment_s``.
+
+    The transition below the high-pass is as wide as the frequency itself up to 2 Hz, then 2 Hz,
+    then a quarter of the frequency (MNE's rule), and the kernel lasts 3.3 / transition seconds.
+    """
+    transition = HAMMING_LENGTH / (segment_s * 0.995)  # a kernel has an odd number of samples
+    frequency = transition if transition <= 2 else 4 * transition
+    return math.ceil(frequency * 100) / 100
+
+
+def survey(
+    recording: Recording, config: Preprocess, line_freq_hz: float | None, sfreq_hz: float
+) -> Plan:
+    """Look through a recording once, in blocks, and decide how it is cleaned.
+
+    Parameters
+    ----------
+    recording : Recording
+    config : Preprocess
+    line_freq_hz : float, optional
+        Mains frequency, for ``notch: auto`` and the line-noise ratio.
+    sfreq_hz : float
+        Rate of the cleaned signal.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        Sampling rate below ``sfreq_hz`` or too low for the pass band, no segment as long as the
+        filter, not a number in all channels at once, no usable channel.
+    """
+    where = f"recording {recording.name!r}"
+    if recording.sfreq_hz < sfreq_hz * (1 - 1e-3):
+        raise InputError(
+            f"{where} is sampled at {recording.sfreq_hz:g} Hz, {sfreq_hz:g} Hz or more are "
+            f"expected; lower preprocess.sfreq_hz to {recording.sfreq_hz:g} (and train again) "
+            "or drop the file"
+        )
+    ratio = Fraction(sfreq_hz / recording.sfreq_hz).limit_denominator(2000)
+    design = _design(recording, config, line_freq_hz, sfreq_hz)
+    segments, notes = _usable_segments(recording, design)
+    look = _look(recording, segments, line_freq_hz)
+    bads = _bad_channels(recording, look)
+    good = [name for name in recording.ch_names if name not in {bad.name for bad in bads}]
+    if not good:
+        found = "; ".join(sorted({bad.reason for bad in bads}))
+        raise InputError(f"{where} has no usable channel ({found}); check the file or drop it")
+    return Plan(
+        recording=recording.name,
+        ch_names=recording.ch_names,
+        sfreq_in_hz=recording.sfreq_hz,
+        sfreq_hz=sfreq_hz,
+        up=ratio.numerator,
+        down=ratio.denominator,
+        filter=design,
+        segments=segments,
+        reference=_reference(recording, config, len(good)),
+        bads=bads,
+        offset_uv=tuple(look.offset_uv.tolist()),
+        amplitude_uv=tuple(look.amplitude_uv.tolist()),
+        line_noise_ratio=tuple(look.line_noise_ratio.tolist()),
+        notes=notes,
+    )
+
+
+def _reference(recording: Recording, config: Preprocess, n_good: int) -> Literal["average", "none"]:
+    if config.reference == "average" and recording.bipolar:
+        raise InputError(
+            f"recording {recording.name!r} has differences of electrodes as channels "
+            f"({', '.join(recording.ch_names[:3])}, ...), which have no average reference; "
+            "set preprocess.reference to auto or none"
+        )
+    if config.reference == "auto":
+        many = len(recording.ch_names) >= MIN_CHANNELS_FOR_AVERAGE and n_good >= 2
+        return "average" if many and not recording.bipolar else "none"
+    return config.reference
+
+
+def _design(
+    recording: Recording, config: Preprocess, line_freq_hz: float | None, sfreq_hz: float
+) -> Filter:
+    """The filter for this recording's rate; MNE's transition widths."""
+    nyquist = recording.sfreq_hz / 2
+    top = min(nyquist, sfreq_hz / 2)
+    low_pass, transition = config.low_pass_hz, 0.0
+    if low_pass is not None:
+        if low_pass >= top:
+            raise InputError(
+                f"recording {recording.name!r}: low_pass_hz {low_pass:g} Hz needs more than "
+                f"{2 * low_pass:g} samples a second, there are {2 * top:g}; lower "
+                f"preprocess.low_pass_hz below {top:g}"
+            )
+        transition = min(max(0.25 * low_pass, 2.0), top - low_pass)
+    passes = top if low_pass is None else low_pass + transition
+    if config.notch == "off":
+        notches: tuple[float, ...] = ()
+    elif config.notch == "auto":
+        line = line_freq_hz or math.inf
+        harmonics = range(1, 1 + math.floor(min(passes / line, 100)))
+        notches = tuple(line * k for k in harmonics if line * k < min(passes, nyquist - 2))
+    else:
+        notches = config.notch if isinstance(config.notch, tuple) else (config.notch,)
+        for notch in notches:
+            if notch > nyquist - 2:
+                raise InputError(
+                    f"recording {recording.name!r}: a notch at {notch:g} Hz does not fit below "
+                    f"half its sampling rate ({nyquist:g} Hz); change preprocess.notch"
+                )
+    return Filter(recording.sfreq_hz, config.high_pass_hz, low_pass, transition, notches)
+
+
+def _usable_segments(
+    recording: Recording, design: Filter
+) -> tuple[tuple[tuple[int, int], ...], tuple[str, ...]]:
+    """Segments as long as the band-pass kernel, and what is said about the others."""
+    need = len(design.band_pass)
+    usable = tuple((a, b) for a, b in recording.segments if b - a >= need)
+    sfreq_hz = recording.sfreq_hz
+    if not usable:
+        longest = max(b - a for a, b in recording.segments) / sfreq_hz
+        lowest = lowest_high_pass_hz(longest) if longest > 0 else math.inf
+        fits = design.high_pass_hz is not None and lowest < (design.low_pass_hz or sfreq_hz / 2)
+        advice = f"raise preprocess.high_pass_hz to at least {lowest:g} or " if fits else ""
+        raise InputError(
+            f"recording {recording.name!r}: a high-pass of {design.high_pass_hz or 0:g} Hz needs "
+            f"{need / sfreq_hz:.1f} s without interruption, its longest stretch has "
+            f"{longest:.1f} s; {advice}drop the file"
+        )
+    skipped = [(b - a) / sfreq_hz for a, b in recording.segments if b - a < need]
+    if not skipped:
+        return usable, ()
+    note = (
+        f"{len(skipped)} of {len(recording.segments)} uninterrupted stretches "
+        f"({sum(skipped):.1f} s in all) are shorter than the filter "
+        f"({need / sfreq_hz:.1f} s) and left out"
+    )
+    return usable, (note,)
+
+
+class _Look(NamedTuple):
+    """What the survey measured, one value a channel."""
+
+    offset_uv: NDArray[np.float64]
+    amplitude_uv: NDArray[np.float64]
+    flat_share: NDArray[np.float64]
+    not_a_number: NDArray[np.float64]  # share of samples
+    line_noise_ratio: NDArray[np.float64]
+
+
+def _look(
+    recording: Recording, segments: tuple[tuple[int, int], ...], line_freq_hz: float | None
+) -> _Look:
+    """Every sample is checked for not-a-number; the rest is measured on stretches of 2 s."""
+    sfreq_hz = recording.sfreq_hz
+    n_stretch = max(2, round(STRETCH_S * sfreq_hz))
+    n_channels = len(recording.ch_names)
+    seconds = sum(b - a for a, b in segments) / sfreq_hz
+    every = max(1, round(seconds / 60 / 60))  # in more than an hour, not in each minute
+    missing, total = np.zeros(n_channels, np.int64), 0
+    medians, deviations, ranges, powers = [], [], [], []
+    for number, block in enumerate(replace(recording, segments=segments).blocks(60.0)):
+        data = block.data
+        total += data.shape[1]
+        if not np.isfinite(data.sum(axis=1)).all():
+            holes = ~np.isfinite(data)
+            missing += holes.sum(axis=1)
+            everywhere = np.flatnonzero(holes.all(axis=0))
+            if len(everywhere):
+                at_s = (block.start + int(everywhere[0])) / sfreq_hz
+                raise InputError(
+                    f"recording {recording.name!r} holds no numbers (NaN) in any channel at "
+                    f"{at_s:.2f} s; annotate the place BAD_ACQ_SKIP, cut it out or drop the file"
+                )
+            data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+        if number % every:
+            continue
+        n_here = data.shape[1]
+        count = min(4, max(1, n_here // n_stretch))
+        for start in np.linspace(0, max(0, n_here - n_stretch), count).astype(int):
+            stretch = data[:, start : start + n_stretch].astype(np.float64)
+            median = np.median(stretch, axis=1, keepdims=True)
+            medians.append(median[:, 0])
+            stretch -= median
+            deviations.append(1.4826 * np.median(np.abs(stretch), axis=1))
+            ranges.append(np.ptp(stretch, axis=1))
+            if stretch.shape[1] == n_stretch:
+                powers.append(np.abs(np.fft.rfft(stretch * np.hanning(n_stretch))) ** 2)
+    return _Look(
+        offset_uv=np.median(medians, axis=0),
+        amplitude_uv=np.median(deviations, axis=0),
+        flat_share=np.mean(np.array(ranges) < 0.1, axis=0),
+        not_a_number=missing / total,
+        line_noise_ratio=_line_noise_ratio(powers, sfreq_hz, n_stretch, line_freq_hz),
+    )
+
+
+def _line_noise_ratio(
+    powers: list[NDArray[np.float64]], sfreq_hz: float, n: int, line_freq_hz: float | None
+) -> NDArray[np.float64]:
+    if line_freq_hz is None or line_freq_hz + 4 > sfreq_hz / 2 or not powers:
+        return np.empty(0)
+    power = np.median(powers, axis=0)
+    away = np.abs(np.fft.rfftfreq(n, 1 / sfreq_hz) - line_freq_hz)
+    beside = power[:, (away >= 2) & (away <= 4)].mean(axis=1)
+    at_line = power[:, away <= 0.75].mean(axis=1)
+    ratio: NDArray[np.float64] = at_line / np.maximum(beside, np.finfo(np.float64).tiny)
+    return np.where(beside > 0, ratio, 0.0)
+
+
+def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:
+    """Channels that cannot be trusted at all; finer findings belong to the quality view."""
+    alive = look.amplitude_uv[look.flat_share <= 0.5]
+    usual_uv = float(np.median(alive)) if len(alive) >= 3 else math.inf
+    bads = []
+    for i, name in enumerate(recording.ch_names):
+        amplitude, flat = float(look.amplitude_uv[i]), float(look.flat_share[i])
+        missing = float(look.not_a_number[i])
+        if missing:
+            bads.append(
+                BadChannel(
+                    name, "not_a_number", f"not a number in {missing:.2%} of samples", missing
+                )
+            )
+        elif flat > 0.5:
+            bads.append(BadChannel(name, "flat", f"flat in {flat:.0%} of the recording", flat))
+        elif amplitude > 10 * usual_uv:
+            reason = f"amplitude {amplitude:.3g} µV where the others have {usual_uv:.3g} µV"
+            bads.append(BadChannel(name, "amplitude", reason, amplitude))
+        elif name in recording.bads:
+            bads.append(BadChannel(name, "marked", "marked as bad in the file", amplitude))
+    return tuple(bads)
+
+
+# -------------------------------------------------------------------------------- apply
+
+
+def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[CleanBlock]:
+    """Stream a recording through its plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        From :func:`survey` of the same recording.
+    recording : Recording
+    block_s : float
+        About how much signal is in memory at a time; no number depends on it.
+
+    Yields
+    ------
+    CleanBlock
+        In order; together they cover ``plan.segments``.
+    """
+    clean = _Cleaner(plan)
+    n_core = clean.step * max(1, round(block_s * plan.sfreq_in_hz / clean.step))
+    within = replace(recording, segments=plan.segments)
+    hop_s, halo_s = n_core / plan.sfreq_in_hz, clean.halo / plan.sfreq_in_hz
+    numbers = {first: number for number, (first, _) in enumerate(plan.segments)}
+    segment = 0
+    for block in within.blocks(hop_s, halo_s):
+        segment = numbers.get(block.start, segment)
+        raw_start = block.start - plan.segments[segment][0]
+        start = raw_start * plan.up // plan.down  # exact: blocks start on multiples of down
+        stop = min((raw_start + block.n_core) * plan.up // plan.down, plan.n_out(segment))
+        if clean.has_holes:
+            block = replace(block, data=np.nan_to_num(block.data, nan=0.0, posinf=0.0, neginf=0.0))
+        yield CleanBlock(
+            raw=block.data[:, block.left : block.left + block.n_core],
+            clean=clean(block)[:, : stop - start],
+            segment=segment,
+            raw_start=raw_start,
+            start=start,
+            onset_s=block.start / plan.sfreq_in_hz,
+        )
+
+
+class _Cleaner:
+    """Filter, reference and resampling of one plan, frame by frame.
+
+    A frame of ``n_fft`` samples gives ``step`` of them filtered, with a margin on either side
+    for the resampling kernel; frames start at multiples of ``step`` from a segment's start.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        from scipy import fft
+
+        kernel = plan.filter.kernel
+        self.up, self.down = plan.up, plan.down
+        self.half = len(kernel) // 2
+        self.margin = _resampling_margin(plan.up, plan.down)
+        self.halo = self.half + self.margin
+        self.n_fft = fft.next_fast_len(
+            max(8192, 8 * self.halo, 2 * self.halo + 4 * plan.down), real=True
+        )
+        self.step = (self.n_fft - 2 * self.halo) // plan.down * plan.down
+        self.response = fft.rfft(kernel, self.n_fft).astype(np.complex64)
+        self.taps = _resampling_taps(plan.up, plan.down)
+        names, bad = plan.ch_names, set(plan.bad_names)
+        good = np.array([name not in bad for name in names])
+        self.weights = (good / good.sum()).astype(np.float32)
+        self.average = plan.reference == "average"
+        self.has_holes = any(channel.kind == "not_a_number" for channel in plan.bads)
+        self.offset = np.array(plan.offset_uv, np.float32)[:, None]
+        # the constant goes with a high-pass and comes back without one
+        self.constant = self.offset * np.float32(kernel.sum())
+        if self.average:
+            self.constant -= self.weights @ self.constant
+        self.keeps_constant = plan.filter.high_pass_hz is None
+
+    def __call__(self, block: Block) -> Float:
+        """Cleaned core of a block (the last frame of a segment runs over its end)."""
+        from scipy import fft
+        from scipy.signal import resample_poly
+
+        n_frames = -(-block.n_core // self.step)
+        signal = self._continued(block, n_frames * self.step + 2 * self.halo)
+        n_out = self.step * self.up // self.down
+        out = np.empty((len(signal), n_frames * n_out), np.float32)
+        skip = self.margin * self.up // self.down
+        for frame in range(n_frames):
+            begin = frame * self.step
+            frame_signal = signal[:, begin : begin + self.step + 2 * self.halo]
+            spectrum = fft.rfft(frame_signal, self.n_fft)
+            spectrum *= self.response
+            filtered = fft.irfft(spectrum, self.n_fft, overwrite_x=True)
+            valid = filtered[:, 2 * self.half : 2 * self.half + self.step + 2 * self.margin]
+            if self.average:
+                valid -= self.weights @ valid
+            if self.taps is not None:
+                self._mirror(valid, block, begin)
+                valid = resample_poly(valid, self.up, self.down, axis=1, window=self.taps)
+            out[:, frame * n_out : (frame + 1) * n_out] = valid[:, skip : skip + n_out]
+        if self.keeps_constant:
+            out += self.constant
+        return out
+
+    def _mirror(self, valid: Float, block: Block, begin: int) -> None:
+        """Continue filtered signal at a segment's edges as MNE does when it resamples."""
+        margin = self.margin
+        if begin == 0 and block.left == 0:
+            valid[:, :margin] = valid[:, 2 * margin : margin : -1]
+        if block.right < self.halo:
+            end = margin + block.n_core + block.right - begin
+            beyond = min(margin, valid.shape[1] - end)
+            if beyond > 0:
+                valid[:, end : end + beyond] = valid[:, end - 2 : end - 2 - beyond : -1]
+
+    def _continued(self, block: Block, length: int) -> Float:
+        """The block with a full halo on both sides, then zeros up to ``length``.
+
+        Beyond a segment's edge the signal goes on as its odd reflection, and as zero where even
+        that ends (MNE's ``reflect_limited``).
+        """
+        n_channels, n = block.data.shape
+        before, after = self.halo - block.left, self.halo - block.right
+        out = np.zeros((n_channels, length), np.float32)
+        data = out[:, before : before + n]
+        np.subtract(block.data, self.offset, out=data)
+        mirrored = min(before, n - 1)
+        out[:, before - mirrored : before] = 2 * data[:, :1] - data[:, mirrored:0:-1]
+        mirrored = min(after, n - 1)
+        end = before + n
+        reflection = 2 * data[:, -1:] - data[:, -2 : -mirrored - 2 : -1]
+        out[:, end : end + mirrored] = reflection
+        return out
+
+
+# ------------------------------------------------------------------------------ kernels
+
+
+@lru_cache(maxsize=32)
+def _band_pass(design: Filter) -> NDArray[np.float64]:
+    if design.high_pass_hz is None and design.low_pass_hz is None:
+        return np.ones(1)
+    from mne.filter import create_filter
+
+    kernel: NDArray[np.float64] = create_filter(
+        None,
+        design.sfreq_hz,
+        design.high_pass_hz,
+        design.low_pass_hz,
+        h_trans_bandwidth=design.low_transition_hz or "auto",
+        verbose="ERROR",
+    )
+    return kernel
+
+
+@lru_cache(maxsize=32)
+def _kernel(design: Filter) -> NDArray[np.float64]:
+    kernel = _band_pass(design)
+    if not design.notch_hz:
+        return kernel
+    from mne.filter import create_filter
+
+    notch = np.array(design.notch_hz)
+    half_width = notch / 400 + 0.5  # mne.filter.notch_filter's defaults
+    stop_band = create_filter(
+        None,
+        design.sfreq_hz,
+        notch + half_width,
+        notch - half_width,
+        l_trans_bandwidth=0.5,
+        h_trans_bandwidth=0.5,
+        verbose="ERROR",
+    )
+    return np.convolve(kernel, stop_band)
+
+
+def _resampling_margin(up: int, down: int) -> int:
+    """Input samples that the resampling kernel reaches to either side, a multiple of ``down``."""
+    if up == down:
+        return 0
+    return math.ceil((10 * max(up, down) / up + 1) / down) * down
+
+
+@lru_cache(maxsize=32)
+def _resampling_taps(up: int, down: int) -> Float | None:
+    """SciPy's (and MNE's) default anti-aliasing kernel for ``resample_poly``."""
+    if up == down:
+        return None
+    from scipy.signal import firwin
+
+    most = max(up, down)
+    taps: Float = firwin(20 * most + 1, 1 / most, window=("kaiser", 5.0)).astype(np.float32)
+    return taps

@@ -1,0 +1,309 @@
+"""Views to pages: each function returns one HTML file as text, which needs nothing beside it.
+
+Everything a page shows passes through templates that escape by default; a content policy in the
+page forbids loading anything. Sizes are bounded by what is shown, not by what was scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from ae_pipeline.data import Kind
+from ae_pipeline.report import figures
+from ae_pipeline.report.drawing import Picture, flags, floats
+from ae_pipeline.report.evidence import ImageCard, answers, image_cards, traces
+from ae_pipeline.report.tables import Cell, Column, Table, link, losses, others, table
+from ae_pipeline.report.views import (
+    Evidence,
+    GroupView,
+    IndexEntry,
+    RecordingView,
+    RowsView,
+    TrainView,
+)
+from ae_pipeline.report.wording import shorten, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jinja2 import Environment, Template
+
+__all__ = ["group_page", "index_page", "recording_page", "rows_page", "train_page"]
+
+MAX_SHOWN = 8  # samples of evidence
+MAX_EVENTS = 50
+MAX_TOP = 20
+MAX_ROWS = 2_000  # of any other table
+_THINGS = {"eeg": "windows", "mnist": "images", "questionnaire": "persons"}
+_EVENT = (
+    "number",
+    "onset",
+    "duration",
+    "trial_type",
+    "channel",
+    "score",
+    "p_value",
+    "false_alarms_per_hour",
+    "reason",
+)
+_ROW: tuple[str, ...] = (
+    "recording",
+    "subject",
+    "label",
+    "score",
+    "p_value",
+    "q_value",
+    "flagged",
+    "top_item",
+    "reason",
+)
+_GROUP = (
+    "recording",
+    "subject",
+    "verdict",
+    "score",
+    "p_value",
+    "q_value",
+    "flagged",
+    "events_per_hour",
+    "usable_share",
+    "quality_findings",
+    "reason",
+)
+_KINDS = {"eeg": "EEG", "mnist": "images", "questionnaire": "questionnaire"}
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Evidence in the form its kind takes."""
+
+    pictures: tuple[Picture, ...] = ()
+    cards: tuple[ImageCard, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        return bool(self.pictures or self.cards)
+
+
+def train_page(view: TrainView) -> str:
+    """Report of a training run: loss, baselines, extremes, latent map, layers, provenance."""
+    compared, comparison = losses(view.metrics)
+    return _render(
+        "train",
+        view,
+        kind=f"Training report · {_KINDS[view.kind]}",
+        hypothesis=view.hypothesis,
+        loss=figures.loss_curve(view.history),
+        losses=compared,
+        comparison=comparison,
+        others=others(view.metrics),
+        histogram=figures.score_histogram(view.scores),
+        worst=_shown(view.worst, view.kind, "most abnormal"),
+        best=_shown(view.best, view.kind, "most usual"),
+        map=_map(view.latents, view.scores, view.color_by),
+        layers=_layers(view.layers),
+    )
+
+
+def recording_page(view: RecordingView) -> str:
+    """Report of one EEG recording: when, where, what it looked like, how sure."""
+    events = view.events
+    if events is not None:
+        events = events.assign(number=range(1, len(events) + 1))
+    where = None
+    if view.channel_scores is not None:
+        where = figures.heat_map(view.scores, view.channel_scores, view.ch_names)
+    return _render(
+        "recording",
+        view,
+        kind="Recording report · EEG",
+        timeline=figures.timeline(view.scores, view.threshold, view.bad_spans, events),
+        events=table(events, _EVENT, "Events, numbered as in the figure.", MAX_EVENTS),
+        heat_map=where,
+        quality=table(view.quality, ("name", "reason"), "Channels found bad, and why.", MAX_ROWS),
+        worst=_shown(view.worst, "eeg", "most abnormal"),
+        best=_shown(view.best, "eeg", "most usual"),
+        histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
+        map=_map(view.latents, view.scores, "score"),
+    )
+
+
+def rows_page(view: RowsView) -> str:
+    """Report of a scored table or set of images: extremes, items, all rows."""
+    top = view.scores
+    if "score" in top:
+        top = top.sort_values("score", ascending=False, kind="stable")
+    columns = _ROW
+    if {"subject", "recording"} <= set(top) and (top["subject"] == top["recording"]).all():
+        columns = tuple(name for name in _ROW if name != "subject")
+    items = view.items
+    return _render(
+        "rows",
+        view,
+        kind=f"Score report · {_KINDS[view.kind]}",
+        things=_THINGS[view.kind],
+        worst=_shown(view.worst, view.kind, "most abnormal"),
+        best=_shown(view.best, view.kind, "most usual"),
+        top=table(top.head(MAX_TOP), columns, "The highest scores.", MAX_TOP),
+        items=table(
+            items,
+            () if items is None else tuple(map(str, items.columns)),
+            "Items, and how far answers are from what the model expects.",
+            MAX_ROWS,
+        ),
+        histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
+        map=_map(view.latents, view.scores, view.color_by),
+    )
+
+
+def group_page(view: GroupView) -> str:
+    """Report over everything scored in one folder, worst first."""
+    rows = view.recordings
+    failed = rows.iloc[:0]
+    tally: list[tuple[str, int]] = []
+    if "verdict" in rows:
+        failed = rows[rows["verdict"] == "failed"]
+        rows = rows[rows["verdict"].isna() | (rows["verdict"] != "failed")]
+        counts = view.recordings["verdict"].dropna().value_counts()
+        tally = [(shorten(name, 40), int(count)) for name, count in counts.items()]
+    worst = np.lexsort((-np.nan_to_num(floats(rows, "score"), nan=-np.inf), ~flags(rows)))
+    rows = rows.iloc[worst]
+    return _render(
+        "group",
+        view,
+        kind="Group report",
+        tally=tally,
+        ranking=figures.ranking(rows),
+        failed=table(
+            failed, ("recording", "subject", "reason"), "Failed, each with its reason.", MAX_ROWS
+        ),
+        table=table(rows, _GROUP, "Everything that was scored.", MAX_ROWS, links=view.links),
+    )
+
+
+def index_page(
+    title: str,
+    entries: Sequence[IndexEntry],
+    intro: Sequence[str] = (),
+    next_steps: Sequence[str] = (),
+) -> str:
+    """One page that leads to the others, in the order they should be read.
+
+    Parameters
+    ----------
+    title : str
+    entries : sequence of IndexEntry
+        ``href`` is a plain path relative to the page.
+    intro : sequence of str
+        Paragraphs above the reports.
+    next_steps : sequence of str
+    """
+    return _template("index").render(
+        title=title,
+        kind="Start here",
+        hypothesis=None,
+        intro=(intro,) if isinstance(intro, str) else intro,
+        entries=[
+            {"title": e.title, "verdict": e.verdict, "href": link(e.href), "kind": e.kind}
+            for e in entries
+        ],
+        next_steps=next_steps,
+        notes=(),
+        facts=(),
+    )
+
+
+# -------------------------------------------------------------------------------- pieces
+
+
+def _shown(evidence: Evidence | None, kind: Kind, which: str) -> _Shown:
+    """Evidence as traces, images or answers; nothing where nothing was kept."""
+    if evidence is None or not len(evidence):
+        return _Shown()
+    if kind == "mnist":
+        few = Evidence(
+            evidence.values[:MAX_SHOWN],
+            evidence.reconstructions[:MAX_SHOWN],
+            evidence.meta.iloc[:MAX_SHOWN],
+        )
+        return _Shown(cards=tuple(image_cards(few, f"{which} image")))
+    draw, thing = (traces, "window") if kind == "eeg" else (answers, "person")
+    rows = range(min(len(evidence), MAX_SHOWN))
+    return _Shown(tuple(draw(evidence, i, f"{which.capitalize()} {thing} {i + 1}") for i in rows))
+
+
+def _map(
+    latents: pd.DataFrame | None, scores: pd.DataFrame, color_by: str | None
+) -> Picture | None:
+    """The latent map, coloured by a column of either frame; by label, else score, if not said."""
+    if latents is None or latents.empty:
+        return None
+    wanted = (color_by,) if color_by is not None else ("label", "score")
+    for name in wanted:
+        if name in latents:
+            return figures.latent_map(latents, latents[name], name)
+        keys = [key for key in ("recording", "window", "part") if key in latents and key in scores]
+        if name in scores and keys and not scores.duplicated(keys).any():
+            joined = latents[keys].merge(scores[[*keys, name]], on=keys, how="left")
+            return figures.latent_map(latents, joined[name], name)
+    return figures.latent_map(latents)
+
+
+def _layers(layers: Sequence[tuple[str, Any, int]]) -> Table:
+    columns = (
+        Column("layer", number=False),
+        Column("output shape", number=False),
+        Column("parameters"),
+    )
+    rows = [
+        (
+            Cell(shorten(name, 80)),
+            Cell(" × ".join(map(str, shape)) if isinstance(shape, list | tuple) else show(shape)),
+            Cell(show(count)),
+        )
+        for name, shape, count in layers
+    ]
+    total = sum(count for _, _, count in layers)
+    return Table(f"Layers, in order; {total:,} parameters in all.", columns, tuple(rows))
+
+
+# ------------------------------------------------------------------------------- rendering
+
+
+def _render(
+    name: str, view: TrainView | RecordingView | RowsView | GroupView, **content: Any
+) -> str:
+    return _template(name).render(
+        {"hypothesis": None} | content,
+        title=view.title,
+        headline=view.headline,
+        notes=view.notes,
+        facts=_facts(view.facts),
+    )
+
+
+def _facts(facts: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(shorten(name, 120), shorten(show(text), 2_000)) for name, text in facts.items()]
+
+
+def _template(name: str) -> Template:
+    return _environment().get_template(f"{name}.html.j2")
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("ae_pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else show(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

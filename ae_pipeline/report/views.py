@@ -1,0 +1,240 @@
+"""What a report page is made from: frames, arrays and text, nothing that can train or read.
+
+Conventions: scores are higher where a thing is more abnormal; EEG amplitudes are microvolts and
+times seconds from the recording's start; a missing value is NaN (or NA) and reads 'n/a'. Columns
+may be missing or empty where a method does not exist yet: the page leaves their place out.
+Text (names, reasons, paths) may be anything; escaping is the pages' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ae_pipeline.data import Kind
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Evidence",
+    "GroupView",
+    "Headline",
+    "IndexEntry",
+    "Number",
+    "RecordingView",
+    "RowsView",
+    "TrainView",
+]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One of the three or four figures of the first screen; ``note`` holds its interval."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first screen.
+
+    Parameters
+    ----------
+    verdict : str
+        What was found, in one sentence.
+    numbers : tuple of Number
+        Three or four, with their uncertainty.
+    next_steps : tuple of str
+        What to do now, in order.
+    baseline : str
+        Whether a simple baseline would have done.
+    warnings : tuple of str
+        What limits the claims above.
+    """
+
+    verdict: str
+    numbers: tuple[Number, ...] = ()
+    next_steps: tuple[str, ...] = ()
+    baseline: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A handful of samples to show beside their reconstruction, in the data's own unit.
+
+    Parameters
+    ----------
+    values, reconstructions : array of shape (m, *shape)
+        EEG (m, channels, times), images (m, rows, columns), tables (m, items). NaN where
+        nothing was observed.
+    meta : DataFrame with m rows
+        ``recording`` and ``score``; where known ``p_value``, ``onset_s``, ``duration_s``,
+        ``label``, ``top_channel``, ``top_item``, ``top_band``, ``reason``.
+    sfreq_hz : float, optional
+        EEG only.
+    entries : tuple of str
+        Names of the channels or items; empty for images.
+    unit : str
+        Of ``values``: 'µV', 'answer', ...
+    levels : sequence of sequences, optional
+        Tables: the possible answers of each item.
+    """
+
+    values: NDArray[np.floating[Any]]
+    reconstructions: NDArray[np.floating[Any]]
+    meta: pd.DataFrame
+    sfreq_hz: float | None = None
+    entries: tuple[str, ...] = ()
+    unit: str = ""
+    levels: Sequence[Sequence[float]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.reconstructions.shape or len(self.values) != len(self.meta):
+            raise ValueError(
+                f"values {self.values.shape}, reconstructions {self.reconstructions.shape} and "
+                f"{len(self.meta)} rows of meta do not belong together"
+            )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainView:
+    """A training run.
+
+    Parameters
+    ----------
+    history : DataFrame
+        ``epoch``, ``train_loss``, ``validation_loss``, ``seconds``.
+    metrics : mapping
+        The content of ``metrics.json``.
+    scores : DataFrame
+        The content of ``scores.parquet``, with ``part``.
+    latents : DataFrame, optional
+        Keys, then ``z00``, ``z01``, ...
+    color_by : str, optional
+        Column of ``latents`` or ``scores`` that colours the latent map.
+    layers : sequence of (name, output shape, parameters)
+    facts : mapping of str to str
+        The provenance table: study, versions, digests, seeds.
+    notes : tuple of str
+        How to read what is shown.
+    """
+
+    title: str
+    kind: Kind
+    headline: Headline
+    history: pd.DataFrame
+    metrics: Mapping[str, Any]
+    scores: pd.DataFrame
+    hypothesis: str | None = None
+    latents: pd.DataFrame | None = None
+    color_by: str | None = None
+    worst: Evidence | None = None
+    best: Evidence | None = None
+    layers: Sequence[tuple[str, Any, int]] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordingView:
+    """One scored EEG recording.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        The recording's rows of ``scores.parquet``, one a window.
+    events : DataFrame, optional
+        The rows of the events file.
+    threshold : float, optional
+        Score over which a window is flagged.
+    quality : DataFrame, optional
+        ``name``, ``reason`` of each bad channel.
+    channel_scores : array of shape (windows, channels), optional
+        Rows as in ``scores``.
+    ch_names : tuple of str
+        Columns of ``channel_scores``.
+    bad_spans : sequence of (onset_s, end_s)
+        Stretches annotated ``BAD_*``, which have no windows.
+    """
+
+    title: str
+    headline: Headline
+    scores: pd.DataFrame
+    events: pd.DataFrame | None = None
+    threshold: float | None = None
+    quality: pd.DataFrame | None = None
+    channel_scores: NDArray[np.floating[Any]] | None = None
+    ch_names: tuple[str, ...] = ()
+    worst: Evidence | None = None
+    best: Evidence | None = None
+    bad_spans: Sequence[tuple[float, float]] = ()
+    latents: pd.DataFrame | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowsView:
+    """A scored table or set of images.
+
+    Parameters
+    ----------
+    items : DataFrame, optional
+        Tables: ``item``, ``mean_error`` and whatever else is known, one row an item.
+    threshold : float, optional
+        Where one score separates flagged from not; without it, the lowest flagged score is
+        shown.
+    """
+
+    title: str
+    kind: Kind
+    headline: Headline
+    scores: pd.DataFrame
+    latents: pd.DataFrame | None = None
+    worst: Evidence | None = None
+    best: Evidence | None = None
+    items: pd.DataFrame | None = None
+    threshold: float | None = None
+    color_by: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GroupView:
+    """Everything scored in one folder, worst first.
+
+    Parameters
+    ----------
+    recordings : DataFrame
+        The content of ``recordings.parquet``.
+    links : mapping of recording to path
+        Where each report lies, relative to this page, as a plain path (not quoted for a URL).
+    """
+
+    title: str
+    headline: Headline
+    recordings: pd.DataFrame
+    links: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One report on an index page; ``href`` is a plain path relative to the page."""
+
+    title: str
+    verdict: str
+    href: str
+    kind: str = ""

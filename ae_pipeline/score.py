@@ -1,0 +1,357 @@
+"""From data to judged windows, rows and recordings, with one model.
+
+Recordings are streamed: whatever their length, memory holds a block of signal, and one row of
+numbers a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline.bundle import Bundle
+from ae_pipeline.calibrate import (
+    Detection,
+    benjamini_hochberg,
+    conformal_p,
+    find_events,
+    recording_score,
+)
+from ae_pipeline.data import Recording, Samples
+from ae_pipeline.explain import events_frame, reasons
+from ae_pipeline.preprocess import Plan, survey
+from ae_pipeline.windows import cut
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "LATENT_KEYS",
+    "Example",
+    "RecordingResult",
+    "RowsResult",
+    "contract_frame",
+    "latents_frame",
+    "pick_examples",
+    "recordings_frame",
+    "score_recording",
+    "score_rows",
+]
+
+N_WORST = 6
+N_BEST = 3
+LATENT_KEYS = ("recording", "subject", "window", "onset_s", "duration_s")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A handful of samples to look at, beside what the model makes of them.
+
+    ``values`` and ``reconstructions`` are (m, *shape) in the data's units; ``frame`` has their
+    m judged rows.
+    """
+
+    values: NDArray[np.float32]
+    reconstructions: NDArray[np.float32]
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class RecordingResult:
+    """What is said about one recording.
+
+    ``frame`` has the contract's columns, one row a window; ``latents`` is (n, latent_dim),
+    ``by_channel`` (n, channels); ``summary`` is the recording's row without q, which needs the
+    whole batch.
+    """
+
+    recording: Recording
+    plan: Plan
+    frame: pd.DataFrame
+    latents: NDArray[np.float32]
+    by_channel: NDArray[np.float32]
+    events: pd.DataFrame
+    bads: pd.DataFrame
+    worst: Example
+    best: Example
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RowsResult:
+    """What is said about images or respondents; see :class:`RecordingResult`."""
+
+    frame: pd.DataFrame
+    latents: NDArray[np.float32]
+    by_entry: NDArray[np.float32]
+    worst: Example
+    best: Example
+
+
+def score_recording(
+    bundle: Bundle,
+    recording: Recording,
+    detection: Detection,
+    threshold: float,
+    advance: Callable[[float], None] = lambda seconds: None,
+) -> RecordingResult:
+    """Survey, clean, cut and judge one recording.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    recording : Recording
+        With at least the model's channels.
+    detection : Detection
+        Error rate and alarm rate wanted.
+    threshold : float
+        Windows above this score are flagged.
+    advance : callable
+        Told the seconds of recording done so far.
+
+    Raises
+    ------
+    InputError
+        Where the recording does not fit the model or holds no usable window.
+    """
+    import pandas as pd
+
+    info = bundle.info
+    assert info.preprocess is not None
+    assert info.windows is not None
+    assert info.sfreq_hz is not None
+    recording = recording.pick(info.entries)
+    line_freq_hz = info.source.get("line_freq_hz")
+    plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
+    frames, latents, by_channel = [], [], []
+    worst, best = _Keeper(4 * N_WORST, largest=True), _Keeper(4 * N_BEST, largest=False)
+    for samples in cut(recording, plan, info.windows):
+        judged = bundle.judge(samples)
+        frames.append(judged.frame)
+        latents.append(judged.latents)
+        by_channel.append(judged.by_entry)
+        for keeper in (worst, best):
+            keeper.offer(samples, judged.frame)
+        advance(float(judged.frame["onset_s"].iloc[-1]))
+    frame = pd.concat(frames, ignore_index=True)
+    errors = np.concatenate(by_channel)
+    total = frame["score"].to_numpy()
+    frame["flagged"] = total > threshold
+    frame["q_value"] = np.nan
+    frame["reason"] = reasons(frame, float(np.median(bundle.calibration.scores["score"])))
+    spans = find_events(
+        frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy(), total, threshold
+    )
+    calibration = bundle.calibration
+    events = events_frame(spans, frame, errors, info.entries, calibration, bundle.model_id)
+    bads = pd.DataFrame(
+        [{"name": bad.name, "reason": bad.reason} for bad in plan.bads], columns=["name", "reason"]
+    )
+    score = recording_score(total)
+    reference = calibration.recording_scores()
+    flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
+    covered_s = _covered_s(frame)
+    verdict, reason = _verdict(len(spans), covered_s / 3600, bads, detection)
+    summary = {
+        "recording": recording.name,
+        "subject": recording.subject,
+        "session": recording.session,
+        "duration_s": recording.duration_s,
+        "usable_share": max(0.0, covered_s - flagged_s) / recording.duration_s,
+        "quality_findings": "; ".join(f"{b.name}: {b.reason}" for b in plan.bads),
+        "n_windows": len(frame),
+        "n_events": len(spans),
+        "events_per_hour": len(spans) / (covered_s / 3600),
+        "score": score,
+        "p_value": float(conformal_p(np.array([score]), reference)[0]),
+        "verdict": verdict,
+        "reason": reason,
+    }
+    return RecordingResult(
+        recording,
+        plan,
+        contract_frame(frame, "eeg"),
+        np.concatenate(latents),
+        errors,
+        events,
+        bads,
+        worst.example(bundle, N_WORST),
+        best.example(bundle, N_BEST),
+        summary,
+    )
+
+
+def _covered_s(frame: pd.DataFrame) -> float:
+    """Seconds of recording under at least one window."""
+    onset = frame["onset_s"].to_numpy()
+    duration = frame["duration_s"].to_numpy()
+    return float(np.minimum(duration, np.append(np.diff(onset), np.inf)).sum())
+
+
+def _verdict(
+    n_events: int, hours: float, bads: pd.DataFrame, detection: Detection
+) -> tuple[str, str]:
+    from scipy.stats import poisson
+
+    if len(bads):
+        return "technical", f"{len(bads)} bad channel(s): {', '.join(bads['name'])}"
+    expected = detection.false_alarms_per_hour * hours
+    if n_events and poisson.sf(n_events - 1, expected) < 0.05:
+        return (
+            "unexplained",
+            f"{n_events} events where clean recordings raise at most {expected:.1f}",
+        )
+    return "clean", f"{n_events} events, as many as clean recordings raise"
+
+
+def score_rows(bundle: Bundle, samples: Samples, detection: Detection) -> RowsResult:
+    """Judge images or respondents; p and q across them.
+
+    Raises
+    ------
+    InputError
+        Where the rows are not what the model was trained on.
+    """
+    judged = bundle.judge(samples)
+    frame = judged.frame
+    frame["q_value"] = benjamini_hochberg(frame["p_value"].to_numpy())
+    frame["flagged"] = frame["q_value"] <= detection.error_rate
+    frame["reason"] = reasons(frame, float(np.median(bundle.calibration.scores["score"])))
+    worst, best = pick_examples(bundle, samples, frame)
+    return RowsResult(
+        contract_frame(frame, bundle.info.kind), judged.latents, judged.by_entry, worst, best
+    )
+
+
+def pick_examples(bundle: Bundle, samples: Samples, frame: pd.DataFrame) -> tuple[Example, Example]:
+    """The most and the least abnormal samples, with reconstructions."""
+    worst, best = _Keeper(4 * N_WORST, largest=True), _Keeper(4 * N_BEST, largest=False)
+    worst.offer(samples, frame)
+    best.offer(samples, frame)
+    return worst.example(bundle, N_WORST), best.example(bundle, N_BEST)
+
+
+class _Keeper:
+    """Keeps the samples with the largest (smallest) scores while others stream by."""
+
+    def __init__(self, size: int, largest: bool) -> None:
+        self.size, self.sign = size, 1.0 if largest else -1.0
+        self.samples: list[Samples] = []
+        self.frames: list[pd.DataFrame] = []
+
+    def offer(self, samples: Samples, frame: pd.DataFrame) -> None:
+        from dataclasses import replace
+
+        order = np.argsort(-self.sign * frame["score"].to_numpy(), kind="stable")[: self.size]
+        taken = samples.take(order)
+        values, mask = taken.batch(slice(None))  # a copy: the block itself is let go
+        self.samples.append(replace(taken, values=values, mask=mask, raw=None))
+        self.frames.append(frame.iloc[order])
+
+    def example(self, bundle: Bundle, n: int) -> Example:
+        """The ``n`` best of all offered that do not overlap in time."""
+        import pandas as pd
+        from dataclasses import replace
+
+        frame = pd.concat(self.frames, ignore_index=True)
+        values = np.concatenate([np.asarray(s.values) for s in self.samples])
+        order = np.argsort(-self.sign * frame["score"].to_numpy(), kind="stable")
+        chosen = _apart(frame, order, n)
+        masks = [s.mask for s in self.samples if s.mask is not None]
+        shown = replace(
+            self.samples[0],
+            values=values[chosen],
+            mask=np.concatenate(masks)[chosen] if masks else None,
+            meta=frame.iloc[chosen].reset_index(drop=True),
+        )
+        shown_values, again = np.asarray(shown.values), bundle.autoencoder.reconstruct(shown)
+        if shown.mask is not None:
+            shown_values = np.where(shown.mask, shown_values, np.nan)
+        return Example(shown_values, again, shown.meta)
+
+
+def _apart(frame: pd.DataFrame, order: Iterable[int], n: int) -> list[int]:
+    """First ``n`` of ``order`` whose windows do not overlap (rows of tables never do)."""
+    if "onset_s" not in frame:
+        return list(order)[:n]
+    chosen: list[int] = []
+    onset, duration = frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy()
+    recording = frame["recording"].to_numpy()
+    for row in order:
+        if all(
+            recording[row] != recording[other] or abs(onset[row] - onset[other]) >= duration[row]
+            for other in chosen
+        ):
+            chosen.append(int(row))
+        if len(chosen) == n:
+            break
+    return chosen
+
+
+# -------------------------------------------------------------------------------- frames
+
+
+def contract_frame(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Judged samples with the columns, order and types every scores file has."""
+    windowed = kind == "eeg"
+    out = frame.copy()
+    top = "top_item" if kind == "questionnaire" else "top_channel"
+    out[top] = out["top_entry"] if "top_entry" in out else None
+    out["top_band"] = None
+    if not windowed:
+        out["window"] = range(len(out))
+        out["onset_s"] = np.nan
+        out["duration_s"] = np.nan
+    others = sorted(name for name in out if name.startswith("score_"))
+    columns = ["recording", "subject", "window", "onset_s", "duration_s", "score", *others]
+    columns += ["p_value", "q_value", "flagged", top, "top_band", "reason"]
+    columns += [name for name in ("part", "label") if name in out]
+    out = out[columns]
+    for name in ("recording", "subject", top, "top_band", "reason"):
+        out[name] = out[name].astype("string")
+    return out
+
+
+def latents_frame(frame: pd.DataFrame, latents: NDArray[np.float32]) -> pd.DataFrame:
+    """The keys, then ``z00``, ``z01``, ..."""
+    import pandas as pd
+
+    names = [f"z{i:02d}" for i in range(latents.shape[1])]
+    keys = [name for name in (*LATENT_KEYS, "part", "label") if name in frame]
+    codes = pd.DataFrame(latents, columns=names, index=frame.index)
+    return pd.concat([frame[keys], codes], axis=1)
+
+
+def recordings_frame(summaries: list[dict[str, Any]], error_rate: float) -> pd.DataFrame:
+    """One row a recording with q across the batch, worst first; failed ones last.
+
+    Parameters
+    ----------
+    summaries : list of dict
+        :attr:`RecordingResult.summary` of scored recordings; of failed ones ``recording``,
+        ``subject``, ``verdict`` and ``reason``.
+    error_rate : float
+        Recordings with q at or under it are flagged.
+    """
+    import pandas as pd
+
+    columns = (
+        "recording subject session duration_s usable_share quality_findings n_windows n_events "
+        "events_per_hour score p_value q_value flagged verdict reason"
+    ).split()
+    frame = pd.DataFrame(summaries).reindex(columns=columns)
+    done = frame["p_value"].notna().to_numpy()
+    q = np.full(len(frame), np.nan)
+    q[done] = benjamini_hochberg(frame["p_value"].to_numpy(dtype=float)[done])
+    frame["q_value"] = q
+    frame["flagged"] = done & (np.nan_to_num(q, nan=1.0) <= error_rate)
+    for name in ("recording", "subject", "session", "quality_findings", "verdict", "reason"):
+        frame[name] = frame[name].astype("string")
+    frame = frame.assign(_done=done).sort_values(
+        ["_done", "p_value", "score"], ascending=[False, True, False], kind="stable"
+    )
+    return frame.drop(columns="_done").reset_index(drop=True)

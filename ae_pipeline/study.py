@@ -1,0 +1,311 @@
+"""The study file: the configurations of all stages put together, read, checked and written.
+
+A study names its source; everything else has a default that fits the kind of data
+(:data:`DEFAULTS`), so that a study file can be three lines long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from ae_pipeline.calibrate import Detection
+from ae_pipeline.config import Config, StudyError, explain
+from ae_pipeline.models import Model
+from ae_pipeline.preprocess import Preprocess
+from ae_pipeline.sources.eeg import EegSource
+from ae_pipeline.sources.mnist import MnistSource
+from ae_pipeline.sources.questionnaire import QuestionnaireSource
+from ae_pipeline.split import Split
+from ae_pipeline.train import Training
+from ae_pipeline.windows import Windowing
+
+__all__ = ["DEFAULTS", "AnySource", "Outputs", "Study", "load_study", "study_file"]
+
+AnySource = EegSource | MnistSource | QuestionnaireSource
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "eeg": {
+        "preprocess": {},
+        "windows": {},
+        "model": {
+            "architecture": {"kind": "conv"},
+            "objective": {"kind": "vanilla"},
+            "latent_dim": 16,
+        },
+        "training": {"epochs": 50, "early_stopping": 10},
+    },
+    "mnist": {
+        "split": {"validation": 0.1},
+        "model": {
+            "architecture": {
+                "kind": "dense",
+                "hidden": [256],
+                "code_activation": "leaky_relu",
+                "init": "glorot",
+            },
+            "objective": {"kind": "vanilla"},
+            "latent_dim": 10,
+        },
+        "training": {"epochs": 15, "optimizer": "rmsprop", "early_stopping": 5},
+    },
+    "questionnaire": {
+        "model": {
+            "architecture": {"kind": "dense", "hidden": [64]},
+            "objective": {"kind": "vanilla"},
+            "latent_dim": 5,
+        },
+        "training": {"epochs": 200, "early_stopping": 20, "batch_size": 64},
+    },
+}
+"""What a study of each kind does where its file says nothing."""
+
+
+class Outputs(Config):
+    """Where results go."""
+
+    root: Path = Path("derivatives")
+    """Folder for results, from the study file; each study gets a folder of its name in it."""
+
+
+class Study(Config):
+    """Everything a run is decided by."""
+
+    study: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
+    """Name of the study: the MLflow experiment and the folder of its results."""
+    hypothesis: str | None = None
+    """What you expect, in one sentence; logged before training and printed atop the report."""
+    primary_metric: Literal["test_loss", "roc_area"] = "test_loss"
+    """The number that decides between models: test_loss needs no labels."""
+    source: Annotated[AnySource, Field(discriminator="kind")]
+    """Where the data is and what it is."""
+    preprocess: Preprocess | None = None
+    """Cleaning of EEG."""
+    windows: Windowing | None = None
+    """Cutting of EEG."""
+    split: Split = Split()
+    """Who trains, calibrates and tests; never the same subject twice."""
+    model: Model
+    """Which autoencoder."""
+    training: Training = Training()
+    """How it is trained."""
+    detection: Detection = Detection()
+    """What a flag means."""
+    outputs: Outputs = Outputs()
+    """Where results go."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_kind(cls, given: Any) -> Any:
+        """Fill what the file leaves open with the defaults of its kind of data."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("source"), Mapping):
+            return given
+        defaults = DEFAULTS.get(str(given["source"].get("kind")), {})
+        return _merge(defaults, given)
+
+    @field_validator("preprocess", "windows")
+    @classmethod
+    def _only_for_eeg(cls, part: Any, info: Any) -> Any:
+        source = info.data.get("source")
+        if part is not None and source is not None and source.kind != "eeg":
+            raise ValueError(f"is for EEG only; a {source.kind} study has none, remove it")
+        return part
+
+    @property
+    def kind(self) -> Literal["eeg", "mnist", "questionnaire"]:
+        """Kind of data."""
+        return self.source.kind
+
+    def decisive(self) -> dict[str, Any]:
+        """The part of the study that decides the numbers (what a key is made of)."""
+        content = self.model_dump(mode="json", exclude={"outputs", "hypothesis", "primary_metric"})
+        content["source"].pop("path", None)  # the content of the files counts, not their place
+        return content
+
+
+def _merge(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` over ``defaults``, part by part; another ``kind`` takes no default of the first."""
+    merged = dict(defaults)
+    for name, value in given.items():
+        old = defaults.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            other_kind = "kind" in old and value.get("kind", old["kind"]) != old["kind"]
+            merged[name] = dict(value) if other_kind else _merge(old, value)
+        elif value is not None or not isinstance(old, Mapping):
+            merged[name] = value
+    return merged
+
+
+# ------------------------------------------------------------------------------- reading
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Read and check a study file.
+
+    Parameters
+    ----------
+    path : Path
+        YAML; relative paths in it start at its folder.
+    overrides : sequence of str
+        ``a.b=value`` with the value in YAML, as on the command line.
+
+    Raises
+    ------
+    StudyError
+        One line that names every wrong key or value.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise StudyError(f"{path}: no such study file; write one with 'ae-pipeline init KIND'")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not UTF-8 text"
+        raise StudyError(f"{path}{line}: not readable as YAML ({problem})") from None
+    if not isinstance(content, dict):
+        raise StudyError(
+            f"{path}: expected keys like 'study:' and 'source:'; see 'ae-pipeline init'"
+        )
+    for override in overrides:
+        _set(content, override)
+    source = content.get("source")
+    if isinstance(source, dict) and source.get("path") is not None:
+        source["path"] = str(path.parent.absolute() / str(source["path"]))
+    outputs = content.get("outputs")
+    if not isinstance(outputs, dict):
+        outputs = content["outputs"] = {}
+    outputs["root"] = str(path.parent.absolute() / str(outputs.get("root", "derivatives")))
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, Study, str(path)) from None
+
+
+def _set(content: dict[str, Any], override: str) -> None:
+    import yaml
+
+    name, equals, value = override.partition("=")
+    if not equals or not name:
+        raise StudyError(f"--set {override}: expected KEY=VALUE, for instance training.epochs=5")
+    *parents, last = name.split(".")
+    for parent in parents:
+        following = content.setdefault(parent, {})
+        if following is None:
+            following = content[parent] = {}
+        if not isinstance(following, dict):
+            raise StudyError(f"--set {override}: {parent} has no keys of its own")
+        content = following
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise StudyError(f"--set {override}: the value is not readable as YAML") from None
+
+
+# ------------------------------------------------------------------------------- writing
+
+
+def study_file(given: Mapping[str, Any], notes: Mapping[str, str] | None = None) -> str:
+    """A study file with every default written out and explained.
+
+    Parameters
+    ----------
+    given : mapping
+        What is already known: at least ``study`` and ``source.kind``; the rest from defaults.
+    notes : mapping of dotted key to str, optional
+        Further comments on single keys (why ``init`` chose a value).
+
+    Returns
+    -------
+    str
+        YAML with comments.
+    """
+    kind = given["source"]["kind"]
+    content = _merge(DEFAULTS[kind], given)
+    content["source"] = {"path": "path/to/the/data", **content["source"]}
+    lines = [
+        "# A study: one file that decides everything. Change what you like, then check it with",
+        "#   ae-pipeline validate THIS_FILE",
+        "# and run it with",
+        "#   ae-pipeline train THIS_FILE",
+        "",
+    ]
+    unused = () if kind == "eeg" else ("preprocess", "windows")
+    lines += _yaml_lines(Study, content, "", notes or {}, skip=unused)
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_lines(
+    model: type[BaseModel],
+    content: Mapping[str, Any],
+    path: str,
+    notes: Mapping[str, str],
+    skip: Iterable[str] = (),
+    indent: str = "",
+) -> list[str]:
+    import textwrap
+
+    lines: list[str] = []
+    for name, field in model.model_fields.items():
+        if name in skip:
+            continue
+        dotted = f"{path}{name}"
+        comment = " ".join((field.description or "").split())
+        if dotted in notes:
+            comment = f"{comment} {notes[dotted]}".strip()
+        lines += textwrap.wrap(
+            comment, 94, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+        )
+        value = content.get(name, field.get_default(call_default_factory=True))
+        inner = _model_for(field.annotation, value)
+        if inner is not None and not isinstance(value, (list, tuple)):
+            filled = value.model_dump(mode="json") if isinstance(value, BaseModel) else value or {}
+            lines.append(f"{indent}{name}:")
+            lines += _yaml_lines(inner, filled, f"{dotted}.", notes, (), indent + "  ")
+        else:
+            lines.append(f"{indent}{name}: {_yaml_value(value, indent + '  ')}")
+        if not indent:
+            lines.append("")
+    return lines
+
+
+def _model_for(annotation: Any, value: Any) -> type[BaseModel] | None:
+    """The configuration class behind a field, chosen by ``kind`` where there are several."""
+    if isinstance(value, BaseModel):
+        return type(value)
+    found = _models(annotation)
+    if isinstance(value, Mapping) and "kind" in value:
+        found = [m for m in found if m.model_fields["kind"].default == value["kind"]]
+    if value is None or not found:
+        return None
+    return found[0]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]
+
+
+def _yaml_value(value: Any, indent: str) -> str:
+    import json
+
+    import yaml
+
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, Path):
+        value = str(value)
+    value = json.loads(json.dumps(value, default=str))  # tuples to lists
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        rows = (
+            yaml.safe_dump(v, default_flow_style=True, sort_keys=False, width=10**6) for v in value
+        )
+        return "\n" + "\n".join(f"{indent}- {row.strip()}" for row in rows)
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...").strip()

@@ -1,0 +1,744 @@
+"""What MLflow gets to see: finished run folders are published, models are fetched by their URI.
+
+The run folder is the record and MLflow a view of it: :func:`publish` sends what the experiment
+has put into ``pseudonymised/`` (and the bundle in ``model/``), once, whenever a server can be
+had. A killed publish is continued by the next one. This is the only module that imports mlflow,
+inside its functions, and the only one that reads ``mlflow.yaml``.
+
+Addresses are MLflow's own (``sqlite:////absolute/path``, ``postgresql://``, ``https://``). What
+leaves the machine carries no path of it, no user name and no password.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version as installed
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+
+from ae_pipeline.config import Config, StudyError, explain
+from ae_pipeline.folder import (
+    cache_dir,
+    digest_files,
+    locked,
+    project_root,
+    read_json,
+    write_folder,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+
+    from ae_pipeline.bundle import Bundle
+
+__all__ = [
+    "Lineage",
+    "Published",
+    "Record",
+    "Server",
+    "Settings",
+    "Unreachable",
+    "load_settings",
+    "publish",
+    "resolve",
+    "ui_command",
+]
+
+ALIAS = "newest"
+KEY = "ae_pipeline.key"
+KIND = "ae_pipeline.kind"
+DIGEST = "ae_pipeline.bundle"
+
+# MLflow's own limits; it refuses, or cuts with a warning, what is longer.
+LONGEST_PARAM = 6000
+LONGEST_TAG = 8000
+LONGEST_DATASET_DIGEST = 36
+METRICS_A_BATCH = 1000
+PARAMS_A_BATCH = 100
+
+
+class Unreachable(Exception):
+    """MLflow cannot be had now; nothing is lost, the folder can be published later.
+
+    The message is one line: which MLflow, and what it said.
+    """
+
+
+# ----------------------------------------------------------------------------- settings
+
+
+class Server(Config):
+    """Where the MLflow page of this project is served."""
+
+    host: str = "127.0.0.1"
+    """Network address; 127.0.0.1 is this computer only."""
+    port: int = 5000
+    """Port."""
+
+
+class Settings(Config):
+    """Contents of ``mlflow.yaml``.
+
+    What :func:`load_settings` returns has absolute addresses and no ``auto``, but for an
+    ``artifact_root`` that is left to a tracking server.
+    """
+
+    tracking_uri: str = "auto"
+    """Where runs are recorded."""
+    registry_uri: str = "auto"
+    """Where models are registered; ``auto`` is the same place."""
+    experiment: str | None = None
+    """Experiment that runs are filed under; each study has its own where it is null."""
+    artifact_root: str = "auto"
+    """Where reports and models are kept."""
+    server: Server = Server()
+    """Where ``ae-pipeline ui`` listens."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Written on every run."""
+
+    @field_validator("tracking_uri", "registry_uri", "artifact_root")
+    @classmethod
+    def _without_secrets(cls, uri: str) -> str:
+        parts = urlsplit(uri)
+        if parts.password is not None or "password" in parse_qs(parts.query):
+            raise ValueError(
+                "holds a password; take it out, and set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD (for a database, MLFLOW_TRACKING_URI) in the environment"
+            )
+        return uri
+
+    @field_validator("tracking_uri", "registry_uri")
+    @classmethod
+    def _not_a_folder(cls, uri: str) -> str:
+        if uri != "auto" and urlsplit(uri).scheme in ("", "file"):
+            raise ValueError(
+                "is a folder, and MLflow no longer keeps runs in folders; use "
+                "sqlite:///FOLDER/mlflow.db, a database or a server's address"
+            )
+        return uri
+
+
+def load_settings(root: Path | None = None) -> Settings:
+    """Read ``mlflow.yaml``, put MLflow's environment variables over it, make places absolute.
+
+    Parameters
+    ----------
+    root : Path, optional
+        Folder of ``mlflow.yaml``; the project's root by default. Relative places start here.
+
+    Raises
+    ------
+    StudyError
+        Where the file is no YAML, has an unknown key, a wrong value or a password.
+    """
+    root = (root or project_root()).absolute()
+    own, shipped = root / "mlflow.yaml", Path(__file__).with_name("mlflow.yaml")
+    settings = next((_read(file) for file in (own, shipped) if file.is_file()), Settings())
+
+    tracking = _absolute(settings.tracking_uri, root)
+    tracking = _absolute(os.environ.get("MLFLOW_TRACKING_URI") or tracking, Path.cwd())
+    registry = _absolute(settings.registry_uri, root)
+    registry = _absolute(os.environ.get("MLFLOW_REGISTRY_URI") or registry, Path.cwd())
+    artifacts = settings.artifact_root
+    if artifacts == "auto" and not _is_server(tracking):
+        artifacts = "data/mlflow/artifacts"
+    if artifacts != "auto" and urlsplit(artifacts).scheme == "":
+        artifacts = (root / Path(artifacts).expanduser()).as_uri()
+    if tracking == "auto":
+        tracking = _absolute("sqlite:///data/mlflow/mlflow.db", root)
+    return settings.model_copy(
+        update={
+            "tracking_uri": tracking,
+            "registry_uri": tracking if registry == "auto" else registry,
+            "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME") or settings.experiment,
+            "artifact_root": artifacts,
+        }
+    )
+
+
+def _read(file: Path) -> Settings:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise StudyError(f"{file}: not readable as YAML ({reason})") from None
+    if not isinstance(content, dict):
+        raise StudyError(f"{file}: holds no settings; write lines such as 'tracking_uri: auto'")
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, Settings, str(file)) from None
+
+
+def _absolute(uri: str, root: Path) -> str:
+    """A relative sqlite file made absolute; every other address as it is."""
+    path = uri.removeprefix("sqlite:///")
+    return uri if path == uri or path.startswith(("/", ":")) else f"sqlite:///{root / path}"
+
+
+def _is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def _shown(text: str) -> str:
+    """The text without users and passwords in addresses."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
+# --------------------------------------------------------------------------- connection
+
+
+@contextmanager
+def _environment(values: Mapping[str, str], override: bool = False) -> Iterator[None]:
+    """Set environment variables (those not set already, unless ``override``) for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update({n: v for n, v in values.items() if override or before[n] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _import_mlflow() -> Any:
+    """MLflow, told before its import to keep quiet and to itself."""
+    quiet = {
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_AGENT_HINT": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    return mlflow
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[MlflowClient]:
+    """MLflow's client; its errors become :class:`Unreachable`, what it says stays unsaid."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow = _import_mlflow()
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        tracking, registry = settings.tracking_uri, settings.registry_uri
+        # Parts of MLflow look up the address for themselves, so the client's own is not enough.
+        address = {"MLFLOW_TRACKING_URI": tracking, "MLFLOW_REGISTRY_URI": registry}
+        patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+        try:
+            with _environment(address, override=True), _environment(patience):
+                for uri in {tracking, registry}:
+                    _knock(uri)
+                mlflow.set_tracking_uri(tracking)
+                mlflow.set_registry_uri(registry)
+                try:
+                    yield mlflow.MlflowClient(tracking, registry)
+                finally:
+                    mlflow.set_tracking_uri(None)
+                    mlflow.set_registry_uri("")
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+            reason = _shown(" ".join(str(error).split()))
+            reason = reason if len(reason) <= 200 else f"{reason[:199]}…"
+            raise Unreachable(f"MLflow at {_shown(tracking)}: {reason}") from error
+
+
+def _knock(uri: str) -> None:
+    """Raise within seconds where nobody answers: MLflow itself would try for minutes."""
+    if _is_server(uri):
+        from mlflow import MlflowClient
+
+        brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+        with _environment(brief, override=True):
+            MlflowClient(uri).search_experiments(max_results=1)
+        return
+    import sqlalchemy
+
+    url = sqlalchemy.make_url(uri)
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    timed = url.get_backend_name() in ("postgresql", "mysql")
+    try:
+        engine = sqlalchemy.create_engine(url, connect_args={"connect_timeout": 4} if timed else {})
+    except ModuleNotFoundError as error:
+        raise Unreachable(f"MLflow at {_shown(uri)}: install the package {error.name}") from None
+    try:
+        sqlalchemy.inspect(engine)
+    finally:
+        engine.dispose()
+
+
+# --------------------------------------------------------------------------- publishing
+
+
+class Lineage(Config):
+    """Where a run's data came from, as MLflow lists it."""
+
+    name: str
+    """Name of the data set."""
+    digest: str
+    """Digest of its content."""
+    source: str
+    """Where it can be had; no path of this machine."""
+    rows: int | None = None
+    """Number of windows, images or respondents."""
+    features: int | None = None
+    """Entries of one of them."""
+
+
+class Example(Config):
+    """What a model takes."""
+
+    shape: tuple[int, ...]
+    """Shape of one sample."""
+
+
+class Record(Config):
+    """Contents of ``pseudonymised/run.json``: a run as MLflow is to show it, no identities."""
+
+    kind: Literal["train", "score"]
+    """What was done."""
+    experiment: str
+    """The study's name."""
+    run_name: str
+    """What a person recognises the run by."""
+    key: str
+    """Identity of the work; equal keys are published once."""
+    description: str
+    """Readable summary (Markdown), with which the run opens."""
+    params: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    """Settings of the run."""
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    """Results of the run; null where a thing cannot be known."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """What runs are found by."""
+    dataset: Lineage | None = None
+    """Where the data came from."""
+    model_name: str | None = None
+    """Name under which the bundle in ``model/`` is registered."""
+    input_example: Example | None = None
+    """Size of the example that the model is stored with; none is stored where it is null."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where MLflow shows a run."""
+
+    run_id: str
+    run_url: str
+    """Page of the run; of ``ae-pipeline ui`` where there is no server."""
+    tracking_uri: str
+    model_uri: str | None = None
+    model_name: str | None = None
+    model_version: str | None = None
+
+
+def publish(folder: Path, settings: Settings) -> Published:
+    """Send a finished run folder to MLflow; a run that is there already is only looked up.
+
+    ``pseudonymised/`` becomes the run (``run.json``: see :class:`Record`; every file an artifact,
+    ``history.csv`` metrics by epoch), ``model/`` a registered model with the alias ``newest``.
+    Where it went is written to ``published.json``.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder of ``train`` or ``score``.
+    settings : Settings
+        From :func:`load_settings`.
+
+    Raises
+    ------
+    Unreachable
+        Where MLflow does not answer or refuses; calling again later continues.
+    StudyError
+        Where the folder holds nothing to publish.
+    """
+    record = _record(folder)
+    # One at a time: two publishers of the same work would each find nothing and send it twice.
+    with locked(cache_dir("mlflow") / "publish.lock"), _connected(settings) as client:
+        experiment = _experiment(client, settings.experiment or record.experiment, settings)
+        run = _find(client, experiment, record) or _create(client, experiment, record, settings)
+        if run.info.status != "FINISHED":
+            _send(client, run, record, folder / "pseudonymised")
+            if record.model_name and (folder / "model").is_dir():
+                _send_model(client, run, record, record.model_name, folder / "model")
+            client.set_terminated(run.info.run_id)
+        published = _published(client, run, settings)
+    write_json(folder / "published.json", asdict(published))
+    return published
+
+
+def _record(folder: Path) -> Record:
+    file = folder / "pseudonymised" / "run.json"
+    if not file.is_file():
+        raise StudyError(f"{folder}: nothing to publish (no {file.relative_to(folder)})")
+    try:
+        return Record.model_validate(read_json(file))
+    except (ValidationError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            raise explain(error, Record, str(file)) from None
+        raise StudyError(f"{file}: not readable as JSON ({error})") from None
+
+
+def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
+    """Id of the experiment, made where it is not there."""
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise Unreachable(
+            f"the experiment {name!r} was deleted in MLflow; restore it there, or name another "
+            "under 'experiment' in mlflow.yaml"
+        )
+    if found is not None:
+        return str(found.experiment_id)
+    root = settings.artifact_root
+    folder = re.sub(r"[^\w.-]+", "-", name)
+    return client.create_experiment(name, None if root == "auto" else f"{root}/{folder}")
+
+
+def _find(client: MlflowClient, experiment: str, record: Record) -> Run | None:
+    """The run of this work: the finished one, else the one that a killed publish has left."""
+    found = client.search_runs(
+        [experiment],
+        f"tags.`{KEY}` = {_quoted(record.key)} and tags.`{KIND}` = '{record.kind}'",
+    )
+    return min(found, key=lambda run: run.info.status != "FINISHED", default=None)
+
+
+def _quoted(text: str) -> str:
+    if "'" in text:
+        raise StudyError(f"run.json: key {text!r} holds a quotation mark; use a digest")
+    return f"'{text}'"
+
+
+def _create(client: MlflowClient, experiment: str, record: Record, settings: Settings) -> Run:
+    tags = settings.tags | record.tags
+    tags |= {KEY: record.key, KIND: record.kind, "mlflow.note.content": record.description}
+    tags = {name: _cut(text, LONGEST_TAG) for name, text in tags.items()}
+    return client.create_run(experiment, tags=tags, run_name=record.run_name)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _send(client: MlflowClient, run: Run, record: Record, content: Path) -> None:
+    """Everything but the model. Sending it again changes nothing."""
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param
+
+    run_id, now = run.info.run_id, run.info.start_time
+    if (content / "summary.md").is_file():
+        client.log_artifact(run_id, str(content / "summary.md"))
+    params = [
+        Param(name, "null" if value is None else _cut(str(value), LONGEST_PARAM))
+        for name, value in record.params.items()
+    ]
+    for start in range(0, len(params), PARAMS_A_BATCH):
+        client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
+    numbers = [(name, value, 0) for name, value in record.metrics.items() if value is not None]
+    numbers += _history(content / "history.csv")
+    metrics = [Metric(name, value, now, step) for name, value, step in numbers if isfinite(value)]
+    for start in range(0, len(metrics), METRICS_A_BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_BATCH])
+    if record.dataset is not None:
+        data = record.dataset
+        profile = {"rows": data.rows, "features": data.features}
+        dataset = Dataset(
+            data.name,
+            data.digest[:LONGEST_DATASET_DIGEST],
+            "local",
+            json.dumps({"uri": data.source}),
+            profile=json.dumps({name: n for name, n in profile.items() if n is not None}),
+        )
+        client.log_inputs(run_id, [DatasetInput(dataset)])
+    client.log_artifacts(run_id, str(content))
+
+
+def _history(file: Path) -> Iterator[tuple[str, float, int]]:
+    """(metric, value, epoch) of every number in ``history.csv``.
+
+    The metrics have names of their own, ``epoch/train_loss``: MLflow shows a name's last step as
+    its value, and the epoch that was saved need not be the last.
+    """
+    if not file.is_file():
+        return
+    with file.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            epoch = int(row.pop("epoch"))
+            yield from ((f"epoch/{name}", float(text), epoch) for name, text in row.items() if text)
+
+
+def _published(client: MlflowClient, run: Run, settings: Settings) -> Published:
+    base = settings.tracking_uri.rstrip("/")
+    if not _is_server(base):
+        base = f"http://{settings.server.host}:{settings.server.port}"
+    info = run.info
+    versions = client.search_model_versions(f"run_id = '{info.run_id}'")
+    model = min(versions, key=lambda found: int(found.version), default=None)
+    return Published(
+        run_id=info.run_id,
+        run_url=f"{_shown(base)}/#/experiments/{info.experiment_id}/runs/{info.run_id}",
+        tracking_uri=_shown(settings.tracking_uri),
+        model_uri=None if model is None else f"runs:/{info.run_id}/model",
+        model_name=None if model is None else model.name,
+        model_version=None if model is None else str(model.version),
+    )
+
+
+# ------------------------------------------------------------------------------- models
+
+# MLflow stores this text beside the bundle and runs it to load the model (models from code):
+# nothing is pickled. The names of predict's arguments are MLflow's.
+MODEL_CODE = """\
+import mlflow
+import numpy as np
+import pandas as pd
+
+from ae_pipeline import bundle
+
+
+class Detector(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        self.bundle = bundle.load(context.artifacts["bundle"])
+
+    def predict(self, context, model_input: {takes}, params=None):
+        if isinstance(model_input, dict):  # what MLflow makes of a table with a signature
+            model_input = pd.DataFrame(model_input)
+        return self.bundle.judge_values(model_input)
+
+
+mlflow.models.set_model(Detector())
+"""
+
+REQUIRED = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "scikit-learn", "torch")
+
+
+def _send_model(client: MlflowClient, run: Run, record: Record, name: str, folder: Path) -> None:
+    """Store and register the bundle; what an earlier, killed call has done is taken up."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    run_id, experiment = run.info.run_id, run.info.experiment_id
+    found = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    model = found[0] if found else None
+    if model is None:
+        tags = {KEY: record.key, DIGEST: _digest(folder)}
+        model = client.create_logged_model(experiment, "model", source_run_id=run_id, tags=tags)
+    if str(model.status) != "READY":
+        with tempfile.TemporaryDirectory() as place:
+            _save_model(Path(place), folder, record, model, run_id)
+            client.log_model_artifacts(model.model_id, f"{place}/pyfunc")
+        client.finalize_logged_model(model.model_id, "READY")
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or not outputs.model_outputs:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+    registered = list(client.search_model_versions(f"run_id = '{run_id}'"))
+    if not registered:
+        try:
+            client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            client.create_registered_model(name)
+        registered = [
+            client.create_model_version(
+                name,
+                f"models:/{model.model_id}",
+                run_id=run_id,
+                tags={KEY: record.key},
+                description=record.description,
+                model_id=model.model_id,
+            )
+        ]
+    client.set_registered_model_alias(name, ALIAS, str(registered[0].version))
+
+
+def _save_model(place: Path, folder: Path, record: Record, model: LoggedModel, run_id: str) -> None:
+    """Write the bundle as an MLflow model to ``place/pyfunc``."""
+    import mlflow.pyfunc
+    import numpy as np
+    from mlflow.models import Model, infer_signature
+    from mlflow.types import Schema, TensorSpec
+
+    from ae_pipeline import __version__, bundle
+
+    detector = bundle.load(folder)
+    table = detector.info.kind == "questionnaire"
+    signature = example = None
+    if record.input_example is not None:
+        example = _example(detector, record.input_example.shape)
+        signature = infer_signature(example, detector.judge_values(example))
+        if table:
+            # As tensors, since MLflow refuses whole numbers for columns declared as decimal.
+            number = np.dtype("float64")
+            signature.inputs = Schema([TensorSpec(number, (-1,), name) for name in example])
+    takes = "pd.DataFrame" if table else "np.ndarray"
+    code = place / "detector.py"
+    code.write_text(MODEL_CODE.format(takes=takes), encoding="utf-8")
+    # MLflow writes down where the parts came from; a copy keeps this machine's paths out of it.
+    shutil.copytree(folder, place / "model")
+    required = [f"{name}=={installed(name).split('+')[0]}" for name in REQUIRED]
+    mlflow.pyfunc.save_model(
+        place / "pyfunc",
+        python_model=str(code),
+        artifacts={"bundle": str(place / "model")},
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"ae-pipeline=={__version__}", *required],
+        mlflow_model=Model(
+            artifact_path=model.artifact_location,
+            model_uuid=model.model_id,
+            run_id=run_id,
+            model_id=model.model_id,
+        ),
+    )
+
+
+def _example(detector: Bundle, shape: tuple[int, ...]) -> Any:
+    """Two invented samples: an array, or for a questionnaire a table with the items' names."""
+    import numpy as np
+    import pandas as pd
+
+    if detector.info.kind != "questionnaire":
+        return np.zeros((2, *shape), np.float32)
+    row = {item["name"]: float((item["levels"] or (0,))[0]) for item in detector.info.columns}
+    return pd.DataFrame([row, row])
+
+
+def _digest(bundle: Path) -> str:
+    return digest_files(sorted(file for file in bundle.rglob("*") if file.is_file()))
+
+
+def resolve(uri: str, settings: Settings) -> Path:
+    """Folder of the bundle that a model URI names; fetched once, then kept in the cache.
+
+    Parameters
+    ----------
+    uri : str
+        ``runs:/RUN_ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+    settings : Settings
+        From :func:`load_settings`.
+
+    Raises
+    ------
+    StudyError
+        Where the URI has another form, names nothing, or MLflow cannot be had.
+    """
+    form = re.fullmatch(
+        r"runs:/(?P<run>[^/]+)/(?P<path>[^/]+)"
+        r"|models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))",
+        uri,
+    )
+    if form is None:
+        raise StudyError(
+            f"model {uri!r}: expected a bundle's folder, runs:/RUN_ID/model, models:/NAME@ALIAS "
+            "or models:/NAME/VERSION"
+        )
+    try:
+        with _connected(settings) as client:
+            model = _named(client, form.groupdict())
+            if model is None:
+                raise StudyError(f"model {uri!r}: its run in MLflow holds no such model")
+            return _fetch(model, settings)
+    except Unreachable as error:
+        raise StudyError(f"model {uri!r} cannot be had from {error}") from error
+
+
+def _named(client: MlflowClient, parts: Mapping[str, str | None]) -> LoggedModel | None:
+    run_id, path, name = parts["run"], parts["path"] or "model", parts["name"]
+    if name and parts["alias"]:
+        run_id = client.get_model_version_by_alias(name, parts["alias"]).run_id
+    elif name:
+        run_id = client.get_model_version(name, str(parts["version"])).run_id
+    outputs = client.get_run(run_id).outputs if run_id else None
+    made = outputs.model_outputs if outputs else []
+    models = (client.get_logged_model(output.model_id) for output in made)
+    return next((model for model in models if model.name == path), None)
+
+
+def _fetch(model: LoggedModel, settings: Settings) -> Path:
+    """The model's bundle, where it lies if that is this machine, else from the cache."""
+    from mlflow.artifacts import download_artifacts
+
+    expected = model.tags.get(DIGEST, "")
+    if not re.fullmatch("[0-9a-f]{64}", expected):
+        raise StudyError(f"model {model.model_id} in MLflow was not published by ae-pipeline")
+    location = f"{model.artifact_location.rstrip('/')}/artifacts/model"
+    if urlsplit(location).scheme in ("", "file"):
+        bundle = Path(download_artifacts(location, tracking_uri=settings.tracking_uri))
+        _verify(bundle, expected, model.model_id)
+        return bundle
+    place = cache_dir("models") / expected
+    if not place.is_dir():
+        with write_folder(place) as new:
+            fetched = download_artifacts(location, None, None, str(new), settings.tracking_uri)
+            _verify(Path(fetched), expected, model.model_id)
+    return place / "model"
+
+
+def _verify(bundle: Path, expected: str, model_id: str) -> None:
+    if _digest(bundle) != expected:
+        raise StudyError(f"model {model_id} in MLflow was changed after it was published")
+
+
+# ----------------------------------------------------------------------------------- ui
+
+
+def ui_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """Command that serves MLflow's pages on this project, and the environment it wants.
+
+    Returns
+    -------
+    command : list of str
+        To be run until the user stops it; it listens at ``settings.server``.
+    environment : dict
+        To be put over ``os.environ``; the databases' addresses are here, since a command line
+        can be read by every user of the machine.
+
+    Raises
+    ------
+    StudyError
+        Where a tracking server serves them already.
+    """
+    if _is_server(settings.tracking_uri):
+        raise StudyError(
+            f"MLflow has its own server; open {_shown(settings.tracking_uri)} in a browser"
+        )
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--no-serve-artifacts"]
+    command += ["--host", settings.server.host, "--port", str(settings.server.port)]
+    environment = {
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifact_root,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_REGISTRY_STORE_URI": settings.registry_uri,
+        # Seven processes and a gigabyte for features that nothing here uses.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    return command, environment

@@ -1,0 +1,296 @@
+"""From a recording to windows: views on cleaned signal, never copies.
+
+Conventions: windows are (channels, times) in float32 microvolts at the plan's rate; their onsets
+are seconds from the recording's start. A window lies on the grid ``segment start + k * stride``,
+crosses no edge of a segment and touches no stretch annotated ``BAD...``. Which windows there are
+follows from annotations and plan alone, before any signal is read.
+
+:func:`cut` streams one recording (scoring), :func:`materialise` lays many end to end in one
+memory-mapped file (training).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveFloat
+
+from ae_pipeline.config import Config
+from ae_pipeline.data import Axis, InputError, Recording, Samples, Windows
+from ae_pipeline.folder import write_through
+from ae_pipeline.preprocess import Plan, apply
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Windowing", "count_windows", "cut", "materialise"]
+
+Float = NDArray[np.float32]
+
+
+class Windowing(Config):
+    """How a recording is cut."""
+
+    length_s: PositiveFloat = 2.0
+    """Length of a window (s): as long as what you look for; 1 to 4 s suits resting EEG."""
+    stride_s: PositiveFloat = 0.5
+    """Step from one window to the next (s); shorter than length_s lets windows overlap, which
+    finds an event wherever it falls."""
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the windows of one recording are.
+
+    ``starts[i]`` holds the first samples of segment i's windows, at the plan's rate, counted from
+    the segment's start.
+    """
+
+    length: int
+    starts: tuple[NDArray[np.int64], ...]
+
+    @property
+    def n_windows(self) -> int:
+        return sum(len(starts) for starts in self.starts)
+
+
+def cut(
+    recording: Recording, plan: Plan, windowing: Windowing, block_s: float = 60.0
+) -> Iterator[Samples]:
+    """Stream the windows of a recording.
+
+    Parameters
+    ----------
+    recording : Recording
+    plan : Plan
+        From :func:`ae_pipeline.preprocess.survey` of the same recording.
+    windowing : Windowing
+    block_s : float
+        About how much signal is in memory at a time; neither windows nor values depend on it.
+
+    Yields
+    ------
+    Samples
+        In order, at least one window each: ``values`` and ``raw`` (the same windows before
+        filter and reference, at the recording's own rate) are views on a block; ``meta`` has
+        ``recording``, ``subject``, ``session``, ``window`` (running over the recording),
+        ``onset_s``, ``duration_s``.
+
+    Raises
+    ------
+    InputError
+        A window is longer than every uninterrupted stretch, or none is clear of ``BAD_*``.
+    """
+    grid = _grid(recording, plan, windowing)
+    up, down = plan.up, plan.down  # a cleaned sample stands for down / up recorded ones
+    raw_length = grid.length * down // up
+    done, segment = 0, -1
+    clean = raw = np.empty((0, 0), np.float32)
+    begin = 0  # where `clean` starts in its segment
+    for block in apply(plan, recording, block_s):
+        if block.segment != segment:
+            segment, begin, raw_begin = block.segment, block.start, block.raw_start
+            clean, raw = block.clean, block.raw
+        else:
+            # what windows still to come need from before this block
+            keep = max(begin, block.start - (grid.length - 1))
+            raw_keep = keep * down // up
+            clean = np.concatenate([clean[:, keep - begin :], block.clean], axis=1)
+            raw = np.concatenate([raw[:, raw_keep - raw_begin :], block.raw], axis=1)
+            begin, raw_begin = keep, raw_keep
+        starts = grid.starts[segment]
+        ends = starts + grid.length
+        here = starts[(ends > block.start) & (ends <= begin + clean.shape[1])]
+        if not len(here):
+            continue
+        meta = _meta(recording, plan, grid, segment, here, done)
+        done += len(here)
+        raw_starts = here * down // up - raw_begin
+        yield _samples(
+            Windows(clean.T, here - begin, grid.length),
+            meta,
+            plan,
+            raw=Windows(raw.T, raw_starts, raw_length),
+        )
+
+
+def count_windows(recording: Recording, plan: Plan, windowing: Windowing) -> int:
+    """How many windows :func:`cut` will give, without reading any signal.
+
+    Raises
+    ------
+    InputError
+        As :func:`cut`.
+    """
+    return _grid(recording, plan, windowing).n_windows
+
+
+def materialise(
+    parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, path: Path
+) -> Samples:
+    """All windows of many recordings, on one memory-mapped file.
+
+    Parameters
+    ----------
+    parts : sequence of (Recording, Plan)
+        With the same channels in the same order, cleaned to the same rate.
+    windowing : Windowing
+    path : Path
+        Folder for ``signal.npy``, cleaned segments end to end, (times, channels). A signal that
+        is there already is used as it is: name the folder by a key of everything that goes in.
+
+    Returns
+    -------
+    Samples
+        Without ``raw``; ``meta`` as in :func:`cut`, the recordings in the given order.
+
+    Raises
+    ------
+    InputError
+        Channels or rates differ between recordings, or a recording has no window.
+    """
+    import pandas as pd
+
+    if not parts:
+        raise InputError("no recording to cut into windows; check source.path and source.pattern")
+    for recording, plan in parts[1:]:
+        _check_alike(recording, plan, *parts[0])
+    grids = [_grid(recording, plan, windowing) for recording, plan in parts]
+    metas, starts, total = [], [], 0
+    for (recording, plan), grid in zip(parts, grids, strict=True):
+        done = 0
+        for segment, here in enumerate(grid.starts):
+            if len(here):
+                metas.append(_meta(recording, plan, grid, segment, here, done))
+                starts.append(here + total)
+                done += len(here)
+            total += plan.n_out(segment)
+    file = path / "signal.npy"
+    shape = (total, len(parts[0][1].ch_names))
+    if not file.is_file():
+        with write_through(file) as temporary:
+            _write_signal(parts, temporary, shape)
+    # copy-on-write: torch warns of arrays it could not write to, the file itself stays as it is
+    signal: Float = np.load(file, mmap_mode="c")
+    if signal.shape != shape or signal.dtype != np.float32:
+        raise ValueError(f"{file} has shape {signal.shape}, these recordings need {shape}")
+    windows = Windows(signal, np.concatenate(starts), grids[0].length)
+    return _samples(windows, pd.concat(metas, ignore_index=True), parts[0][1])
+
+
+def _write_signal(
+    parts: Sequence[tuple[Recording, Plan]], file: Path, shape: tuple[int, int]
+) -> None:
+    signal = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+    at = 0
+    for recording, plan in parts:
+        for block in apply(plan, recording):
+            n = block.clean.shape[1]
+            signal[at : at + n] = block.clean.T
+            at += n
+    signal.flush()
+
+
+# --------------------------------------------------------------------------------- grid
+
+
+def _grid(recording: Recording, plan: Plan, windowing: Windowing) -> _Grid:
+    """Where windows are; InputError where there is none."""
+    rate_hz = plan.rate_hz
+    length = max(1, round(windowing.length_s * rate_hz))
+    hop = windowing.stride_s * rate_hz
+    longest = max(plan.n_out(segment) for segment in range(len(plan.segments)))
+    if length > longest:
+        whole = longest / rate_hz >= recording.duration_s - 1 / rate_hz
+        stretch = "" if whole else "the longest uninterrupted stretch of "
+        raise InputError(
+            f"window of {windowing.length_s:g} s exceeds {stretch}recording {recording.name!r} "
+            f"({longest / rate_hz:.3g} s); shorten windows.length_s or drop the file"
+        )
+    starts = []
+    for segment, (first, _) in enumerate(plan.segments):
+        count = int((plan.n_out(segment) - length) // hop) + 2
+        here = np.round(np.arange(max(0, count)) * hop).astype(np.int64)
+        here = np.unique(here[here + length <= plan.n_out(segment)])
+        onsets_s = first / plan.sfreq_in_hz + here / rate_hz
+        starts.append(here[_clear(onsets_s, length / rate_hz, recording)])
+    grid = _Grid(length, tuple(starts))
+    if not grid.n_windows:
+        bad_s = sum(end - onset for onset, end in recording.bad_spans())
+        raise InputError(
+            f"recording {recording.name!r} has no window of {windowing.length_s:g} s clear of "
+            f"BAD annotations ({bad_s:.3g} of {recording.duration_s:.3g} s are bad); shorten "
+            "windows.length_s, look at the annotations or drop the file"
+        )
+    return grid
+
+
+def _clear(
+    onsets_s: NDArray[np.float64], duration_s: float, recording: Recording
+) -> NDArray[np.bool_]:
+    """Which windows touch no bad stretch; half a sample of slack for rounded annotations."""
+    slack = 0.5 / recording.sfreq_hz
+    clear = np.ones(len(onsets_s), bool)
+    for onset, end in recording.bad_spans():
+        clear &= (onsets_s + duration_s <= onset + slack) | (onsets_s >= end - slack)
+    return clear
+
+
+def _meta(
+    recording: Recording,
+    plan: Plan,
+    grid: _Grid,
+    segment: int,
+    starts: NDArray[np.int64],
+    done: int,
+) -> pd.DataFrame:
+    import pandas as pd
+
+    onset_s = plan.segments[segment][0] / plan.sfreq_in_hz + starts / plan.rate_hz
+    return pd.DataFrame(
+        {
+            "recording": recording.name,
+            "subject": recording.subject,
+            "session": recording.session,
+            "window": np.arange(done, done + len(starts)),
+            "onset_s": onset_s,
+            "duration_s": grid.length / plan.rate_hz,
+        }
+    )
+
+
+def _samples(
+    values: Windows, meta: pd.DataFrame, plan: Plan, raw: Windows | None = None
+) -> Samples:
+    channels = Axis("channel", plan.ch_names, unit="uV")
+    times = Axis("time", step=1 / plan.rate_hz, unit="s")
+    return Samples("eeg", values, meta, (channels, times), sfreq_hz=plan.sfreq_hz, raw=raw)
+
+
+def _check_alike(recording: Recording, plan: Plan, first: Recording, first_plan: Plan) -> None:
+    """Recordings that are to stand in one array need the same channels and the same rate."""
+    if recording.ch_names != first.ch_names:
+        extra = [name for name in recording.ch_names if name not in first.ch_names]
+        lacking = [name for name in first.ch_names if name not in recording.ch_names]
+        found = [f"has {_some(extra)} more"] * bool(extra) + [f"lacks {_some(lacking)}"] * bool(
+            lacking
+        )
+        raise InputError(
+            f"recording {recording.name!r} {' and '.join(found) or 'has the same channels in '}"
+            f"{'' if found else 'another order'} compared with {first.name!r}; set source.pick to "
+            "the channels common to all, put the others under source.exclude, or drop the file"
+        )
+    if plan.sfreq_hz != first_plan.sfreq_hz:
+        raise InputError(
+            f"recording {recording.name!r} is cleaned to {plan.sfreq_hz:g} Hz, {first.name!r} to "
+            f"{first_plan.sfreq_hz:g} Hz; set preprocess.sfreq_hz to the lower"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

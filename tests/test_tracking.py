@@ -1,0 +1,515 @@
+"""MLflow as the pipeline uses it: a real database, a real server, a real bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+from ae_pipeline import tracking
+from ae_pipeline.config import StudyError
+from ae_pipeline.folder import digest_files
+
+ROOT = Path(__file__).resolve().parent.parent
+ITEMS = ("calm", "curious", "tidy")
+
+
+# ----------------------------------------------------------------------------- settings
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("TRACKING_URI", "REGISTRY_URI", "EXPERIMENT_NAME"):
+        monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
+    monkeypatch.setenv("AE_PIPELINE_CACHE", str(tmp_path / "cache"))
+
+
+def settings_of(text: str, root: Path) -> tracking.Settings:
+    (root / "mlflow.yaml").write_text(text)
+    return tracking.load_settings(root)
+
+
+def test_the_file_in_the_checkout_says_what_the_defaults_are() -> None:
+    import yaml
+
+    content = yaml.safe_load((ROOT / "mlflow.yaml").read_text())
+    assert tracking.Settings.model_validate(content) == tracking.Settings()
+    assert set(content) == set(tracking.Settings.model_fields), "each setting is shown"
+
+
+def test_default_is_an_absolute_database_under_the_project(tmp_path: Path) -> None:
+    for text in ("", (ROOT / "mlflow.yaml").read_text()):
+        settings = settings_of(text, tmp_path)
+        assert settings.tracking_uri == f"sqlite:///{tmp_path}/data/mlflow/mlflow.db"
+        assert settings.registry_uri == settings.tracking_uri
+        assert settings.artifact_root == f"file://{tmp_path}/data/mlflow/artifacts"
+        assert settings.experiment is None
+
+
+def test_relative_places_start_at_the_file(tmp_path: Path) -> None:
+    text = "tracking_uri: sqlite:///runs.db\nartifact_root: kept\n"
+    settings = settings_of(text, tmp_path)
+    assert settings.tracking_uri == f"sqlite:///{tmp_path}/runs.db"
+    assert settings.artifact_root == f"file://{tmp_path}/kept"
+
+
+def test_environment_comes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@mlflow.example.org")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "https://models.example.org")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "everything")
+    settings = settings_of("experiment: mine\ntracking_uri: sqlite:///runs.db\n", tmp_path)
+    assert settings.tracking_uri == "https://user:secret@mlflow.example.org"
+    assert settings.registry_uri == "https://models.example.org"
+    assert settings.experiment == "everything"
+    assert settings.artifact_root == "auto", "a server decides where artifacts are"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tracking_url: auto", "did you mean 'tracking_uri'?"),
+        ("server: {prot: 5000}", "did you mean 'port'?"),
+        ("server: {port: high}", "server.port"),
+        ("tracking_uri: ./mlruns", "sqlite:///"),
+        ("- a list", "no settings"),
+        ("a: [", "not readable as YAML"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_the_file(
+    text: str, expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(StudyError) as error:
+        settings_of(text, tmp_path)
+    message = str(error.value)
+    assert expected in message
+    assert str(tmp_path / "mlflow.yaml") in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["https://anna:geheim@mlflow.example.org", "postgresql://host/mlflow?password=geheim"],
+)
+def test_a_password_in_the_file_is_refused_and_not_repeated(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="MLFLOW_TRACKING_PASSWORD") as error:
+        settings_of(f"tracking_uri: {uri}\n", tmp_path)
+    assert "geheim" not in str(error.value)
+
+
+# --------------------------------------------------------------------------- publishing
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs; making one takes seconds, so each test copies this one."""
+    root = tmp_path_factory.mktemp("mlflow")
+    settings = tracking.Settings(
+        tracking_uri=f"sqlite:///{root}/mlflow.db", registry_uri=f"sqlite:///{root}/mlflow.db"
+    )
+    with tracking._connected(settings):
+        pass
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty_database: Path) -> tracking.Settings:
+    place = tmp_path / "project" / "data" / "mlflow"
+    place.mkdir(parents=True)
+    shutil.copy(empty_database, place / "mlflow.db")
+    (tmp_path / "project" / "mlflow.yaml").write_text("tags: {site: vienna}\n")
+    return tracking.load_settings(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for three questions of five answers, as it comes from its initial weights."""
+    import pandas as pd
+    import torch
+
+    from ae_pipeline import bundle
+    from ae_pipeline.baselines import BASELINES
+    from ae_pipeline.calibrate import Calibration, Detection
+    from ae_pipeline.data import Axis, Column, Samples
+    from ae_pipeline.models import Model
+    from ae_pipeline.models.autoencoder import Autoencoder
+    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.train import FittedAutoencoder
+
+    torch.manual_seed(0)
+    columns = tuple(Column(name, "ordinal", (1, 2, 3, 4, 5)) for name in ITEMS)
+    values = np.random.default_rng(0).integers(1, 6, (40, 3)).astype(np.float32)
+    meta = pd.DataFrame({"recording": [f"p{n}" for n in range(40)]})
+    observed = np.ones(values.shape, bool)
+    samples = Samples("questionnaire", values, meta, (Axis("item", ITEMS),), observed, columns)
+    scaler = Scaler.fit(samples)
+    model = Model.model_validate(
+        {
+            "architecture": {"kind": "dense", "hidden": [8]},
+            "objective": {"kind": "vanilla"},
+            "latent_dim": 2,
+        }
+    )
+    network = Autoencoder(model, "questionnaire", (3,), columns, True)
+    fitted = FittedAutoencoder(network.eval(), scaler)
+    baselines = {name: made.fit(samples, scaler, 2, 0) for name, made in BASELINES.items()}
+    frame, scores, _ = bundle.raw_scores(fitted, baselines, samples)
+    info = bundle.BundleInfo(
+        study="moods",
+        kind="questionnaire",
+        model=model,
+        shape=(3,),
+        unit="answer",
+        entries=ITEMS,
+        columns=bundle.describe_columns(columns),
+        has_missing=True,
+        source={},
+        detection=Detection(),
+        exchangeable_unit="row",
+        training={},
+        training_digest="0" * 64,
+        versions={},
+    )
+    place = tmp_path_factory.mktemp("bundle") / "model"
+    calibration = Calibration.from_frame(frame, scores.by_entry, "row")
+    bundle.save(place, bundle.Bundle(info, fitted, baselines, calibration))
+    return place
+
+
+def run_folder(place: Path, bundle: Path | None = None, **changes: Any) -> Path:
+    """A finished run folder, small but with everything in it."""
+    content = place / "pseudonymised"
+    (content / "figures").mkdir(parents=True)
+    record = {
+        "kind": "train",
+        "experiment": "moods / spring",
+        "run_name": "moods dense",
+        "key": "4f5e",
+        "description": "## 3 of 40 answer sheets are unusual\n",
+        "params": {"training.epochs": 3, "model.head": None, "long": "x" * 9000},
+        "metrics": {"test_loss": 0.25, "roc_area": None},
+        "tags": {"ae_pipeline.kind_of_data": "questionnaire"},
+        "dataset": {"name": "moods", "digest": "ab" * 32, "source": "lab", "rows": 40},
+        "model_name": "moods" if bundle else None,
+        "input_example": {"shape": [3]},
+    }
+    (content / "run.json").write_text(json.dumps(record | changes))
+    (content / "summary.md").write_text("# Moods\n")
+    (content / "report.html").write_text("<h1>Moods</h1>")
+    (content / "figures" / "loss.png").write_bytes(b"\x89PNG")
+    rows = ["epoch,train_loss,validation_loss,seconds", "1,0.5,0.6,0.1", "2,0.4,,0.1"]
+    (content / "history.csv").write_text("\n".join(rows) + "\n")
+    if bundle:
+        shutil.copytree(bundle, place / "model")
+    return place
+
+
+def client_of(settings: tracking.Settings) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(settings.tracking_uri, settings.registry_uri)
+
+
+def all_runs(settings: tracking.Settings) -> list[Any]:
+    client = client_of(settings)
+    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
+def test_a_run_holds_what_the_folder_holds(settings: tracking.Settings, tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "out")
+    published = tracking.publish(folder, settings)
+
+    client = client_of(settings)
+    run = client.get_run(published.run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "moods / spring"
+    assert (run.info.run_name, run.info.status) == ("moods dense", "FINISHED")
+    assert run.data.tags["mlflow.note.content"].startswith("## 3 of 40")
+    assert run.data.tags["site"] == "vienna"
+    assert run.data.tags["ae_pipeline.key"] == "4f5e"
+    assert run.data.params["training.epochs"] == "3"
+    assert run.data.params["model.head"] == "null"
+    assert len(run.data.params["long"]) == 6000
+    assert run.data.metrics["test_loss"] == 0.25
+    assert "roc_area" not in run.data.metrics
+    history = client.get_metric_history(published.run_id, "epoch/train_loss")
+    assert [(m.step, m.value) for m in history] == [(1, 0.5), (2, 0.4)]
+    assert len(client.get_metric_history(published.run_id, "epoch/validation_loss")) == 1
+    dataset = run.inputs.dataset_inputs[0].dataset
+    assert (dataset.name, dataset.digest) == ("moods", "ab" * 18)
+    there = {file.path for file in client.list_artifacts(published.run_id)}
+    assert {"summary.md", "report.html", "history.csv", "figures", "run.json"} <= there
+
+    assert json.loads((folder / "published.json").read_text())["run_id"] == published.run_id
+    assert published.run_url.startswith("http://127.0.0.1:5000/#/experiments/")
+    assert published.model_uri is None
+    assert not (Path.cwd() / "mlruns").exists()
+    assert "MLFLOW_TRACKING_URI" not in os.environ, "the caller's environment is as it was"
+
+
+def test_publishing_again_uploads_nothing(settings: tracking.Settings, tmp_path: Path) -> None:
+    first = tracking.publish(run_folder(tmp_path / "out"), settings)
+    before = all_runs(settings)[0]
+    (tmp_path / "out" / "pseudonymised" / "late.txt").write_text("not sent")
+    again = tracking.publish(tmp_path / "out", settings)
+    elsewhere = tracking.publish(run_folder(tmp_path / "copy"), settings)
+
+    assert again == elsewhere == first
+    assert [run.to_dictionary() for run in all_runs(settings)] == [before.to_dictionary()]
+    there = {file.path for file in client_of(settings).list_artifacts(first.run_id)}
+    assert "late.txt" not in there
+
+
+def test_the_same_key_of_another_kind_is_another_run(
+    settings: tracking.Settings, tmp_path: Path
+) -> None:
+    tracking.publish(run_folder(tmp_path / "train"), settings)
+    tracking.publish(run_folder(tmp_path / "score", kind="score"), settings)
+    assert len(all_runs(settings)) == 2
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import mlflow.pyfunc, sklearn, torch
+from ae_pipeline import bundle, tracking
+
+NAMES = "log_artifacts", "log_model_artifacts", "create_model_version", "set_terminated"
+calls = 0
+def deadly(method, moment):
+    def wrapped(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(*args, **kwargs)
+    return wrapped
+
+for moment, place in enumerate(map(Path, sys.argv[1:]), 1):
+    if os.fork() == 0:
+        client = mlflow.MlflowClient
+        for name in NAMES:
+            setattr(client, name, deadly(getattr(client, name), moment))
+        tracking.publish(place / "out", tracking.load_settings(place))
+        os._exit(0)
+    _, status = os.wait()
+    assert os.WTERMSIG(status) == signal.SIGKILL, status
+"""
+
+
+def test_a_killed_publish_is_continued_without_a_duplicate(
+    settings: tracking.Settings, bundle: Path, tmp_path: Path
+) -> None:
+    places = [tmp_path / f"killed-{moment}" for moment in range(1, 5)]
+    for place in places:
+        shutil.copytree(tmp_path / "project", place)
+        run_folder(place / "out", bundle)
+    command = [sys.executable, "-c", KILLED, *map(str, places)]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+
+    for place in places:
+        there = tracking.load_settings(place)
+        assert [run.info.status for run in all_runs(there)] == ["RUNNING"]
+        assert not (place / "out" / "published.json").exists()
+
+        published = tracking.publish(place / "out", there)
+        (run,) = all_runs(there)
+        client = client_of(there)
+        assert (run.info.run_id, run.info.status) == (published.run_id, "FINISHED")
+        assert len(client.search_logged_models([run.info.experiment_id])) == 1
+        assert [version.version for version in client.search_model_versions()] == [1]
+        assert published.model_version == "1"
+        assert len(client.get_metric_history(published.run_id, "epoch/train_loss")) == 2
+        assert tracking.resolve(str(published.model_uri), there).is_dir()
+
+
+def test_a_folder_without_a_run_is_one_line(settings: tracking.Settings, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="nothing to publish"):
+        tracking.publish(tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1:9",
+        "postgresql://nobody@127.0.0.1:9/mlflow",
+        "sqlite:////proc/nowhere/mlflow.db",
+    ],
+)
+def test_an_absent_mlflow_is_said_within_seconds(
+    uri: str, settings: tracking.Settings, tmp_path: Path
+) -> None:
+    folder = run_folder(tmp_path / "out")
+    away = settings.model_copy(update={"tracking_uri": uri, "registry_uri": uri})
+    start = time.monotonic()
+    with pytest.raises(tracking.Unreachable) as error:
+        tracking.publish(folder, away)
+    assert time.monotonic() - start < 10
+    assert "\n" not in str(error.value)
+    assert not (folder / "published.json").exists()
+    tracking.publish(folder, settings)  # later, where it answers
+
+
+def test_publishing_says_nothing_on_the_terminal(
+    settings: tracking.Settings, bundle: Path, tmp_path: Path
+) -> None:
+    # In a process of its own and with a database to be made: that is where MLflow talks most.
+    folder = run_folder(tmp_path / "out", bundle)
+    (tmp_path / "project/data/mlflow/mlflow.db").unlink()
+    code = (
+        "import sys; from pathlib import Path; from ae_pipeline import tracking as t;"
+        "t.publish(Path(sys.argv[1]), t.load_settings(Path(sys.argv[2])))"
+    )
+    quiet = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW", "DO_NOT"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(tmp_path / "project")],
+        env=quiet | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "out", "project"]
+
+
+# ------------------------------------------------------------------------------- models
+
+
+def test_the_registered_model_scores_a_table_without_a_pickle(
+    settings: tracking.Settings, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import pandas as pd
+
+    from ae_pipeline import bundle as bundles
+
+    published = tracking.publish(run_folder(tmp_path / "out", bundle), settings)
+    assert published.model_uri == f"runs:/{published.run_id}/model"
+    assert (published.model_name, published.model_version) == ("moods", "1")
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.tracking_uri)
+    table = pd.DataFrame([[1, 5, 3], [2, 2, np.nan]], columns=ITEMS)
+    expected = bundles.load(bundle).judge_values(table)
+    for uri in (published.model_uri, "models:/moods@newest"):
+        model = mlflow.pyfunc.load_model(uri)
+        pd.testing.assert_frame_equal(model.predict(table), expected)
+    signature = model.metadata.signature
+    assert signature.inputs.input_names() == list(ITEMS)
+    assert signature.outputs.input_names()[0] == "score"
+    example = model.metadata.load_input_example()
+    assert list(example.columns) == list(ITEMS)
+
+    (stored,) = Path(settings.artifact_root.removeprefix("file://")).rglob("MLmodel")
+    assert not list(stored.parent.rglob("*.pkl"))
+    for text in (stored.read_text(), (stored.parent / "requirements.txt").read_text()):
+        assert str(tmp_path) not in text.replace(f"{settings.artifact_root}/", "")
+
+
+def test_a_model_uri_leads_to_its_bundle(
+    settings: tracking.Settings, bundle: Path, tmp_path: Path
+) -> None:
+    published = tracking.publish(run_folder(tmp_path / "out", bundle), settings)
+    for uri in (str(published.model_uri), "models:/moods@newest", "models:/moods/1"):
+        found = tracking.resolve(uri, settings)
+        assert (found / "bundle.json").read_bytes() == (bundle / "bundle.json").read_bytes()
+    assert found.is_relative_to(tmp_path / "project"), "no copy of what is on this machine"
+
+    with (found / "bundle.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(StudyError, match="changed after it was published"):
+        tracking.resolve("models:/moods@newest", settings)
+
+
+def test_the_newest_model_is_the_one_published_last(
+    settings: tracking.Settings, bundle: Path, tmp_path: Path
+) -> None:
+    tracking.publish(run_folder(tmp_path / "one", bundle), settings)
+    second = tracking.publish(run_folder(tmp_path / "two", bundle, key="77"), settings)
+    tracking.publish(tmp_path / "one", settings)
+    newest = client_of(settings).get_model_version_by_alias("moods", "newest")
+    assert newest.run_id == second.run_id
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("models:/moods", "models:/NAME@ALIAS"),
+        ("runs:/../model/x", "runs:/RUN_ID/model"),
+        ("models:/moods@newest", "moods"),
+        ("models:/moods/7", "moods"),
+        ("runs:/0123456789abcdef/model", "0123456789abcdef"),
+    ],
+)
+def test_a_model_uri_that_names_nothing_is_one_line(
+    uri: str, expected: str, settings: tracking.Settings
+) -> None:
+    with pytest.raises(StudyError, match=expected) as error:
+        tracking.resolve(uri, settings)
+    assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------- server
+
+
+@pytest.fixture
+def server(settings: tracking.Settings, tmp_path: Path) -> Iterator[tracking.Settings]:
+    """What `ae-pipeline ui` starts, on a free port."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    local = settings.model_copy(update={"server": tracking.Server(port=port)})
+    command, environment = tracking.ui_command(local)
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | environment,
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            assert process.poll() is None, (tmp_path / "server.log").read_text()
+            try:
+                urlopen(f"{address}/health", timeout=1)
+                break
+            except (URLError, TimeoutError):
+                time.sleep(0.1)
+        yield local.model_copy(update={"tracking_uri": address, "registry_uri": address})
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(20)
+
+
+@pytest.mark.slow
+def test_a_server_gets_and_shows_the_same(
+    server: tracking.Settings, settings: tracking.Settings, bundle: Path, tmp_path: Path
+) -> None:
+    remote = server.model_copy(update={"artifact_root": "auto"})
+    published = tracking.publish(run_folder(tmp_path / "out", bundle), remote)
+    assert published.run_url.startswith(server.tracking_uri)
+    assert tracking.publish(tmp_path / "out", settings).run_id == published.run_id
+    page = urlopen(
+        f"{server.tracking_uri}/get-artifact?run_uuid={published.run_id}&path=report.html"
+    )
+    assert page.read() == b"<h1>Moods</h1>"
+    found = tracking.resolve("models:/moods@newest", remote)
+    assert digest_files(sorted(found.iterdir())) == digest_files(sorted(bundle.iterdir()))
+
+    with pytest.raises(StudyError, match="open http"):
+        tracking.ui_command(remote)
