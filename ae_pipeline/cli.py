@@ -126,10 +126,12 @@ def _console() -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        Progress as Bars,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
+    )
+    from rich.progress import (
+        Progress as Bars,
     )
 
     console = Console(stderr=True)
@@ -397,7 +399,8 @@ def evaluate(
     """
     import pandas as pd
 
-    from ae_pipeline.evaluate import evaluate as hold_against, read_truth
+    from ae_pipeline.evaluate import evaluate as hold_against
+    from ae_pipeline.evaluate import read_truth
 
     if not scores.is_file():
         raise StudyError(f"{scores}: no such file; expected the scores.parquet of a scoring")

@@ -12,16 +12,18 @@ from ae_pipeline.folder import write_text
 from ae_pipeline.report import IndexEntry, index_page
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 __all__ = ["KINDS", "DemoJob"]
 
 KINDS = ("eeg", "questionnaire", "mnist")
 
 TITLES = {
-    "eeg": "EEG: sixteen recordings of one person, abnormal events planted in four of five new ones",
-    "questionnaire": "Questionnaire: 25 Big Five items, 2,800 people",
-    "mnist": "Handwritten digits: 70,000 images",
+    "eeg": "EEG: 16 recordings of one person; abnormal events planted in 4 of 5 new ones",
+    "questionnaire": "Questionnaire: 25 Big Five items, 2,800 people, some answering carelessly",
+    "mnist": "Handwritten digits: 70,000 images, some of the new ones lying on their side",
 }
 
 
@@ -104,8 +106,9 @@ class DemoJob:
     def _mnist(self, data: Path) -> tuple[str, list[Path]]:
         from ae_pipeline.initial import initial_study
 
-        study = initial_study("mnist", data, "demo-mnist")
-        return self._shorter(study, 3), [data / "t10k-images-idx3-ubyte"]
+        training, new = self._with_turned_images(data)
+        study = initial_study("mnist", training, "demo-mnist")
+        return self._shorter(study, 3), [new]
 
     def _questionnaire(self, data: Path) -> tuple[str, list[Path]]:
         from ae_pipeline.initial import initial_study
@@ -119,6 +122,42 @@ class DemoJob:
         import re
 
         return re.sub(r"(?m)^  epochs: \d+$", f"  epochs: {epochs}", study) if self.quick else study
+
+    def _with_turned_images(self, data: Path) -> tuple[Path, Path]:
+        """Half of the test images calibrate; of the others one in twenty is turned by 90 degrees.
+
+        Returns the folder to train on and the file to score; ``truth.csv`` beside says which.
+        """
+        import numpy as np
+        import pandas as pd
+
+        from ae_pipeline.folder import write_bytes, write_frame
+        from ae_pipeline.sources.mnist import read_idx
+
+        place = self.out / "mnist" / "data"
+        images, labels = (
+            read_idx(data / f"t10k-{what}-ubyte") for what in ("images-idx3", "labels-idx1")
+        )
+        half = len(images) // 2
+        new = images[half:].copy()
+        turned = np.random.default_rng(0).permutation(len(new))[: len(new) // 20]
+        new[turned] = np.rot90(new[turned], axes=(1, 2))
+        files = {
+            "train/t10k-images-idx3-ubyte": images[:half],
+            "train/t10k-labels-idx1-ubyte": labels[:half],
+            "new-images-idx3-ubyte": new,
+            "new-labels-idx1-ubyte": labels[half:],
+        }
+        for name, array in files.items():
+            write_bytes(place / name, _idx(array))
+        for what in ("images-idx3", "labels-idx1"):
+            name = f"train-{what}-ubyte"
+            write_bytes(place / "train" / name, (data / name).read_bytes())
+        label = np.zeros(len(new), int)
+        label[turned] = 1
+        names = [f"new-{row:05d}" for row in range(len(new))]
+        write_frame(place / "truth.csv", pd.DataFrame({"id": names, "label": label}))
+        return place / "train", place / "new-images-idx3-ubyte"
 
     def _with_careless_rows(self, file: Path) -> tuple[Path, Path]:
         """Split the people in two; among the second tenth answer without reading.
@@ -163,17 +202,12 @@ class DemoJob:
 
         place = self.out / kind
         scores = pd.read_parquet(place / "new-data/scores.parquet")
-        if kind == "mnist":
-            n_flagged = int(scores["flagged"].sum())
-            found = f"{n_flagged} of {len(scores):,} digits are unlike the training images."
-        else:
-            truth_file = (
-                self.new_data[0] / "events.tsv" if kind == "eeg" else (place / "data/truth.csv")
-            )
-            truth = evaluate(scores, read_truth(truth_file))
-            self.result[f"{kind}_truth"] = truth
-            found = _against_truth(kind, truth, scores)
-        verdict = f"{score.result['verdict']} {found}" if kind != "mnist" else found
+        events = self.new_data[0] / "events.tsv"
+        truth_file = events if kind == "eeg" else place / "data/truth.csv"
+        truth = evaluate(scores, read_truth(truth_file))
+        self.result[f"{kind}_truth"] = truth
+        found = _against_truth(kind, truth, scores)
+        verdict = f"{score.result['verdict']} {found}"
         self.progress.say(f"{kind}: {found}")
         self.findings.append(f"- **{TITLES[kind]}** — {found}")
         self.entries.append(
@@ -219,5 +253,12 @@ def _against_truth(kind: str, truth: dict[str, Any], scores: pd.DataFrame) -> st
     )
     if kind == "eeg":
         return f"{truth['found']} of {truth['events']} planted events were flagged ({areas})."
-    flagged = int(scores["flagged"].sum())
-    return f"{truth['positives']} careless respondents were planted, {flagged} people flagged ({areas})."
+    what = "careless respondents" if kind == "questionnaire" else "turned images"
+    flagged = scores["flagged"].astype(bool)
+    return f"{truth['positives']} {what} were planted, {flagged.sum()} rows flagged ({areas})."
+
+
+def _idx(array: NDArray[np.uint8]) -> bytes:
+    """An array of bytes in the IDX format of the MNIST files."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return header + array.tobytes()

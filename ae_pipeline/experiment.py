@@ -40,7 +40,16 @@ if TYPE_CHECKING:
     from ae_pipeline.split import Division
     from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, History
 
-__all__ = ["Job", "Progress", "Step", "run_plainly", "score_job", "train_job"]
+__all__ = [
+    "Job",
+    "Progress",
+    "ScoreJob",
+    "Step",
+    "TrainJob",
+    "run_plainly",
+    "score_job",
+    "train_job",
+]
 
 
 class Progress:
@@ -150,7 +159,7 @@ class TrainJob:
                 yield Step("leave each subject out in turn", self._leave_out)
             yield Step("calibrate and score", self._judge)
             yield Step("write the results", self._write)
-        yield Step("publish to MLflow", partial(outputs.publish, self))
+        yield Step("publish to MLflow", self._publish)
 
     def summary(self) -> str:
         """Markdown: the verdict and where things are."""
@@ -181,17 +190,12 @@ class TrainJob:
         return True
 
     def _fit(self) -> None:
-        import torch
-
-        from ae_pipeline.models.layers import n_parameters
-
         self.progress.stage("training")
         self.work.mkdir(parents=True, exist_ok=True)
         train = self.data.samples.take(self.division.rows("train"))
         if not len(train):
             raise InputError("nothing is left to train on after the split; lower its shares")
         validation = self.data.samples.take(self.division.rows("validation"))
-        torch.manual_seed(self.study.training.seed)
         self.fitted, self.baselines, self.history = _fit_all(
             self.study,
             train,
@@ -200,7 +204,6 @@ class TrainJob:
             self.progress.training,
             self.work / "checkpoint.safetensors",
         )
-        self.n_parameters = n_parameters(self.fitted.model)
 
     def _leave_out(self) -> None:
         """Score every subject by models that never saw it, trained as long as the main one."""
@@ -234,12 +237,11 @@ class TrainJob:
             )
         frame = pd.concat([each.frame for each in held_out], ignore_index=True)
         by_entry = np.concatenate([each.by_entry for each in held_out])
-        self.latents = np.concatenate([each.latents for each in held_out])
         chosen = (frame["part"] == "calibration").to_numpy()
         calibration = Calibration.from_frame(
             frame[chosen].reset_index(drop=True), by_entry[chosen], self.division.unit
         )
-        self.bundle = make_bundle(
+        bundle = make_bundle(
             self.study,
             self.data,
             self.division,
@@ -248,20 +250,33 @@ class TrainJob:
             calibration,
             self.history,
         )
-        self.frame = judge_held_out(self.bundle, frame, by_entry, chosen)
-        self.metrics = train_metrics(
-            self.n_parameters, self.history, self.frame, self.study.kind == "eeg"
+        frame = judge_held_out(bundle, frame, by_entry, chosen)
+        n_parameters = outputs.count_parameters(bundle)
+        self.run = outputs.TrainRun(
+            self.study,
+            self.key,
+            self.data,
+            self.division,
+            self.history,
+            bundle,
+            frame,
+            np.concatenate([each.latents for each in held_out]),
+            train_metrics(n_parameters, self.history, frame, self.study.kind == "eeg"),
         )
 
     def _write(self) -> None:
         self.progress.stage("writing the report")
-        shutil.rmtree(self.work / "results", ignore_errors=True)
         place = self.work / "results"
+        shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        outputs.write_train(self, place)
+        outputs.write_train(self.run, place)
         replace_folder(place, self.out)
         shutil.rmtree(self.work, ignore_errors=True)
         self._announce()
+
+    def _publish(self) -> None:
+        self.progress.stage("publishing to MLflow")
+        self.result |= outputs.publish(self.out, self.progress.warn)
 
     def _announce(self) -> None:
         self.result = {
@@ -408,13 +423,13 @@ class ScoreJob:
             raise StudyError(
                 f"--error-rate {error_rate:g}: expected a share between 0 and 1, such as 0.05"
             ) from None
-        self.config = {"detection": self.detection.model_dump(mode="json")}
+        self.run = outputs.ScoreRun(out, bundle, self.detection)
         self.source = outputs.source_of(bundle.info)
-        outputs.refuse_foreign(out, "score", {"model": bundle.digest, **self.config})
+        outputs.refuse_foreign(out, "score", self.run.identity)
 
     def steps(self) -> Iterator[Step]:
         """One step for each input, then the group, then MLflow."""
-        outputs.begin_score(self)
+        outputs.begin_score(self.run)
         found = list(find_inputs(self.source, self.inputs))
         self.failures: list[Failure] = []
         for n, item in enumerate(found):
@@ -424,7 +439,7 @@ class ScoreJob:
                 run = partial(self._score, item, n, len(found))
                 yield Step(f"score {item.name}", run)
         yield Step("put the group together", self._group)
-        yield Step("publish to MLflow", partial(outputs.publish, self))
+        yield Step("publish to MLflow", self._publish)
 
     def summary(self) -> str:
         """Markdown: the verdict and where things are."""
@@ -442,7 +457,7 @@ class ScoreJob:
                 else:
                     digest = digest_files(item.files)
                     work = partial(self._rows, item)
-                this = key("score", digest, self.config, self.bundle.digest)
+                this = key("score", digest, self.run.config, self.bundle.digest)
                 if not self.fresh and outputs.is_done(self.out, item.name, this):
                     self.progress.say(f"{item.name}: already scored with this model")
                     return
@@ -466,7 +481,7 @@ class ScoreJob:
             lambda seconds: self.progress.advance(seconds, recording.duration_s, recording.name),
         )
         self.progress.advance(1, 1, recording.name)
-        outputs.write_recording(self, result, this)
+        outputs.write_recording(self.run, result, this)
 
     def _rows(self, item: Input, this: str) -> None:
         from ae_pipeline.bundle import columns_of
@@ -474,16 +489,20 @@ class ScoreJob:
 
         samples, notes = rows_of(self.source, item, columns_of(self.bundle.info))
         result = score_rows(self.bundle, samples, self.detection)
-        outputs.write_rows(self, item, result, samples, notes, this)
+        outputs.write_rows(self.run, item, result, samples, notes, this)
 
     def _fail(self, failure: Failure, digest: str | None) -> None:
         self.exit_status = 1
         self.failures.append(failure)
         self.progress.warn(failure.reason)
-        outputs.write_failure(self, failure, digest)
+        outputs.write_failure(self.run, failure, digest)
 
     def _group(self) -> None:
         self.progress.stage("putting the group together")
         with locked(self.out / ".group.lock"):
-            self.result = outputs.write_group(self)
+            self.result = outputs.write_group(self.run)
         self.result["failed"] = [failure.reason for failure in self.failures]
+
+    def _publish(self) -> None:
+        self.progress.stage("publishing to MLflow")
+        self.result |= outputs.publish(self.out, self.progress.warn)

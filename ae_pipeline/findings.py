@@ -253,7 +253,7 @@ def _simple_methods(bundle: Bundle, frame: pd.DataFrame) -> str:
     shares = [
         f"{name.removeprefix('score_').replace('_', ' ')} "
         f"{len(own & set(frame[name].nlargest(n).index)) / n:.0%}"
-        for name in frame
+        for name in map(str, frame)
         if name.startswith("score_")
     ]
     return f"Of the most abnormal tenth, the simple methods name the same: {', '.join(shares)}."

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ae_pipeline import __version__, bundle as bundles, findings, report
+from ae_pipeline import __version__, findings, report
+from ae_pipeline import bundle as bundles
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import InputError, Samples
+from ae_pipeline.data import Samples
 from ae_pipeline.folder import (
     digest_files,
     digest_json,
@@ -44,10 +47,17 @@ from ae_pipeline.score import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ae_pipeline.experiment import ScoreJob, TrainJob
+    from ae_pipeline.calibrate import Detection
+    from ae_pipeline.gather import Gathered
+    from ae_pipeline.split import Division
+    from ae_pipeline.study import Study
+    from ae_pipeline.train import History
 
 __all__ = [
+    "ScoreRun",
+    "TrainRun",
     "begin_score",
+    "count_parameters",
     "is_done",
     "model_folder",
     "publish",
@@ -60,6 +70,47 @@ __all__ = [
     "write_rows",
     "write_train",
 ]
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """What a training came to; ``frame`` and ``latents`` are its judged held-out rows."""
+
+    study: Study
+    key: str
+    data: Gathered
+    division: Division
+    history: History
+    bundle: Bundle
+    frame: pd.DataFrame
+    latents: NDArray[np.float32]
+    metrics: dict[str, Any]
+
+    def held_out(self) -> Samples:
+        """The samples that ``frame`` judges, in its order."""
+        division = self.division
+        parts = [*division.folds, division.rows("calibration"), division.rows("test")]
+        return self.data.samples.take(np.concatenate(parts))
+
+
+@dataclass(frozen=True)
+class ScoreRun:
+    """A folder of results of one model with one configuration."""
+
+    out: Path
+    bundle: Bundle
+    detection: Detection
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What, beside the model, decides the numbers."""
+        return {"detection": self.detection.model_dump(mode="json")}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What every result in the folder has in common."""
+        return {"model": self.bundle.digest, **self.config}
+
 
 SHARED = "pseudonymised"
 """Subfolder with what may leave this machine."""
@@ -144,19 +195,23 @@ def source_of(info: BundleInfo) -> Any:
     return adapter.validate_python({**info.source, "path": "."})
 
 
-def publish(job: TrainJob | ScoreJob) -> None:
-    """Send a finished folder to MLflow; where the server is away, say that it comes later."""
+def publish(out: Path, warn: Callable[[str], None]) -> dict[str, str]:
+    """Send a finished folder to MLflow; where the server is away, say that it comes later.
+
+    Returns
+    -------
+    dict
+        ``run`` and ``model`` where they are known.
+    """
     from ae_pipeline import tracking
 
-    job.progress.stage("publishing to MLflow")
     try:
-        published = tracking.publish(job.out, tracking.load_settings())
+        published = tracking.publish(out, tracking.load_settings())
     except tracking.Unreachable as error:
-        job.progress.warn(f"{error}; the results are complete and will be published later")
-        return
-    job.result["run"] = published.run_id
-    if published.model_uri:
-        job.result["model"] = published.model_uri
+        warn(f"{error}; the results are complete and will be published later")
+        return {}
+    found = {"run": published.run_id, "model": published.model_uri}
+    return {name: value for name, value in found.items() if value}
 
 
 def summary_markdown(out: Path) -> str:
@@ -179,15 +234,13 @@ def _masked(frame: pd.DataFrame, names: Mapping[str, Mapping[str, str]]) -> pd.D
     return out
 
 
-def _pseudonyms(*frames: pd.DataFrame) -> dict[str, dict[str, str]]:
-    known: dict[str, set[str]] = {"recording": set(), "subject": set()}
-    for frame in frames:
-        for column, names in known.items():
-            if column in frame:
-                names |= set(frame[column].dropna().astype(str))
+def _pseudonyms(frame: pd.DataFrame, kind: str) -> dict[str, dict[str, str]]:
+    """The map that stays here; images are nobody, so they keep their names."""
+    if kind == "mnist":
+        return {}
     return {
-        "recording": pseudonyms(sorted(known["recording"]), "rec"),
-        "subject": pseudonyms(sorted(known["subject"]), "sub"),
+        column: pseudonyms(sorted(set(frame[column].dropna().astype(str))), short)
+        for column, short in (("recording", "rec"), ("subject", "sub"))
     }
 
 
@@ -210,25 +263,31 @@ def _outputs(folder: Path) -> dict[str, str]:
 # -------------------------------------------------------------------------------- train
 
 
-def write_train(job: TrainJob, place: Path) -> None:
+def count_parameters(bundle: Bundle) -> int:
+    """Trainable numbers of the autoencoder."""
+    from ae_pipeline.models.layers import n_parameters
+
+    return n_parameters(bundle.autoencoder.model)
+
+
+def write_train(run: TrainRun, place: Path) -> None:
     """Everything ``train`` leaves, into an empty folder; provenance last."""
     import pandas as pd
     import yaml
 
-    bundles.save(place / "model", job.bundle)
+    bundles.save(place / "model", run.bundle)
     digest = digest_files([place / "model/bundle.json", place / "model/weights.safetensors"])
-    history = pd.DataFrame(job.history.rows)
+    history = pd.DataFrame(run.history.rows)
     write_frame(place / "history.csv", history)
-    write_json(place / "metrics.json", job.metrics)
-    scores = contract_frame(job.frame, job.study.kind)
-    latents = latents_frame(scores, job.latents)
-    names = _pseudonyms(scores)
+    write_json(place / "metrics.json", run.metrics)
+    scores = contract_frame(run.frame, run.study.kind)
+    latents = latents_frame(scores, run.latents)
+    names = _pseudonyms(scores, run.bundle.info.kind)
     write_json(place / "pseudonyms.json", names)
-    study = job.study.model_dump(mode="json")
+    study = run.study.model_dump(mode="json")
     write_text(place / "study.yaml", yaml.safe_dump(study, sort_keys=False, allow_unicode=True))
     # what the worst and best look like, taken from rows that nothing was fitted on
-    rows = _held_out_rows(job)
-    worst, best = pick_examples(job.bundle, job.data.samples.take(rows), job.frame)
+    worst, best = pick_examples(run.bundle, run.held_out(), run.frame)
 
     shared = place / SHARED
     for folder, mapping in ((place, None), (shared, names)):
@@ -236,80 +295,72 @@ def write_train(job: TrainJob, place: Path) -> None:
         write_frame(folder / "scores.parquet", hide(scores))
         write_frame(folder / "latents.parquet", hide(latents))
         view = findings.train_view(
-            job.study,
-            job.bundle,
-            job.metrics,
+            run.study,
+            run.bundle,
+            run.metrics,
             history,
             hide(scores),
             hide(latents),
             _with_frame(worst, hide),
             _with_frame(best, hide),
             digest,
-            job.data.notes,
+            run.data.notes,
         )
         write_text(folder / "report.html", report.train_page(view))
-    headline = findings.train_headline(job.bundle.info, job.metrics, job.bundle.info.claims)
-    summary = _markdown(job.title, headline, job.study.hypothesis)
+    headline = findings.train_headline(run.bundle.info, run.metrics, run.bundle.info.claims)
+    summary = _markdown(run.study.study, headline, run.study.hypothesis)
     write_text(shared / "summary.md", summary)
     public = {**study, "source": {k: v for k, v in study["source"].items() if k != "path"}}
     public.pop("outputs")
     write_text(shared / "study.yaml", yaml.safe_dump(public, sort_keys=False, allow_unicode=True))
     write_frame(shared / "history.csv", history)
-    info = job.bundle.info
+    info = run.bundle.info
     numbers = {
-        "train_loss": job.metrics["train_loss"],
-        "validation_loss": job.metrics["validation_loss"],
-        "test_loss": job.metrics["test_loss"],
-        "pca_test_loss": job.metrics["baselines"]["pca"]["test_loss"],
-        "gain_over_pca": job.metrics["beats_baselines"]["difference"],
-        "parameters": job.metrics["parameters"],
-        "epochs": job.metrics["epochs"],
-        "seconds": job.metrics["seconds"],
+        "train_loss": run.metrics["train_loss"],
+        "validation_loss": run.metrics["validation_loss"],
+        "test_loss": run.metrics["test_loss"],
+        "pca_test_loss": run.metrics["baselines"]["pca"]["test_loss"],
+        "gain_over_pca": run.metrics["beats_baselines"]["difference"],
+        "parameters": run.metrics["parameters"],
+        "epochs": run.metrics["epochs"],
+        "seconds": run.metrics["seconds"],
     }
-    run = {
+    record = {
         "kind": "train",
-        "experiment": job.title,
+        "experiment": run.study.study,
         "run_name": f"train {info.model.architecture.kind} {info.model.objective.kind} "
         f"{info.model.latent_dim}",
-        "key": digest_json([job.key, digest]),
+        "key": digest_json([run.key, digest]),
         "description": summary,
         "params": _flat(public),
         "metrics": {name: value for name, value in numbers.items() if value is not None},
         "tags": {"kind": info.kind, "model_digest": digest, "step": "train"},
         "dataset": {
-            "name": job.title,
+            "name": run.study.study,
             "digest": info.training_digest[:32],
             "source": info.kind,
-            "rows": len(job.data.samples),
+            "rows": len(run.data.samples),
             "features": int(np.prod(info.shape)),
         },
-        "model_name": _registered_name(job.title),
-        "input_example": {"shape": [1, *info.shape]},
+        "model_name": _registered_name(run.study.study),
+        "input_example": {"shape": list(info.shape)},
     }
-    write_json(shared / "run.json", run)
+    write_json(shared / "run.json", record)
     write_json(
         place / "provenance.json",
         {
             "kind": "train",
             "status": "done",
-            "key": job.key,
+            "key": run.key,
             "verdict": headline.verdict,
             "model": digest,
-            "inputs": job.data.digests,
-            "failed": [vars(failure) for failure in job.data.failures],
+            "inputs": run.data.digests,
+            "failed": [vars(failure) for failure in run.data.failures],
             "versions": dict(versions()),
             "finished": _now(),
             "outputs": _outputs(place),
         },
     )
-
-
-def _held_out_rows(job: TrainJob) -> np.ndarray:
-    """Rows of the samples that ``job.frame`` judges, in its order."""
-    division = job.division
-    parts = [*division.folds] if division.folds else []
-    parts += [division.rows("calibration"), division.rows("test")]
-    return np.concatenate([part for part in parts if len(part)])
 
 
 def _with_frame(example: Example, hide: Callable[[pd.DataFrame], pd.DataFrame]) -> Example:
@@ -339,17 +390,13 @@ def _markdown(title: str, headline: report.Headline, hypothesis: str | None = No
 # -------------------------------------------------------------------------------- score
 
 
-def begin_score(job: ScoreJob) -> None:
+def begin_score(run: ScoreRun) -> None:
     """Mark the folder as this model's before the first result stands in it."""
-    job.out.mkdir(parents=True, exist_ok=True)
-    provenance = job.out / "provenance.json"
+    run.out.mkdir(parents=True, exist_ok=True)
+    provenance = run.out / "provenance.json"
     if not provenance.is_file():
-        content = {"kind": "score", "status": "begun", "config": _score_config(job)}
+        content = {"kind": "score", "status": "begun", "config": run.identity}
         write_json(provenance, content)
-
-
-def _score_config(job: ScoreJob) -> dict[str, Any]:
-    return {"model": job.bundle.digest, **job.config}
 
 
 def is_done(out: Path, name: str, this: str) -> bool:
@@ -363,9 +410,9 @@ def is_done(out: Path, name: str, this: str) -> bool:
     return all((out / file).is_file() for file in there["outputs"])
 
 
-def write_failure(job: ScoreJob, failure: Failure, digest: str | None) -> None:
+def write_failure(run: ScoreRun, failure: Failure, digest: str | None) -> None:
     """A failed input: its reason, and nothing else of it."""
-    for stale in job.out.glob(f"{_glob_safe(failure.name)}_*"):
+    for stale in run.out.glob(f"{_glob_safe(failure.name)}_*"):
         if stale.name in _file_names(failure.name):
             stale.unlink()
     summary = {
@@ -374,7 +421,7 @@ def write_failure(job: ScoreJob, failure: Failure, digest: str | None) -> None:
         "verdict": "failed",
         "reason": failure.reason,
     }
-    _write_provenance(job, failure.name, None, [], summary, digest, "failed")
+    _write_provenance(run, failure.name, None, [], summary, digest, "failed")
 
 
 def _glob_safe(name: str) -> str:
@@ -399,7 +446,7 @@ def _file_names(name: str) -> set[str]:
 
 
 def _write_provenance(
-    job: ScoreJob,
+    run: ScoreRun,
     name: str,
     this: str | None,
     files: list[str],
@@ -407,22 +454,22 @@ def _write_provenance(
     digest: str | None,
     status: str,
 ) -> None:
-    info = job.bundle.info
+    info = run.bundle.info
     content = {
         "kind": "score-input",
         "status": status,
         "key": this,
         "input": digest,
-        "model": job.bundle.digest,
-        "model_id": job.bundle.model_id,
-        "config": job.config,
+        "model": run.bundle.digest,
+        "model_id": run.bundle.model_id,
+        "config": run.config,
         "preprocess": None if info.preprocess is None else info.preprocess.model_dump(mode="json"),
         "summary": {k: _plain(v) for k, v in summary.items()},
         "versions": dict(versions()),
         "finished": _now(),
-        "outputs": {file: digest_files([job.out / file]) for file in files},
+        "outputs": {file: digest_files([run.out / file]) for file in files},
     }
-    write_json(job.out / f"{name}_provenance.json", content)
+    write_json(run.out / f"{name}_provenance.json", content)
 
 
 def _plain(value: Any) -> Any:
@@ -431,9 +478,9 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def write_recording(job: ScoreJob, result: RecordingResult, this: str) -> None:
+def write_recording(run: ScoreRun, result: RecordingResult, this: str) -> None:
     """Files of one recording; provenance last."""
-    out, info = job.out, job.bundle.info
+    out, info = run.out, run.bundle.info
     name = result.recording.name
     (out / f"{name}_provenance.json").unlink(missing_ok=True)  # from here on it is not done
     write_frame(out / f"{name}_scores.parquet", result.frame)
@@ -444,11 +491,11 @@ def write_recording(job: ScoreJob, result: RecordingResult, this: str) -> None:
     latents = latents_frame(result.frame, result.latents)
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
     assert info.threshold is not None
-    page = report.recording_page(findings.recording_view(job.bundle, result, info.threshold))
+    page = report.recording_page(findings.recording_view(run.bundle, result, info.threshold))
     write_text(out / f"{name}_report.html", page)
     files = sorted(_file_names(name) - {f"{name}_examples.npz", f"{name}_items.tsv"})
     digest = digest_files(result.recording.files)
-    _write_provenance(job, name, this, files, result.summary, digest, "done")
+    _write_provenance(run, name, this, files, result.summary, digest, "done")
 
 
 def _write_annotations(path: Path, events: pd.DataFrame) -> None:
@@ -467,7 +514,7 @@ def _write_annotations(path: Path, events: pd.DataFrame) -> None:
 
 
 def write_rows(
-    job: ScoreJob,
+    run: ScoreRun,
     item: Input,
     result: RowsResult,
     samples: Samples,
@@ -477,7 +524,7 @@ def write_rows(
     """Files of one table or image file; provenance last."""
     import pandas as pd
 
-    out, name = job.out, item.name
+    out, name = run.out, item.name
     (out / f"{name}_provenance.json").unlink(missing_ok=True)
     write_frame(out / f"{name}_scores.parquet", result.frame)
     latents = latents_frame(result.frame, result.latents)
@@ -496,7 +543,7 @@ def write_rows(
         write_frame(out / f"{name}_items.tsv", items)
         files.append(f"{name}_items.tsv")
     summary = {"recording": name, "rows": len(result.frame), "notes": list(notes)}
-    _write_provenance(job, name, this, files, summary, digest_files(item.files), "done")
+    _write_provenance(run, name, this, files, summary, digest_files(item.files), "done")
 
 
 def _save_examples(path: Path, worst: Example, best: Example) -> None:
@@ -542,7 +589,7 @@ def _load_examples(paths: list[Path]) -> tuple[Example, Example]:
 # -------------------------------------------------------------------------------- group
 
 
-def write_group(job: ScoreJob) -> dict[str, Any]:
+def write_group(run: ScoreRun) -> dict[str, Any]:
     """Everything that is about all inputs of a folder, rebuilt from their own files.
 
     Returns
@@ -550,18 +597,18 @@ def write_group(job: ScoreJob) -> dict[str, Any]:
     dict
         Where things are and the verdict, for the terminal.
     """
-    out = job.out
+    out = run.out
     provenances = [read_json(file) for file in sorted(out.glob("*_provenance.json"))]
     done = [p for p in provenances if p["status"] == "done"]
     failed = [p for p in provenances if p["status"] == "failed"]
     stems = [p["summary"]["recording"] for p in done]
-    write_json(out / "dataset_description.json", _description(job.bundle.info))
-    if job.bundle.info.kind == "eeg":
-        headline = _group_of_recordings(job, [p["summary"] for p in provenances], stems)
+    write_json(out / "dataset_description.json", _description(run.bundle.info))
+    if run.bundle.info.kind == "eeg":
+        headline = _group_of_recordings(run, [p["summary"] for p in provenances], stems)
     else:
-        headline = _group_of_rows(job, stems, [p["summary"] for p in failed], done)
+        headline = _group_of_rows(run, stems, [p["summary"] for p in failed], done)
     inputs = {p["summary"]["recording"]: p["input"] for p in done}
-    _write_score_run(job, headline, inputs)
+    _write_score_run(run, headline, inputs, len(failed))
     group = [
         name
         for name in (
@@ -580,7 +627,7 @@ def write_group(job: ScoreJob) -> dict[str, Any]:
     provenance = {
         "kind": "score",
         "status": "done",
-        "config": _score_config(job),
+        "config": run.identity,
         "verdict": headline.verdict,
         "inputs": inputs,
         "failed": {p["summary"]["recording"]: p["summary"]["reason"] for p in failed},
@@ -627,15 +674,15 @@ def _rebuilt(out: Path, stems: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _group_of_recordings(
-    job: ScoreJob, summaries: list[dict[str, Any]], stems: list[str]
+    run: ScoreRun, summaries: list[dict[str, Any]], stems: list[str]
 ) -> report.Headline:
-    out, info = job.out, job.bundle.info
-    recordings = recordings_frame(summaries, job.detection.error_rate)
+    out, info = run.out, run.bundle.info
+    recordings = recordings_frame(summaries, run.detection.error_rate)
     scores, latents = _rebuilt(out, stems)
     view = findings.group_view(
-        info, job.bundle.digest, recordings, job.bundle.calibration.n_recordings
+        info, run.bundle.digest, recordings, run.bundle.calibration.n_recordings
     )
-    names = _pseudonyms(recordings)
+    names = _pseudonyms(recordings, info.kind)
     write_json(out / "pseudonyms.json", names)
     for folder in (out, out / SHARED):
         shown = recordings if folder == out else _masked(recordings, names)
@@ -651,7 +698,7 @@ def _group_of_recordings(
             view
             if folder == out
             else findings.group_view(
-                info, job.bundle.digest, shown, job.bundle.calibration.n_recordings
+                info, run.bundle.digest, shown, run.bundle.calibration.n_recordings
             )
         )
         if folder != out:
@@ -668,7 +715,7 @@ def _without_links(view: report.GroupView) -> report.GroupView:
 
 
 def _group_of_rows(
-    job: ScoreJob,
+    run: ScoreRun,
     stems: list[str],
     failed: list[dict[str, Any]],
     done: list[dict[str, Any]],
@@ -677,7 +724,7 @@ def _group_of_rows(
 
     from ae_pipeline.calibrate import benjamini_hochberg
 
-    out, bundle = job.out, job.bundle
+    out, bundle = run.out, run.bundle
     if not stems:
         return report.Headline(
             f"Nothing could be scored: {len(failed)} input(s) failed.",
@@ -685,7 +732,7 @@ def _group_of_rows(
         )
     scores, latents = _rebuilt(out, stems)
     scores["q_value"] = benjamini_hochberg(scores["p_value"].to_numpy())
-    scores["flagged"] = scores["q_value"] <= job.detection.error_rate
+    scores["flagged"] = scores["q_value"] <= run.detection.error_rate
     worst, best = _load_examples([out / f"{stem}_examples.npz" for stem in stems])
     items = None
     if bundle.info.entries:
@@ -700,7 +747,7 @@ def _group_of_rows(
             }
         )
         write_frame(out / "items.csv", items)
-    names = _pseudonyms(scores)
+    names = _pseudonyms(scores, run.bundle.info.kind)
     write_json(out / "pseudonyms.json", names)
     notes = [note for p in done for note in p["summary"]["notes"]]
     headline: report.Headline | None = None
@@ -726,35 +773,37 @@ def _group_of_rows(
         write_text(folder / "group_report.html", page)
     if bundle.info.kind == "questionnaire":
         wanted = ["recording", "score", "p_value", "q_value", "flagged", "top_item", "reason"]
-        others = [c for c in scores if c.startswith("score_")]
+        others = [str(c) for c in scores if str(c).startswith("score_")]
         persons = scores[[*wanted[:2], *others, *wanted[2:]]].rename(columns={"recording": "id"})
         write_frame(out / "persons.csv", persons.sort_values("p_value", kind="stable"))
     assert headline is not None
     return headline
 
 
-def _write_score_run(job: ScoreJob, headline: report.Headline, inputs: Mapping[str, str]) -> None:
+def _write_score_run(
+    run: ScoreRun, headline: report.Headline, inputs: Mapping[str, str], n_failed: int
+) -> None:
     """What the MLflow run of a scoring says."""
-    shared = job.out / SHARED
-    summary = _markdown(job.title, headline)
+    shared = run.out / SHARED
+    summary = _markdown(run.bundle.info.study, headline)
     write_text(shared / "summary.md", summary)
-    run = {
+    record = {
         "kind": "score",
-        "experiment": job.title,
+        "experiment": run.bundle.info.study,
         "run_name": f"score {len(inputs)} input{'s' if len(inputs) != 1 else ''}",
-        "key": digest_json([sorted(inputs.values()), _score_config(job)]),
+        "key": digest_json([sorted(inputs.values()), run.identity]),
         "description": summary,
-        "params": _flat(job.config) | {"model_id": job.bundle.model_id},
-        "metrics": {"inputs": float(len(inputs)), "failed": float(len(job.failures))},
-        "tags": {"kind": job.bundle.info.kind, "model_digest": job.bundle.digest, "step": "score"},
+        "params": _flat(run.config) | {"model_id": run.bundle.model_id},
+        "metrics": {"inputs": float(len(inputs)), "failed": float(n_failed)},
+        "tags": {"kind": run.bundle.info.kind, "model_digest": run.bundle.digest, "step": "score"},
         "dataset": {
-            "name": job.title,
+            "name": run.bundle.info.study,
             "digest": digest_json(sorted(inputs.values()))[:32],
-            "source": job.bundle.info.kind,
+            "source": run.bundle.info.kind,
             "rows": len(inputs),
-            "features": int(np.prod(job.bundle.info.shape)),
+            "features": int(np.prod(run.bundle.info.shape)),
         },
         "model_name": None,
         "input_example": None,
     }
-    write_json(shared / "run.json", run)
+    write_json(shared / "run.json", record)

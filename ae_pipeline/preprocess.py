@@ -228,15 +228,19 @@ class CleanBlock:
 # ------------------------------------------------------------------------------- survey
 
 
-def lowest_high_pass_hz(segment_s: float) -> float:
+def lowest_high_pass_hz(segment_s: float, sfreq_hz: float = 100.0) -> float:
     """Lowest ``high_pass_hz`` whose kernel fits an uninterrupted stretch of ``segment_s``.
 
     The transition below the high-pass is as wide as the frequency itself up to 2 Hz, then 2 Hz,
-    then a quarter of the frequency (MNE's rule), and the kernel lasts 3.3 / transition seconds.
+    then a quarter of the frequency (MNE's rule), and the kernel lasts 3.3 / transition seconds,
+    rounded up to an odd number of samples at ``sfreq_hz`` (or any higher rate).
     """
-    transition = HAMMING_LENGTH / (segment_s * 0.995)  # a kernel has an odd number of samples
+    room_s = segment_s - 2 / sfreq_hz
+    if room_s <= 0:
+        return math.inf
+    transition = HAMMING_LENGTH / room_s
     frequency = transition if transition <= 2 else 4 * transition
-    return math.ceil(frequency * 100) / 100
+    return math.ceil(frequency * 1000) / 1000
 
 
 def survey(
@@ -352,7 +356,7 @@ def _usable_segments(
     sfreq_hz = recording.sfreq_hz
     if not usable:
         longest = max(b - a for a, b in recording.segments) / sfreq_hz
-        lowest = lowest_high_pass_hz(longest) if longest > 0 else math.inf
+        lowest = lowest_high_pass_hz(longest, sfreq_hz)
         fits = design.high_pass_hz is not None and lowest < (design.low_pass_hz or sfreq_hz / 2)
         advice = f"raise preprocess.high_pass_hz to at least {lowest:g} or " if fits else ""
         raise InputError(
@@ -458,7 +462,7 @@ def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:
         elif flat > 0.5:
             bads.append(BadChannel(name, "flat", f"flat in {flat:.0%} of the recording", flat))
         elif amplitude > 10 * usual_uv:
-            reason = f"amplitude {amplitude:.3g} µV where the others have {usual_uv:.3g} µV"
+            reason = f"amplitude {amplitude:.0f} µV where the others have {usual_uv:.3g} µV"
             bads.append(BadChannel(name, "amplitude", reason, amplitude))
         elif name in recording.bads:
             bads.append(BadChannel(name, "marked", "marked as bad in the file", amplitude))

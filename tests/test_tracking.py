@@ -280,7 +280,7 @@ def test_the_same_key_of_another_kind_is_another_run(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import mlflow.pyfunc, sklearn, torch
+import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, sklearn, torch
 from ae_pipeline import bundle, tracking
 
 NAMES = "log_artifacts", "log_model_artifacts", "create_model_version", "set_terminated"

@@ -72,8 +72,8 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
     names = [_entry(evidence, int(i)) for i in chosen]
     start = _known(evidence.meta, row, "onset_s") or 0.0
     time = start + np.arange(signal.shape[1]) / (evidence.sfreq_hz or 1.0)
-    signal = signal[chosen] - np.nanmedian(signal[chosen], axis=1, keepdims=True)
-    expected = expected[chosen] - np.nanmedian(expected[chosen], axis=1, keepdims=True)
+    middle = np.nanmedian(signal[chosen], axis=1, keepdims=True)
+    signal, expected = signal[chosen] - middle, expected[chosen] - middle
     spread = np.nan_to_num(np.nanmax(signal, axis=1) - np.nanmin(signal, axis=1))
     # one channel far beyond the others would flatten them: it is cut, and the caption says so
     lane = float(min(spread.max(), 4 * float(np.median(spread)) or spread.max())) or 1.0

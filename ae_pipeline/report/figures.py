@@ -119,7 +119,7 @@ def score_histogram(
     flagged = flags(scores)
     groups = {"all": finite}
     if by is not None and by in scores and scores[by].notna().any():
-        names = scores[by].astype("string").fillna("n/a").to_numpy()
+        names = scores[by].map(show).to_numpy(dtype=object)
         order = {"train": 0, "validation": 1, "calibration": 2, "test": 3}
         found = sorted(set(names), key=lambda name: (order.get(name, 9), name))
         groups = {name: finite & (names == name) for name in found[:MAX_GROUPS]}

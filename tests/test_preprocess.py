@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ae_pipeline.data import Annotation, InputError, Recording
+from ae_pipeline.preprocess import Plan, Preprocess, apply, lowest_high_pass_hz, survey
+from ae_pipeline.sources.eeg import EegSource, find, open_recording
+
+RNG = np.random.default_rng(11)
+
+
+def in_memory(signal: np.ndarray, sfreq_hz: float = 100.0, **keys: object) -> Recording:
+    signal = np.asarray(signal, np.float32)
+    names = mne.channels.make_standard_montage("biosemi256").ch_names[: len(signal)]
+    recording = Recording(
+        name="sub-03_rest",
+        subject="03",
+        session="",
+        path=Path("sub-03_rest.edf"),
+        files=(),
+        ch_names=tuple(names),
+        positions_m=np.full((len(signal), 3), np.nan),
+        sfreq_hz=sfreq_hz,
+        n_times=signal.shape[1],
+        annotations=(),
+        reader=lambda start, stop: signal[:, start:stop],
+    )
+    return replace(recording, **keys)
+
+
+def real(file: Path) -> Recording:
+    return open_recording(find([file])[0], EegSource(path=Path()))
+
+
+def planned(recording: Recording, sfreq_hz: float | None = None, **config: object) -> Plan:
+    return survey(recording, Preprocess(**config), 50.0, sfreq_hz or recording.sfreq_hz)
+
+
+def cleaned(plan: Plan, recording: Recording, block_s: float = 60.0) -> np.ndarray:
+    return np.concatenate([block.clean for block in apply(plan, recording, block_s)], axis=1)
+
+
+def noise(n_channels: int, n_times: int, sd_uv: float = 20.0) -> np.ndarray:
+    return RNG.normal(0, sd_uv, (n_channels, n_times))
+
+
+# ------------------------------------------------------------------------- against MNE
+
+FILES = [
+    "eegmmidb/S001R03.edf",
+    "eegmat/Subject00_2.edf",
+    "eeglab_sample/test.bdf",
+    "eeglab_sample/eeglab_data.set",
+    "formats/test.edf",
+    "formats/test.vhdr",
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("high_pass_hz", [0.5, 1.0])
+def test_one_pass_equals_mnes_band_pass_then_notch_edges_included(
+    shared_data: Path, file: str, high_pass_hz: float
+) -> None:
+    recording = real(shared_data / file)
+    if recording.duration_s < 3.4 / high_pass_hz:
+        pytest.skip("shorter than the filter")
+    plan = planned(recording, high_pass_hz=high_pass_hz, reference="none")
+    assert plan.filter.notch_hz == (50.0,)
+    signal = recording.read(0, recording.n_times).astype(np.float64)
+    with mne.use_log_level("ERROR"):
+        theirs = mne.filter.filter_data(signal, recording.sfreq_hz, high_pass_hz, 45.0)
+        theirs = mne.filter.notch_filter(theirs, recording.sfreq_hz, 50.0)
+    error = np.abs(cleaned(plan, recording) - theirs) / theirs.std(axis=1, keepdims=True)
+    assert error.max() < 1e-5  # promised: 1e-3
+
+
+@pytest.mark.parametrize(
+    ("file", "sfreq_hz"),
+    [
+        ("eegmat/Subject00_2.edf", 250.0),
+        ("eegmat/Subject00_2.edf", 128.0),
+        ("eegmmidb/S001R03.edf", 128.0),
+        ("eeglab_sample/test.bdf", 250.0),
+        ("formats/test.vhdr", 250.0),
+    ],
+)
+def test_average_reference_and_resampling_equal_mnes(
+    shared_data: Path, file: str, sfreq_hz: float
+) -> None:
+    recording = real(shared_data / file)
+    plan = planned(recording, sfreq_hz)
+    assert plan.reference == "average"
+    signal = recording.read(0, recording.n_times).astype(np.float64)
+    with mne.use_log_level("ERROR"):
+        theirs = mne.filter.filter_data(signal, recording.sfreq_hz, 0.5, 45.0)
+        theirs = mne.filter.notch_filter(theirs, recording.sfreq_hz, 50.0)
+        theirs -= theirs.mean(axis=0)
+        theirs = mne.filter.resample(theirs, plan.up, plan.down, method="polyphase")
+    ours = cleaned(plan, recording)
+    assert abs(ours.shape[1] - recording.duration_s * sfreq_hz) <= 1
+    error = np.abs(ours - theirs[:, : ours.shape[1]]) / theirs.std(axis=1, keepdims=True)
+    assert error.max() < 1e-4  # promised: 1e-3
+
+
+@pytest.mark.parametrize("sfreq_hz", [160.0, 128.0, 100.0])
+def test_nothing_depends_on_the_size_of_blocks(shared_data: Path, sfreq_hz: float) -> None:
+    recording = real(shared_data / "eegmmidb/S001R03.edf")
+    plan = planned(recording, sfreq_hz, low_pass_hz=40.0)
+    expected = cleaned(plan, recording, 1e6)
+    for block_s in (2.0, 31.7, 60.0):
+        np.testing.assert_array_equal(cleaned(plan, recording, block_s), expected)
+
+
+def test_blocks_carry_raw_and_clean_of_the_same_stretch(shared_data: Path) -> None:
+    recording = real(shared_data / "eegmmidb/S001R03.edf")
+    plan = planned(recording, 128.0)
+    blocks = list(apply(plan, recording, 20.0))
+    assert len(blocks) > 1
+    raw = np.concatenate([block.raw for block in blocks], axis=1)
+    np.testing.assert_array_equal(raw, recording.read(0, recording.n_times))
+    at = 0
+    for block in blocks:
+        assert block.start == at
+        assert block.raw_start / 160.0 == block.start / 128.0 == block.onset_s
+        at += block.clean.shape[1]
+    assert at == plan.n_out(0)
+
+
+# --------------------------------------------------------------------- against physics
+
+
+def test_sines_pass_or_stop_where_the_band_says() -> None:
+    times = np.arange(60 * 250) / 250
+    frequencies = (0.1, 10.0, 40.0, 50.0, 80.0)
+    signal = 20 * np.sin(2 * np.pi * np.array(frequencies)[:, None] * times)
+    recording = in_memory(signal, 250.0)
+    out = cleaned(planned(recording, reference="none"), recording)[:, 2500:-2500]
+    amplitude = np.abs(out).max(axis=1) / 20
+    assert amplitude[[1, 2]] == pytest.approx(1.0, abs=0.01)
+    assert (amplitude[[3, 4]] < 0.01).all()
+    assert amplitude[0] < 0.1  # inside the transition from 0 to 0.5 Hz
+
+
+def test_a_large_offset_costs_no_precision() -> None:
+    signal = noise(3, 6000)
+    low = cleaned(planned(in_memory(signal)), in_memory(signal))
+    high = in_memory(signal + 100_000.0)
+    # what remains is the rounding of the recording itself, to 1/128 µV at 0.1 V
+    np.testing.assert_allclose(cleaned(planned(high), high), low, atol=0.02)
+
+
+def test_without_a_high_pass_the_offset_stays() -> None:
+    recording = in_memory(noise(3, 6000) + 500.0)
+    plan = planned(recording, high_pass_hz=None, notch="off")
+    assert cleaned(plan, recording).mean() == pytest.approx(500.0, abs=1.0)
+
+
+def test_without_any_filter_the_signal_is_what_it_was() -> None:
+    recording = in_memory(noise(3, 3000))
+    plan = planned(recording, high_pass_hz=None, low_pass_hz=None, notch="off")
+    signal = recording.read(0, recording.n_times)
+    np.testing.assert_allclose(cleaned(plan, recording), signal, atol=1e-4)
+
+
+def test_segments_are_filtered_as_recordings_of_their_own() -> None:
+    signal = np.concatenate([noise(2, 2000), noise(2, 3000) + 300], axis=1)
+    joined = in_memory(signal, segments=((0, 2000), (2000, 5000)))
+    plan = planned(joined)
+    parts = [in_memory(signal[:, :2000]), in_memory(signal[:, 2000:])]
+    alone = np.concatenate([cleaned(planned(part), part) for part in parts], axis=1)
+    np.testing.assert_allclose(cleaned(plan, joined), alone, atol=1e-3)
+
+
+def test_a_clean_stretch_is_the_same_in_any_gap_layout() -> None:
+    signal = noise(2, 5000)
+    gap = in_memory(signal, segments=((0, 2000), (2100, 5000)))
+    plan = planned(gap)
+    blocks = list(apply(plan, gap, 7.0))
+    assert [b.onset_s for b in blocks if b.start == 0] == [0.0, 21.0]
+    assert sum(b.raw.shape[1] for b in blocks) == 4900
+
+
+# ------------------------------------------------------------------------------- plan
+
+
+def test_a_plan_is_plain_json() -> None:
+    recording = in_memory(noise(4, 3000))
+    plan = planned(recording)
+    told = json.loads(json.dumps(asdict(plan), allow_nan=False))
+    assert told["filter"]["high_pass_hz"] == 0.5
+    assert told["segments"] == [[0, 3000]]
+
+
+def test_average_reference_only_for_many_monopolar_channels() -> None:
+    assert planned(in_memory(noise(16, 3000))).reference == "average"
+    assert planned(in_memory(noise(15, 3000))).reference == "none"
+    bipolar = in_memory(noise(18, 3000), bipolar=True)
+    assert planned(bipolar).reference == "none"
+    with pytest.raises(InputError, match="differences of electrodes"):
+        planned(bipolar, reference="average")
+
+
+def test_bad_channels_are_found_with_reason_and_leave_the_reference() -> None:
+    signal = noise(20, 12000)
+    signal[3] = 7.0
+    signal[5] *= 50
+    signal[7, 4000:4010] = np.nan
+    recording = in_memory(signal, bads=("A12",))
+    plan = planned(recording)
+    assert [(bad.name, bad.kind) for bad in plan.bads] == [
+        ("A4", "flat"),
+        ("A6", "amplitude"),
+        ("A8", "not_a_number"),
+        ("A12", "marked"),
+    ]
+    assert plan.bads[1].measured == pytest.approx(1000, rel=0.1)
+    assert plan.bads[1].reason.startswith(f"amplitude {plan.bads[1].measured:.0f} µV")
+    clean = cleaned(plan, recording)
+    good = [i for i, name in enumerate(recording.ch_names) if name not in plan.bad_names]
+    assert np.isfinite(clean).all()
+    np.testing.assert_allclose(clean[good].mean(axis=0), 0, atol=1e-4)
+    assert all(np.isfinite(block.raw).all() for block in apply(plan, recording))
+
+
+def test_amplitudes_are_robust_standard_deviations() -> None:
+    signal = noise(4, 12000, 10.0) * np.array([[1], [2], [3], [4]])
+    signal[:, 3000:3050] += 4000
+    amplitude = planned(in_memory(signal)).amplitude_uv
+    assert amplitude == pytest.approx((10, 20, 30, 40), rel=0.1)
+
+
+def test_line_noise_is_measured_against_its_neighbourhood() -> None:
+    times = np.arange(12000) / 200
+    signal = noise(2, 12000)
+    signal[1] += 30 * np.sin(2 * np.pi * 50 * times)
+    quiet, loud = planned(in_memory(signal, 200.0)).line_noise_ratio
+    assert quiet < 2
+    assert loud > 50
+
+
+def test_not_a_number_everywhere_at_once_is_refused_with_its_place() -> None:
+    signal = noise(4, 12000)
+    signal[:, 4200:4210] = np.nan
+    with pytest.raises(InputError, match=r"42\.00 s"):
+        planned(in_memory(signal))
+
+
+def test_a_dead_recording_is_refused() -> None:
+    with pytest.raises(InputError, match="no usable channel"):
+        planned(in_memory(np.zeros((3, 3000))))
+
+
+@pytest.mark.parametrize(("sfreq_hz", "fits"), [(256.0, True), (250.0, True), (300.0, False)])
+def test_recordings_below_the_models_rate_are_refused(sfreq_hz: float, fits: bool) -> None:
+    recording = in_memory(noise(2, 6000), 256.0)
+    if fits:
+        assert planned(recording, sfreq_hz).rate_hz == sfreq_hz
+    else:
+        with pytest.raises(InputError, match="256 Hz, 300 Hz or more"):
+            planned(recording, sfreq_hz)
+
+
+def test_an_odd_clock_is_resampled_by_the_nearest_simple_ratio() -> None:
+    recording = in_memory(noise(2, 20000), 511.98)
+    plan = planned(recording, 256.0)
+    assert plan.rate_hz == pytest.approx(256.0, rel=1e-3)
+    assert max(plan.up, plan.down) <= 2000
+
+
+def test_the_notch_is_there_only_where_the_low_pass_leaves_line_noise() -> None:
+    recording = in_memory(noise(2, 20000), 500.0)
+    assert planned(recording, low_pass_hz=40.0).filter.notch_hz == ()
+    assert planned(recording, low_pass_hz=45.0).filter.notch_hz == (50.0,)
+    assert planned(recording, low_pass_hz=100.0).filter.notch_hz == (50.0, 100.0)
+    assert planned(recording, low_pass_hz=None).filter.notch_hz == (50.0, 100.0, 150.0, 200.0)
+    assert planned(recording, notch="off").filter.notch_hz == ()
+    assert planned(recording, notch=60.0).filter.notch_hz == (60.0,)
+    assert survey(recording, Preprocess(), None, 500.0).filter.notch_hz == ()
+    assert planned(recording, 128.0, low_pass_hz=None).filter.notch_hz == (50.0,)
+    with pytest.raises(InputError, match="notch at 300 Hz"):
+        planned(recording, notch=(50.0, 300.0))
+
+
+def test_a_low_pass_above_nyquist_is_refused() -> None:
+    with pytest.raises(InputError, match="lower preprocess.low_pass_hz below 40"):
+        planned(in_memory(noise(2, 3000), 80.0))
+
+
+def test_a_recording_shorter_than_the_filter_says_which_high_pass_fits() -> None:
+    with pytest.raises(InputError, match=r"at least 0\.83") as error:
+        planned(in_memory(noise(2, 400)))
+    assert "\n" not in str(error.value)
+    assert planned(in_memory(noise(2, 400)), high_pass_hz=0.84)
+
+
+@pytest.mark.parametrize("sfreq_hz", [100.0, 128.0, 256.0, 500.0, 1000.0])
+@pytest.mark.parametrize("segment_s", [1.0, 1.6, 1.7, 3.5, 6.0, 30.0])
+def test_the_lowest_high_pass_fits_and_is_about_the_lowest(
+    segment_s: float, sfreq_hz: float
+) -> None:
+    lowest = lowest_high_pass_hz(segment_s)
+    recording = in_memory(noise(2, round(segment_s * sfreq_hz)), sfreq_hz)
+    assert planned(recording, high_pass_hz=lowest)
+    with pytest.raises(InputError):
+        planned(recording, high_pass_hz=lowest * 0.95)
+
+
+def test_short_segments_are_skipped_with_a_note() -> None:
+    recording = in_memory(noise(2, 5000), segments=((0, 300), (300, 5000)))
+    plan = planned(recording)
+    assert plan.segments == ((300, 5000),)
+    assert "1 of 2" in plan.notes[0]
+    assert {block.onset_s for block in apply(plan, recording)} == {3.0}
+
+
+def test_bad_spans_do_not_interrupt_the_filter() -> None:
+    signal = noise(2, 5000)
+    marked = in_memory(signal, annotations=(Annotation(10, 5, "BAD_move"),))
+    plain = in_memory(signal)
+    np.testing.assert_array_equal(cleaned(planned(marked), marked), cleaned(planned(plain), plain))
+
+
+# ------------------------------------------------------------------------------ config
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"high_pass_hz": 40.0, "low_pass_hz": 30.0},
+        {"low_pass_hz": 70.0, "sfreq_hz": 128.0},
+        {"high_pass_hz": -1.0},
+        {"reference": "mastoids"},
+        {"notch": "sometimes"},
+    ],
+)
+def test_impossible_filters_are_study_errors(keys: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Preprocess(**keys)
+
+
+def test_yaml_reads_off_as_false_and_that_is_understood() -> None:
+    assert Preprocess(notch=False).notch == "off"

@@ -1,0 +1,722 @@
+"""Pages are parsed and looked at as a reader, a browser and an attacker would."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ae_pipeline.report import (
+    Evidence,
+    GroupView,
+    Headline,
+    IndexEntry,
+    Number,
+    RecordingView,
+    RowsView,
+    TrainView,
+    group_page,
+    index_page,
+    recording_page,
+    rows_page,
+    train_page,
+)
+from ae_pipeline.report.drawing import envelope, merge
+from ae_pipeline.report.figures import heat_map, latent_map, score_histogram, timeline
+from ae_pipeline.report.tables import link
+from ae_pipeline.report.wording import clean, p_value, shorten, show
+
+SCRIPT = "<script>alert(1)</script>"
+NASTY = (
+    SCRIPT,
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7 * 7 }}",
+    "$\\frac{1}{$",
+    "L" * 500,
+    "脑电 ﷺ é 🧠",
+    "bell\x07 nul\x00 esc\x1b",
+    "lone \udcff surrogate",
+    "\u202etxet",
+    "]]>&amp;<!--",
+)
+VOID = {"meta", "link", "img", "br", "hr", "input", "base", "wbr"}
+
+
+# ---------------------------------------------------------------------------------- reading
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text, and whether every tag is closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.badly_closed: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.badly_closed.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def check(html: str) -> Page:
+    """What every page has to be."""
+    seen = Page(html)
+    assert html.encode()
+    assert html.startswith("<!doctype html>")
+    assert seen.open == []
+    assert seen.badly_closed == []
+    names = {tag for tag, _ in seen.tags}
+    assert not names & {"script", "iframe", "object", "embed", "link", "base", "form"}
+    ids = [attributes["id"] for _, attributes in seen.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in seen.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "xlink:href", "data", "srcset"):
+                assert value is not None
+                assert re.match(r"#|\./|data:image/png;base64,", value), (tag, name, value[:80])
+            for used in re.findall(r"url\(#([^)]+)\)", value or ""):
+                assert used in ids
+    for style in re.findall(r"<style>(.*?)</style>", html, re.S):
+        assert not re.search(r"@import|url\(", style)
+    assert all(attributes.get("alt") for attributes in seen.all("img"))
+    for svg in seen.all("svg"):
+        assert svg["role"] == "img"
+        assert svg["aria-label"]
+    levels = [int(tag[1]) for tag, _ in seen.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert {"header", "main", "footer", "title"} <= names
+    assert seen.all("html")[0]["lang"] == "en"
+    assert "research use, not a diagnosis" in seen.text
+    policy = seen.all("meta")[3]["content"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert len(html.encode()) < 10e6
+    return seen
+
+
+# --------------------------------------------------------------------------------- material
+
+
+HEAD = Headline(
+    "One stretch stands out, on Fp1.",
+    (Number("windows flagged", "3 of 60"), Number("test loss", "0.2533", "0.241 to 0.266")),
+    ("Look at 12 to 14 s.",),
+    "Nearly: PCA finds the same stretch.",
+    ("Calibrated on 4 subjects only.",),
+)
+
+
+def texts(*values: str | None) -> pd.Series[Any]:
+    """A column that may hold lone surrogates, which Arrow's strings refuse."""
+    return pd.Series(values, dtype="object")
+
+
+def windows(n: int = 60, name: str = "sub-01_task-rest") -> pd.DataFrame:
+    """Rows of scores.parquet as ``score`` leaves them for EEG today."""
+    rng = np.random.default_rng(0)
+    score = rng.gamma(4, 0.25, n)
+    score[n // 3] = 6
+    return pd.DataFrame(
+        {
+            "recording": name,
+            "subject": "sub-01",
+            "window": np.arange(n),
+            "onset_s": np.arange(n) * 0.5,
+            "duration_s": 2.0,
+            "score": score,
+            "score_pca": score * 1.1,
+            "p_value": rng.uniform(0.01, 1, n),
+            "q_value": np.nan,
+            "flagged": score > 2,
+            "top_channel": "Fp1",
+            "top_band": None,
+            "reason": pd.Series([None] * n, dtype="object"),
+        }
+    )
+
+
+def latents(keys: pd.DataFrame, dim: int = 4) -> pd.DataFrame:
+    z = np.random.default_rng(1).normal(size=(len(keys), dim))
+    named = pd.DataFrame(z, columns=[f"z{i:02d}" for i in range(dim)])
+    return pd.concat([keys[["recording", "window"]].reset_index(drop=True), named], axis=1)
+
+
+def eeg_evidence(names: tuple[str, ...], m: int = 2) -> Evidence:
+    rng = np.random.default_rng(2)
+    values = rng.normal(0, 20, (m, len(names), 250)).astype(np.float32)
+    return Evidence(values, values * 0.7, windows().head(m), 125.0, names, "µV")
+
+
+def recording_view(names: tuple[str, ...] = ("Fp1", "Cz", "O2")) -> RecordingView:
+    scores = windows()
+    events = pd.DataFrame(
+        {
+            "onset": [10.0, 4.0],
+            "duration": 2.0,
+            "trial_type": "anomaly/unexplained",
+            "channel": texts(names[0], ",".join(names)),
+            "score": [6.0, 2.5],
+            "p_value": [0.01, np.nan],
+            "false_alarms_per_hour": [0.0, 3.2],
+            "reason": texts(names[0], None),
+        }
+    )
+    return RecordingView(
+        title="sub-01_task-rest",
+        headline=HEAD,
+        scores=scores,
+        events=events,
+        threshold=2.0,
+        quality=pd.DataFrame({"name": texts(names[0]), "reason": ["flat for 3.0 s"]}),
+        channel_scores=np.random.default_rng(3).gamma(2, 1, (len(scores), len(names))),
+        ch_names=names,
+        worst=eeg_evidence(names),
+        best=eeg_evidence(names, 1),
+        bad_spans=[(40.0, 45.0)],
+        latents=latents(scores),
+        facts={"model": "bundle 8d21c0"},
+    )
+
+
+def train_view(kind: str = "eeg") -> TrainView:
+    scores = windows().assign(part=["calibration"] * 30 + ["test"] * 30)
+    return TrainView(
+        title="resting-eeg",
+        kind=kind,  # type: ignore[arg-type]
+        headline=HEAD,
+        hypothesis="eyes closed differs from eyes open",
+        history=pd.DataFrame(
+            {
+                "epoch": [1, 2, 3],
+                "train_loss": [0.5, 0.4, 0.3],
+                "validation_loss": [0.5, 0.42, 0.44],
+                "seconds": 1.0,
+            }
+        ),
+        metrics={
+            "parameters": 407834,
+            "epochs": 3,
+            "train_loss": 0.3,
+            "validation_loss": 0.42,
+            "test_loss": None,
+            "baselines": {"pca": {"test_loss": 0.3121}, "robust_z": {"test_loss": None}},
+            "beats_baselines": {"value": True, "difference": 0.0588, "interval": [0.04, 0.07]},
+        },
+        scores=scores,
+        latents=latents(scores),
+        color_by="subject",
+        worst=eeg_evidence(("Fp1", "Cz")),
+        layers=[("encoder.0", (32, 125), 4288), ("latent", (16,), 100)],
+        facts={"seed": "0"},
+        notes=("Losses are means per entry.",),
+    )
+
+
+def rows_view(kind: str, names: tuple[str, ...] = ("A1", "A2", "A3", "C1")) -> RowsView:
+    rng = np.random.default_rng(4)
+    n = 40
+    scores = pd.DataFrame(
+        {
+            "recording": [f"{i}" for i in range(n)],
+            "subject": [f"{i}" for i in range(n)],
+            "score": rng.gamma(2, 1, n),
+            "p_value": rng.uniform(size=n),
+            "q_value": rng.uniform(size=n),
+            "flagged": [True] * 2 + [False] * (n - 2),
+            "top_item": names[0],
+            "reason": None,
+        }
+    )
+    z = pd.DataFrame(rng.normal(size=(n, 3)), columns=["z00", "z01", "z02"])
+    frame = pd.concat([scores[["recording"]], z], axis=1)
+    if kind == "mnist":
+        frame["label"] = rng.integers(0, 10, n)
+        images = rng.uniform(size=(3, 28, 28))
+        shown = Evidence(images, images * 0.9, scores.head(3))
+        items = None
+    else:
+        given = rng.integers(1, 7, (2, len(names))).astype(float)
+        given[0, 1] = np.nan
+        shown = Evidence(
+            given,
+            np.full_like(given, 3.2),
+            scores.head(2),
+            None,
+            names,
+            "answer",
+            [range(1, 7)] * len(names),
+        )
+        items = pd.DataFrame(
+            {"item": texts(*names), "mean_error": 0.4, "share_flagged": 0.05, "note": None}
+        )
+    return RowsView(
+        title="rows",
+        kind=kind,  # type: ignore[arg-type]
+        headline=HEAD,
+        scores=scores,
+        latents=frame,
+        worst=shown,
+        best=shown,
+        items=items,
+    )
+
+
+def group_view(names: tuple[str, ...] = ("sub-01", "sub-02", "sub-03", "bad")) -> GroupView:
+    n = len(names)
+    return GroupView(
+        title="all",
+        headline=HEAD,
+        recordings=pd.DataFrame(
+            {
+                "recording": texts(*names),
+                "subject": texts(*names),
+                "usable_share": [0.9] * (n - 1) + [np.nan],
+                "quality_findings": pd.array([1] * (n - 1) + [None], dtype="Int64"),
+                "events_per_hour": [4.0] * (n - 1) + [np.nan],
+                "score": [float(i) for i in range(n - 1)] + [np.nan],
+                "p_value": [0.1] * (n - 1) + [np.nan],
+                "q_value": np.nan,
+                "flagged": pd.array([i == n - 2 for i in range(n - 1)] + [None], dtype="boolean"),
+                "verdict": ["clean"] * (n - 1) + ["failed"],
+                "reason": [None] * (n - 1) + ["bad.edf: is empty; copy it again"],
+            }
+        ),
+        links={name: f"{name}_report.html" for name in names[:-1]},
+    )
+
+
+PAGES = {
+    "recording": lambda: recording_page(recording_view()),
+    "train eeg": lambda: train_page(train_view()),
+    "rows mnist": lambda: rows_page(rows_view("mnist")),
+    "rows questionnaire": lambda: rows_page(rows_view("questionnaire")),
+    "group": lambda: group_page(group_view()),
+}
+
+
+@cache
+def page(name: str) -> str:
+    """Drawing takes most of a second; the views are the same each time."""
+    return PAGES[name]()
+
+
+# ------------------------------------------------------------------------------------ pages
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_whole_and_starts_with_what_matters(name: str) -> None:
+    seen = check(page(name))
+    order = [
+        seen.text.index(part)
+        for part in (HEAD.verdict, "3 of 60", "Look at 12 to 14 s.", HEAD.baseline, "Calibrated on")
+    ]
+    assert order == sorted(order)
+    assert seen.text.index("Calibrated on") < seen.text.index("For research use")
+
+
+def test_the_same_view_gives_the_same_page() -> None:
+    assert recording_page(recording_view()) == page("recording")
+
+
+def test_a_recording_shows_traces_in_microvolts_events_and_bad_channels() -> None:
+    seen = check(page("recording"))
+    for text in ("µV", "time (s)", "threshold 2", "marked bad, not scored", "flat for 3.0 s"):
+        assert text in seen.text
+    assert seen.text.count("reconstruction") >= 3  # two worst, one best
+    assert "10.00" in seen.text  # an event's onset
+    assert "n/a" in seen.text  # its missing p
+
+
+def test_a_training_page_compares_with_the_baselines_and_says_n_a_for_null() -> None:
+    seen = check(page("train eeg"))
+    text = " ".join(seen.text.split())
+    assert "eyes closed differs from eyes open" in text
+    assert "this model 0.3000 0.4200 n/a" in text
+    assert "pca n/a n/a 0.3121" in text
+    assert "beats the baselines: the losses differ by 0.0588 (interval 0.0400 to 0.0700)" in text
+    assert "4,388 parameters in all" in text
+    assert "407,834" in text
+
+
+def test_digits_show_original_reconstruction_and_difference() -> None:
+    seen = check(page("rows mnist"))
+    alts = [image["alt"] or "" for image in seen.all("img")]
+    assert len(alts) == 2 * 3 * 3
+    assert [alt.split()[0] for alt in alts[:3]] == ["Original", "Reconstruction", "Difference,"]
+    assert "10.0" in alts[2] or "on average" in alts[2]
+
+
+def test_a_person_is_shown_item_by_item_with_the_answers_the_scale_allows() -> None:
+    seen = check(page("rows questionnaire"))
+    labels = [svg["aria-label"] or "" for svg in seen.all("svg")]
+    assert any("given" in label and "3.2 expected" in label for label in labels)
+    assert not any("n/a given" in label for label in labels)
+    for text in ("expected", "given", "A1", "5.0\u00a0%"):
+        assert text in seen.text
+
+
+def test_a_group_lists_the_worst_first_and_the_failed_with_their_reason() -> None:
+    seen = check(page("group"))
+    table = seen.text[seen.text.index("All, worst first") :]
+    assert table.index("sub-03") < table.index("sub-02") < table.index("sub-01")
+    assert "bad.edf" not in table
+    failed = seen.text[seen.text.index("Could not be scored") :]
+    assert "bad.edf: is empty; copy it again" in failed
+    links = [a["href"] for a in seen.all("a")][1:]
+    assert links == ["./sub-03_report.html", "./sub-02_report.html", "./sub-01_report.html"]
+
+
+def test_an_index_leads_to_the_reports_in_order() -> None:
+    entries = [IndexEntry("EEG", "4 events.", "eeg/a b#1.html", "EEG"), IndexEntry("M", "v", "m")]
+    seen = check(index_page("demo", entries, ["Look at the EEG first."], ["ae-pipeline init"]))
+    assert [a["href"] for a in seen.all("a")][1:] == ["./eeg/a%20b%231.html", "./m"]
+    assert seen.text.index("Look at the EEG first.") < seen.text.index("4 events.")
+
+
+# ------------------------------------------------------------------------------ hostile text
+
+
+def test_no_name_from_a_file_becomes_markup() -> None:
+    head = Headline(SCRIPT, (Number(*NASTY[:3]),), NASTY, SCRIPT, NASTY)
+    facts = dict(zip(NASTY, NASTY, strict=True))
+    view = replace(recording_view(NASTY), title=SCRIPT, headline=head, facts=facts, notes=NASTY)
+    pages = [
+        recording_page(view),
+        rows_page(replace(rows_view("questionnaire", NASTY), headline=head, facts=facts)),
+        group_page(replace(group_view(NASTY), headline=head)),
+        train_page(
+            replace(
+                train_view(),
+                headline=head,
+                hypothesis=SCRIPT,
+                worst=eeg_evidence(NASTY),
+                layers=[(SCRIPT, SCRIPT, 1)],
+                metrics={SCRIPT: SCRIPT, "baselines": {SCRIPT: {SCRIPT: 1.0}}},
+                scores=train_view().scores.assign(part=SCRIPT),
+                latents=latents(windows()).assign(subject=texts(*NASTY * 6)),
+            )
+        ),
+        index_page(SCRIPT, [IndexEntry(*NASTY[:4]) for _ in range(2)], NASTY, NASTY),
+    ]
+    for html in pages:
+        seen = check(html)
+        assert SCRIPT in seen.text
+        assert "{{ 7 * 7 }}" in seen.text  # no template in a template
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202e\ud800-\udfff]", html)
+
+
+def test_every_character_a_file_name_may_hold_stays_a_relative_address() -> None:
+    for name in (*NASTY, "javascript:alert(1)", "//evil.example/x", "https://evil.example"):
+        assert re.fullmatch(r"\./[A-Za-z0-9_.~/%-]*", link(name))
+
+
+def test_identifiers_in_an_svg_do_not_clash_between_figures() -> None:
+    html = page("recording")
+    check(html)
+    assert html.count("clip-path=") > 10
+
+
+# -------------------------------------------------------------------------- missing and large
+
+
+def test_columns_and_parts_that_do_not_exist_yet_are_left_out() -> None:
+    scores = windows()[["recording", "window", "onset_s", "duration_s", "score"]]
+    seen = check(
+        recording_page(RecordingView(title="x", headline=Headline("Nothing."), scores=scores))
+    )
+    assert "No events were found." in seen.text
+    assert "Bad channels" not in seen.text
+    check(
+        train_page(
+            TrainView(
+                title="x",
+                kind="mnist",
+                headline=Headline("Nothing."),
+                history=pd.DataFrame(),
+                metrics={},
+                scores=pd.DataFrame(),
+            )
+        )
+    )
+    empty = pd.DataFrame({"recording": []})
+    check(rows_page(RowsView(title="x", kind="mnist", headline=Headline("-"), scores=empty)))
+    seen = check(group_page(GroupView(title="x", headline=Headline("-"), recordings=empty)))
+    assert "Nothing was scored." in seen.text
+
+
+def test_null_scores_flags_and_channels_are_coped_with() -> None:
+    view = recording_view()
+    scores = view.scores.assign(
+        score=view.scores["score"].where(view.scores.index > 5),
+        flagged=pd.Series([None, True] * 30, dtype="object"),
+    )
+    assert view.channel_scores is not None
+    by_channel = view.channel_scores.copy()
+    by_channel[:, 1] = np.nan
+    evidence = eeg_evidence(("Fp1", "Cz", "O2"))
+    evidence.values[:, 1] = np.nan
+    dead = replace(evidence, values=evidence.values * np.nan)
+    view = replace(view, scores=scores, channel_scores=by_channel, worst=evidence, best=dead)
+    check(recording_page(view))
+
+
+def test_a_day_of_64_channels_stays_small() -> None:
+    n = 24 * 3600 * 2
+    rng = np.random.default_rng(0)
+    scores = windows(n)
+    names = tuple(f"EEG {i:03d}" for i in range(64))
+    events = pd.DataFrame(
+        {"onset": rng.uniform(0, 86400, 3000), "duration": 2.0, "reason": "x" * 5000}
+    )
+    signal = rng.normal(0, 20, (20, 64, 1000))
+    html = recording_page(
+        RecordingView(
+            title="day",
+            headline=HEAD,
+            scores=scores,
+            events=events,
+            threshold=2.0,
+            channel_scores=rng.gamma(2, 1, (n, 64)).astype(np.float32),
+            ch_names=names,
+            worst=Evidence(signal, signal * 0.5, scores.head(20), 500.0, names, "µV"),
+            bad_spans=[(i * 600.0, i * 600.0 + 5) for i in range(144)],
+            latents=latents(scores, 16),
+        )
+    )
+    seen = check(html)
+    assert len(html.encode()) < 4e6
+    assert "time (h)" in seen.text
+    assert "The first 50 of 3,000." in seen.text
+
+
+def test_an_envelope_keeps_the_extremes_and_breaks_at_gaps() -> None:
+    x = np.arange(100_000) * 0.5
+    y = np.sin(x / 1000)
+    y[51_234] = 99
+    y[7] = -99
+    keep = (x < 20_000) | (x > 30_000)
+    short_x, short_y = envelope(x[keep], y[keep])
+    assert len(short_x) < 2_000
+    assert np.nanmax(short_y) == y[keep].max()
+    assert np.nanmin(short_y) == -99
+    gap = np.flatnonzero(np.isnan(short_x))
+    assert len(gap) == 1
+    assert short_x[gap[0] - 1] < 20_100
+    assert short_x[gap[0] + 1] > 29_900
+
+
+def test_few_points_are_drawn_as_they_are() -> None:
+    x, y = np.arange(10.0), np.arange(10.0) ** 2
+    for drawn, given in zip(envelope(x, y), (x, y), strict=True):
+        np.testing.assert_array_equal(drawn, given)
+
+
+def test_overlapping_spans_become_one_and_none_is_too_thin_to_see() -> None:
+    assert merge([(3.0, 4.0), (0.0, 1.0), (0.5, 2.0), (9.0, 9.0)], 0.1) == [
+        (0.0, 2.0),
+        (3.0, 4.0),
+        (9.0, 9.1),
+    ]
+
+
+# ---------------------------------------------------------------------------------- figures
+
+
+def test_the_timeline_says_when_the_score_was_highest() -> None:
+    drawn = timeline(windows(), 2.0)
+    assert drawn is not None
+    assert "highest 6 at 10.00 s; 3 windows flagged" in drawn.alt
+
+
+def test_the_heat_map_finds_the_channel_whatever_the_order_of_rows() -> None:
+    scores = windows()
+    by_channel = np.ones((60, 3))
+    by_channel[20, 1] = 50
+    shuffled = np.random.default_rng(0).permutation(60)
+    drawn = heat_map(scores.iloc[shuffled], by_channel[shuffled], ("Fp1", "Cz", "O2"))
+    assert drawn is not None
+    assert "highest in Cz" in drawn.alt
+    ordered = heat_map(scores, by_channel, ("Fp1", "Cz", "O2"))
+    assert ordered is not None
+    assert drawn.svg == ordered.svg
+
+
+def test_the_latent_map_is_the_principal_plane() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(500, 3)) * [0.1, 3.0, 1.0]
+    frame = pd.DataFrame(z, columns=["z00", "z01", "z02"])
+    expected = np.linalg.eigvalsh(np.cov(z.T))[::-1]
+    share = 100 * expected / expected.sum()
+    drawn = latent_map(frame)
+    assert drawn is not None
+    assert f"first component ({share[0]:.0f}\u00a0%)" in drawn.svg
+    assert f"second component ({share[1]:.0f}\u00a0%)" in drawn.svg
+
+
+@pytest.mark.parametrize("dim", [1, 2, 12])
+def test_a_latent_map_of_any_size_is_drawn(dim: int) -> None:
+    frame = latents(windows(), dim)
+    assert latent_map(frame) is not None
+    assert latent_map(frame.head(2)) is None
+
+
+def test_a_histogram_marks_the_lowest_flagged_score_where_there_is_no_threshold() -> None:
+    scores = pd.DataFrame({"score": [1.0, 2.0, 3.0, 4.0], "flagged": [False, False, True, True]})
+    drawn = score_histogram(scores, by=None)
+    assert drawn is not None
+    assert "lowest flagged 3" in drawn.alt
+
+
+def test_a_user_s_matplotlib_settings_neither_change_nor_are_changed() -> None:
+    import matplotlib
+
+    plain = timeline(windows(), 2.0)
+    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.grid": False}):
+        before = dict(matplotlib.rcParams)
+        assert timeline(windows(), 2.0) == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_threads_draw_the_same_as_one() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(3) as pool:
+        drawn = list(pool.map(lambda _: timeline(windows(), 2.0), range(6)))
+    assert len({str(one.svg) for one in drawn if one is not None}) == 1
+    assert None not in drawn
+
+
+# ----------------------------------------------------------------------------------- colours
+
+
+def luminance(color: str) -> float:
+    """Relative luminance as WCAG 2.2 defines it."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_and_lines_have_enough_contrast(theme: int) -> None:
+    html = index_page("x", [])
+    blocks = re.findall(r":root \{(.*?)\}", html, re.S)
+    colors: dict[str, str] = dict(re.findall(r"--([\w-]+): (#\w{6})", blocks[theme]))
+    for text in ("ink", "muted", "link"):
+        for ground in ("paper", "raised"):
+            assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
+    assert contrast(colors["ink"], colors["warn"]) >= 4.5
+    for line in ("flag", "warn-edge", *(f"c{i}" for i in range(1, 9))):
+        assert contrast(colors[line], colors["paper"]) >= 3, line
+
+
+def test_no_placeholder_colour_is_left_in_a_page() -> None:
+    for name in PAGES:
+        assert not re.search(r"#0102[0-9a-f]{2}", page(name))
+
+
+# ----------------------------------------------------------------------------------- wording
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "n/a"),
+        (float("nan"), "n/a"),
+        (pd.NA, "n/a"),
+        (pd.NaT, "n/a"),
+        (np.float32("nan"), "n/a"),
+        (True, "yes"),
+        (np.bool_(False), "no"),
+        (1234567, "1,234,567"),
+        (np.int64(-3), "−3"),
+        (0.123456, "0.123"),
+        (12.0, "12"),
+        (12345.6, "12,346"),
+        (1e-6, "1e-06"),
+        (float("inf"), "∞"),
+        ([1, 2.5], "1, 2.5"),
+        ("a\nb\x00", "a b\ufffd"),
+    ],
+)
+def test_a_value_reads_as_a_person_writes_it(value: Any, text: str) -> None:
+    assert show(value) == text
+
+
+def test_long_names_lose_their_middle() -> None:
+    assert shorten("abcdefghij", 10) == "abcdefghij"
+    assert shorten("abcdefghijk", 10) == "abcdef…ijk"
+    assert p_value(0.00001) == "< 0.0001"
+    assert clean("ok é 脑 🧠") == "ok é 脑 🧠"
+
+
+# --------------------------------------------------------------------------------- real data
+
+
+def test_a_real_recording_beside_its_principal_components(shared_data: Path) -> None:
+    mne = pytest.importorskip("mne")
+    raw = mne.io.read_raw_edf(shared_data / "eegmat" / "Subject04_2.edf", verbose="error")
+    raw.pick([name for name in raw.ch_names if "ECG" not in name and "A2-A1" not in name])
+    signal = raw.get_data(stop=30 * 500) * 1e6
+    stacked = signal.reshape(len(signal), 15, 1000).transpose(1, 0, 2)
+    flat = stacked.reshape(15, -1)
+    u, s, v = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
+    rebuilt = ((u[:, :4] * s[:4]) @ v[:4] + flat.mean(axis=0)).reshape(stacked.shape)
+    off = np.sqrt(((stacked - rebuilt) ** 2).mean(axis=2))
+    scores = pd.DataFrame(
+        {"recording": "Subject04_2", "onset_s": np.arange(15) * 2.0, "duration_s": 2.0}
+    ).assign(score=off.mean(axis=1), flagged=off.mean(axis=1) > 20)
+    order = np.argsort(-off.mean(axis=1))[:3]
+    names = tuple(raw.ch_names)
+    meta = scores.iloc[order].reset_index(drop=True)
+    html = recording_page(
+        RecordingView(
+            title="Subject04_2",
+            headline=HEAD,
+            scores=scores,
+            channel_scores=off,
+            ch_names=names,
+            worst=Evidence(stacked[order], rebuilt[order], meta, 500.0, names, "µV"),
+        )
+    )
+    seen = check(html)
+    strongest = names[int(off[order[0]].argmax())]
+    drawn = [svg["aria-label"] or "" for svg in seen.all("svg")]
+    first = next(label for label in drawn if label.startswith("Most abnormal window 1"))
+    assert f"furthest apart in {strongest}" in first
+    assert f"by {show(float(off[order[0]].max()))} µV" in first
+    assert len(html.encode()) < 1e6
