@@ -45,7 +45,11 @@ __all__ = [
 DEFAULT = "autoencoder"
 """The scorer whose score is the column ``score``."""
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
+
+
+KEYS = ("recording", "subject", "session", "window", "onset_s", "duration_s")
+"""What a judged sample is known by; whatever else a table holds stays with the samples."""
 
 
 class BundleInfo(Config):
@@ -138,7 +142,7 @@ class Bundle:
 
         Each entry is compared with itself: some channels are always hard to reconstruct.
         """
-        ratio = by_entry / np.maximum(self.calibration.entry_median, 1e-9)
+        ratio = by_entry / self.calibration.usual_error
         top = ratio.argmax(1)
         names = np.array(self.info.entries, dtype=object)
         return names[top], ratio[np.arange(len(top)), top]
@@ -159,33 +163,61 @@ class Bundle:
         """
         import pandas as pd
 
-        if isinstance(values, pd.DataFrame):
-            missing = [name for name in self.info.entries if name not in values]
+        info, table = self.info, self.info.kind == "questionnaire"
+        if table and isinstance(values, pd.DataFrame):
+            missing = [name for name in info.entries if name not in values]
             if missing:
                 raise InputError(
                     f"the table lacks the model's columns {', '.join(missing[:5])}; it needs "
-                    f"{len(self.info.entries)} items by name"
+                    f"{len(info.entries)} items by name"
                 )
-            if self.info.entries:
-                values = values[list(self.info.entries)].to_numpy(np.float32)
-            else:
-                values = values.to_numpy(np.float32)
-        array = np.asarray(values, dtype=np.float32)
-        if array.ndim == 2 and array.shape[1] == np.prod(self.info.shape):
-            array = array.reshape(-1, *self.info.shape)
+            values = values[list(info.entries)]
+        try:
+            array = np.asarray(values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the values are not all numbers ({error})") from None
+        if array.ndim == 2 and array.shape[1] == np.prod(info.shape):
+            array = array.reshape(-1, *info.shape)
+        if not array.size or array.shape[1:] != info.shape:
+            raise InputError(f"values of shape {array.shape} given, expected (n, *{info.shape})")
         observed = np.isfinite(array)
-        samples = Samples(
-            self.info.kind,
-            np.where(observed, array, np.float32(0)),
-            pd.DataFrame({"row": range(len(array))}),
-            self._axes(),
-            None if self.info.kind != "questionnaire" else observed,
-            columns_of(self.info),
-            self.info.sfreq_hz,
-        )
-        if self.info.kind != "questionnaire" and not observed.all():
+        if not table and not observed.all():
             raise InputError("the values hold NaN or infinity; remove those windows or images")
-        return self.judge(samples).frame.drop(columns="row")
+        self._refuse_other_unit(array)
+        samples = Samples(
+            info.kind,
+            np.where(observed, array, np.float32(0)),
+            pd.DataFrame(index=range(len(array))),
+            self._axes(),
+            observed if table else None,
+            columns_of(info),
+            info.sfreq_hz,
+        )
+        return self.judge(samples).frame
+
+    def _refuse_other_unit(self, array: NDArray[np.float32]) -> None:
+        """Numbers that cannot be in the model's unit, whatever they show."""
+        if self.info.kind == "mnist":
+            low, high = float(array.min()), float(array.max())
+            if low < 0 or high > 1:
+                raise InputError(f"pixels of {low:g} to {high:g} given, expected 0 (black) to 1")
+        elif self.info.kind == "eeg":
+            spread = float(1.4826 * np.median(np.abs(array - np.median(array))))
+            usual = float(np.median(self.autoencoder.scaler.scale))
+            if spread > 1e4 * usual or 0 < spread < 1e-4 * usual:
+                raise InputError(
+                    f"windows with a deviation of {spread:.3g} given, where the model knows "
+                    f"{usual:.3g} microvolts; convert them to microvolts"
+                )
+        else:
+            for answers, column in zip(array.T, columns_of(self.info), strict=True):
+                known = answers[np.isfinite(answers)]
+                odd = known[~np.isin(known, np.asarray(column.levels, np.float32))]
+                if column.levels and len(odd):
+                    raise InputError(
+                        f"item {column.name!r} holds {odd[0]:g}, which is none of its answers "
+                        f"({', '.join(f'{level:g}' for level in column.levels)})"
+                    )
 
     def _axes(self) -> tuple[Axis, ...]:
         if self.info.kind == "eeg":
@@ -215,6 +247,10 @@ class Bundle:
             )
         if given != expected:
             raise InputError(f"samples of shape {given} given, the model takes {expected}")
+        if samples.sfreq_hz != self.info.sfreq_hz:
+            raise InputError(
+                f"samples at {samples.sfreq_hz} Hz given, the model takes {self.info.sfreq_hz} Hz"
+            )
 
 
 def raw_scores(
@@ -225,18 +261,25 @@ def raw_scores(
     Returns
     -------
     frame : DataFrame
-        ``samples.meta`` with ``score`` and ``score_NAME``.
+        What a sample is known by (:data:`KEYS`; ``label`` of images), ``score``, ``score_NAME``.
     scores : Scores
         The default detector's, with its error of each entry.
     latents : array of shape (n, latent_dim)
     """
     scores, latents = autoencoder.score_and_latents(samples)
-    frame = samples.meta.copy()
-    # an error beyond float32 is still an error: the largest number, never infinity
-    frame["score"] = np.nan_to_num(scores.total, posinf=np.finfo(np.float32).max)
+    scores = Scores(_finite(scores.total), _finite(scores.by_entry))
+    keys = (*KEYS, "label") if samples.kind == "mnist" else KEYS
+    frame = samples.meta[[name for name in keys if name in samples.meta]].copy()
+    frame["score"] = scores.total
     for name, scorer in baselines.items():
-        frame[f"score_{name}"] = scorer.score(samples).total
+        frame[f"score_{name}"] = _finite(scorer.score(samples).total)
     return frame, scores, latents
+
+
+def _finite(errors: NDArray[Any]) -> NDArray[Any]:
+    """An error beyond float32 is still an error: the largest number, never infinity."""
+    most = float(np.finfo(np.float32).max)
+    return np.asarray(np.nan_to_num(errors, nan=most, posinf=most))
 
 
 # --------------------------------------------------------------------------------- disk
@@ -285,7 +328,7 @@ def load(folder: Path | str) -> Bundle:
             )
         info = BundleInfo.model_validate(content)
         state = load_file(weights)
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError, OSError) as error:
         raise StudyError(
             f"{folder}: the bundle is damaged ({error}); train or fetch it again"
         ) from None
@@ -297,7 +340,7 @@ def load(folder: Path | str) -> Bundle:
         groups.setdefault(group, {})[rest] = array
     try:
         autoencoder = _autoencoder(info, groups["autoencoder"])
-        baselines = {
+        baselines: dict[str, Scorer] = {
             name: scorer(autoencoder.scaler, **groups[name])
             for name, scorer in BASELINES.items()
             if name in groups

@@ -9,6 +9,7 @@ them is a rate, false alarms per hour on calibration recordings.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +28,15 @@ __all__ = [
     "Span",
     "benjamini_hochberg",
     "conformal_p",
+    "conformal_p_without_own",
     "find_events",
     "recording_score",
 ]
 
 Float = NDArray[np.float64]
+
+TOUCH_S = 1e-9
+"""Windows this close touch each other: onsets are sums of rounded numbers."""
 
 
 class Detection(Config):
@@ -77,6 +82,29 @@ def conformal_p(scores: Float, reference: Float, left_out: bool = False) -> Floa
     if left_out:
         return np.asarray(at_least / max(len(ordered), 1), dtype=np.float64)
     return np.asarray((1 + at_least) / (len(ordered) + 1), dtype=np.float64)
+
+
+def conformal_p_without_own(scores: Float, group: NDArray[np.int64]) -> Float:
+    """Each score judged by those of all other groups (calibration recordings).
+
+    Parameters
+    ----------
+    scores, group : array of shape (n,)
+
+    Returns
+    -------
+    array of shape (n,)
+        :func:`conformal_p` with the scores of the other groups as reference.
+    """
+    ordered = np.sort(scores)
+    at_least = len(scores) - np.searchsorted(ordered, scores, "left")
+    p = np.empty(len(scores))
+    for one in np.unique(group):
+        rows = np.flatnonzero(group == one)
+        own = np.sort(scores[rows])
+        own_at_least = len(own) - np.searchsorted(own, scores[rows], "left")
+        p[rows] = (1 + at_least[rows] - own_at_least) / (len(scores) - len(own) + 1)
+    return p
 
 
 def benjamini_hochberg(p: Float) -> Float:
@@ -134,7 +162,7 @@ def find_events(onset_s: Float, duration_s: Float, scores: Float, threshold: flo
         )
 
     for row in np.flatnonzero(scores > threshold):
-        if group and onset_s[row] > end_s[group[-1]] + 1e-9:
+        if group and onset_s[row] > end_s[group[-1]] + TOUCH_S:
             close()
             group = []
         group.append(int(row))
@@ -146,6 +174,8 @@ def find_events(onset_s: Float, duration_s: Float, scores: Float, threshold: flo
 @dataclass(frozen=True)
 class Calibration:
     """Scores of data that nothing was fitted on, and what follows from them.
+
+    Windows of one recording stand together, in order of time.
 
     Parameters
     ----------
@@ -186,32 +216,43 @@ class Calibration:
         InputError
             Where there is nothing to calibrate with.
         """
+        import pandas as pd
+
         if frame.empty:
             raise InputError(
                 "no calibration data: no window or row is left after the split; give "
                 "split.calibration a larger share or add recordings"
             )
-        names = [c for c in frame if c == "score" or c.startswith("score_")]
+        names = [c for c in map(str, frame) if c == "score" or c.startswith("score_")]
         windowed = "onset_s" in frame
         if windowed:
             recording = frame["recording"].astype("category").cat.codes.to_numpy(np.int64)
             if unit == "block":
-                gap = np.diff(frame["onset_s"], prepend=0.0) > frame["duration_s"].to_numpy() + 1e-6
-                new = np.diff(recording, prepend=-1) != 0
-                recording = np.cumsum(gap | new)
+                step = np.diff(frame["onset_s"], prepend=-np.inf)
+                # windows may stand apart by plan; a stretch ends where they stand further apart
+                usual = max(frame["duration_s"].max(), np.median(step[1:])) if len(step) > 1 else 0
+                recording = np.cumsum((step > usual + 1e-6) | (np.diff(recording, prepend=-1) != 0))
             onset, duration = frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy()
         else:
             recording = np.arange(len(frame))
             onset = duration = np.zeros(0)
-        scores = {str(name): frame[name].to_numpy(np.float64) for name in names}
-        usual = np.median(by_entry, 0) if by_entry.shape[1] else np.zeros(0)
+        scores = {name: frame[name].to_numpy(np.float64) for name in names}
+        # an error of exactly 0 is that of an answer that was not given
+        given = pd.DataFrame(by_entry).replace(0, np.nan)
         return cls(
             scores,
             np.asarray(recording, np.int64),
             onset.astype(float),
             duration.astype(float),
-            usual.astype(np.float32),
+            given.median().fillna(0).to_numpy(np.float32),
         )
+
+    @property
+    def usual_error(self) -> NDArray[np.float32]:
+        """:attr:`entry_median`, kept from (almost) 0: what is never wrong is no unit of error."""
+        known = self.entry_median[self.entry_median > 0]
+        floor = np.float32(1e-3) * np.median(known) if len(known) else np.float32(1)
+        return np.maximum(self.entry_median, floor).astype(np.float32)
 
     @property
     def n_recordings(self) -> int:
@@ -221,14 +262,16 @@ class Calibration:
     @property
     def hours(self) -> float:
         """Hours of calibration signal (EEG)."""
+        return float(self._seconds.sum()) / 3600
+
+    @cached_property
+    def _seconds(self) -> Float:
+        """Signal that each window adds: up to the next of its recording where they overlap."""
         if not len(self.onset_s):
-            return 0.0
-        seconds = 0.0
-        for rows in self._by_recording():
-            onset, end = self.onset_s[rows], (self.onset_s + self.duration_s)[rows]
-            ahead = np.append(onset[1:], np.inf)
-            seconds += float(np.minimum(end - onset, ahead - onset).sum())
-        return seconds / 3600
+            return np.zeros(0)
+        step = np.append(np.diff(self.onset_s), np.inf)
+        step[np.append(np.diff(self.recording) != 0, True)] = np.inf
+        return np.asarray(np.minimum(self.duration_s, step))
 
     @property
     def smallest_p(self) -> float:
@@ -238,80 +281,87 @@ class Calibration:
     def _by_recording(self) -> list[NDArray[np.int64]]:
         return [np.flatnonzero(self.recording == unit) for unit in np.unique(self.recording)]
 
-    def recording_scores(self, scorer: str = "score") -> Float:
-        """One score for each calibration recording."""
-        return np.array([recording_score(self.scores[scorer][r]) for r in self._by_recording()])
+    def recording_scores(self) -> Float:
+        """One score for each calibration recording, by the default detector."""
+        return np.array([recording_score(self.scores["score"][r]) for r in self._by_recording()])
 
-    def false_alarms_per_hour(self, threshold: float, scorer: str = "score") -> float:
+    @cached_property
+    def _descending(self) -> NDArray[np.int64]:
+        """Windows from the largest score to the smallest."""
+        return np.argsort(-self.scores["score"], kind="stable")
+
+    @cached_property
+    def _more_events(self) -> NDArray[np.int64]:
+        """How many events more there are once a window is flagged beside all before it.
+
+        In the order of :attr:`_descending`. A window that touches none of the flagged ones of its
+        recording is a new event, one that joins two of them makes one event of two.
+        """
+        rank = np.empty(len(self._descending), np.int64)
+        rank[self._descending] = np.arange(len(rank))
+        start, end = self.onset_s, self.onset_s + self.duration_s + TOUCH_S
+        nearest_before = np.full(len(rank), -np.inf)  # end of the flagged window that it touches
+        nearest_after = np.full(len(rank), np.inf)  # start of the same on the other side
+        for shift in range(1, len(rank)):
+            here, there = slice(shift, None), slice(None, -shift)  # there: the earlier window
+            touch = (self.recording[here] == self.recording[there]) & (start[here] <= end[there])
+            if not touch.any():
+                break
+            joins = touch & (rank[there] < rank[here]) & (nearest_before[here] == -np.inf)
+            nearest_before[here][joins] = end[there][joins]
+            joins = touch & (rank[here] < rank[there]) & (nearest_after[there] == np.inf)
+            nearest_after[there][joins] = start[here][joins]
+        joined = (nearest_before > -np.inf).astype(np.int64) + (nearest_after < np.inf)
+        more = 1 - joined + (nearest_after <= nearest_before)  # its neighbours touch anyway
+        return np.asarray(more[self._descending], np.int64)
+
+    @cached_property
+    def _n_events(self) -> NDArray[np.int64]:
+        """Events where a window and all before it in :attr:`_descending` are flagged."""
+        return np.cumsum(self._more_events)
+
+    def false_alarms_per_hour(self, threshold: float) -> float:
         """Events an hour that the calibration recordings raise at a threshold."""
-        n_events = 0
-        scores = self.scores[scorer]
-        for rows in self._by_recording():
-            n_events += len(
-                find_events(self.onset_s[rows], self.duration_s[rows], scores[rows], threshold)
-            )
-        return n_events / self.hours
+        flagged = int((self.scores["score"] > threshold).sum())
+        return float(self._n_events[flagged - 1]) / self.hours if flagged else 0.0
 
-    def event_threshold(
-        self, false_alarms_per_hour: float, scorer: str = "score", without: int | None = None
-    ) -> float:
-        """Lowest threshold at which calibration recordings raise no more events than allowed.
+    def event_threshold(self, false_alarms_per_hour: float, without: int | None = None) -> float:
+        """Lowest threshold down to which calibration recordings raise no more events than allowed.
 
         Parameters
         ----------
         false_alarms_per_hour : float
-        scorer : str
         without : int, optional
             A calibration recording left out (to judge that recording itself).
 
+        Returns
+        -------
+        float
+            One of the scores; windows above it are flagged. Infinity where nothing is left.
+
         Notes
         -----
-        The number of events is not monotone in the threshold (low thresholds merge
-        everything), so the search walks down from the largest score and stops at the first
-        threshold that raises too many.
+        The number of events is not monotone in the threshold (low thresholds merge everything),
+        so it is followed down from the largest score to the first threshold that raises too many.
         """
-        scores = self.scores[scorer]
-        groups = [rows for rows in self._by_recording() if self.recording[rows[0]] != without]
-        kept = np.concatenate(groups) if groups else np.zeros(0, np.int64)
-        if not len(kept):
+        kept = np.ones(len(self.recording), bool) if without is None else self.recording != without
+        if not kept.any():
             return float("inf")
-        hours = self.hours * len(kept) / len(scores)
-        allowed = int(false_alarms_per_hour * hours)
-        # at most `allowed` events means at most that many separate peaks: walk down the peaks
-        candidates = np.unique(scores[kept])[::-1]
-        low, high = 0, len(candidates) - 1
-        count = 0
-
-        def events_at(position: int) -> int:
-            return sum(
-                len(
-                    find_events(
-                        self.onset_s[rows],
-                        self.duration_s[rows],
-                        scores[rows],
-                        float(candidates[position]),
-                    )
-                )
-                for rows in groups
-            )
-
-        # gallop to the first threshold that raises too many, then bisect back
-        step = 1
-        position = 0
-        while position < high:
-            count = events_at(min(position + step, high))
-            if count > allowed:
-                break
-            position = min(position + step, high)
-            step *= 2
-        low, high = position, min(position + step, high)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if events_at(middle) > allowed:
-                high = middle
-            else:
-                low = middle
-        return float(candidates[low])
+        allowed = int(false_alarms_per_hour * self._seconds[kept].sum() / 3600 + 1e-9)
+        stop = 2 * allowed + 64  # too many events are met long before the smallest score
+        while True:
+            rows = self._descending[:stop]
+            mine = kept[rows]
+            scores = self.scores["score"][rows[mine]]
+            n_events = np.cumsum(self._more_events[:stop][mine])
+            # of equal scores all are flagged or none: what counts is the last of them
+            last = scores[:-1] > scores[1:]
+            too_many = np.flatnonzero(last & (n_events[:-1] > allowed))
+            if len(too_many):
+                return float(scores[too_many[0]])
+            if stop >= len(kept):
+                return float(scores[-1])
+            stop *= 4
 
     def state(self) -> dict[str, NDArray[Any]]:
         """As named arrays (what a bundle stores)."""

@@ -86,7 +86,7 @@ def events_frame(
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    usual = np.maximum(calibration.entry_median, 1e-9)
+    usual = calibration.usual_error
     for span in spans:
         ratio = by_entry[span.peak] / usual
         strongest = np.argsort(ratio)[::-1][:5]

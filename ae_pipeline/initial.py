@@ -63,9 +63,9 @@ def initial_study(kind: str, source: Path | None = None, name: str | None = None
 
 
 def _name_of(source: Path) -> str:
-    stem = source.absolute().name.split(".")[0]
-    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in stem).strip("-._")
-    return safe or "study"
+    stem = source.resolve().name.split(".")[0]
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in stem)
+    return safe.strip("-_") or "study"
 
 
 def _from_recordings(title: str, source: Path) -> str:
@@ -79,8 +79,18 @@ def _from_recordings(title: str, source: Path) -> str:
     notes = {
         "preprocess.sfreq_hz": f"The lowest rate of the {seen.n_recordings} recordings found is "
         f"{seen.sfreq_hz:g} Hz; scoring refuses recordings below this rate.",
-        "source.exclude": "Left out here: what is no EEG channel by its name or type.",
     }
+    left_out = []
+    if seen.exclude:
+        left_out.append("Left out here: what is no EEG channel by its name or type.")
+    if seen.partial:
+        left_out.append(f"Not in every recording: {', '.join(seen.partial[:10])}.")
+    notes["source.exclude"] = " ".join(left_out)
+    if seen.failed:
+        name, reason = seen.failed[0]
+        notes["source.pattern"] = (
+            f"{len(seen.failed)} of the files found cannot be used; the first, {name}: {reason}"
+        )
     default = Preprocess()
     fits = lowest_high_pass_hz(seen.segment_s)
     if default.high_pass_hz is not None and fits > default.high_pass_hz:
@@ -99,8 +109,6 @@ def _from_recordings(title: str, source: Path) -> str:
         notes["windows.length_s"] = (
             f"Shortened: uninterrupted stretches last {seen.segment_s:.3g} s here."
         )
-    if seen.partial:
-        notes["source.exclude"] += f" Not in every recording: {', '.join(seen.partial[:10])}."
     exclude = [*seen.exclude, *seen.partial]
     section = {
         "kind": "eeg",

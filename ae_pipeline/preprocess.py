@@ -396,6 +396,8 @@ def _look(
     every = max(1, round(seconds / 60 / 60))  # in more than an hour, not in each minute
     missing, total = np.zeros(n_channels, np.int64), 0
     medians, deviations, ranges, powers = [], [], [], []
+    frequencies = np.fft.rfftfreq(n_stretch, 1 / sfreq_hz)
+    around = np.abs(frequencies - (line_freq_hz or 0)) <= 4
     for number, block in enumerate(replace(recording, segments=segments).blocks(60.0)):
         data = block.data
         total += data.shape[1]
@@ -422,27 +424,32 @@ def _look(
             deviations.append(1.4826 * np.median(np.abs(stretch), axis=1))
             ranges.append(np.ptp(stretch, axis=1))
             if stretch.shape[1] == n_stretch:
-                powers.append(np.abs(np.fft.rfft(stretch * np.hanning(n_stretch))) ** 2)
+                spectrum = np.fft.rfft(stretch * np.hanning(n_stretch))
+                powers.append(np.abs(spectrum[:, around]) ** 2)
     return _Look(
         offset_uv=np.median(medians, axis=0),
         amplitude_uv=np.median(deviations, axis=0),
         flat_share=np.mean(np.array(ranges) < 0.1, axis=0),
         not_a_number=missing / total,
-        line_noise_ratio=_line_noise_ratio(powers, sfreq_hz, n_stretch, line_freq_hz),
+        line_noise_ratio=_line_noise_ratio(powers, frequencies[around], line_freq_hz),
     )
 
 
 def _line_noise_ratio(
-    powers: list[NDArray[np.float64]], sfreq_hz: float, n: int, line_freq_hz: float | None
+    powers: list[NDArray[np.float64]],
+    frequencies: NDArray[np.float64],
+    line_freq_hz: float | None,
 ) -> NDArray[np.float64]:
-    if line_freq_hz is None or line_freq_hz + 4 > sfreq_hz / 2 or not powers:
+    """Power within 0.75 Hz of the line frequency against that 2 to 4 Hz away."""
+    if line_freq_hz is None or not powers or frequencies[-1] < line_freq_hz + 2:
         return np.empty(0)
     power = np.median(powers, axis=0)
-    away = np.abs(np.fft.rfftfreq(n, 1 / sfreq_hz) - line_freq_hz)
-    beside = power[:, (away >= 2) & (away <= 4)].mean(axis=1)
+    away = np.abs(frequencies - line_freq_hz)
+    beside = power[:, away >= 2].mean(axis=1)
     at_line = power[:, away <= 0.75].mean(axis=1)
-    ratio: NDArray[np.float64] = at_line / np.maximum(beside, np.finfo(np.float64).tiny)
-    return np.where(beside > 0, ratio, 0.0)
+    ratio = np.zeros(len(beside))
+    np.divide(at_line, beside, out=ratio, where=beside > 0)
+    return ratio
 
 
 def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:

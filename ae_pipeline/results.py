@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.bundle import Bundle, BundleInfo, columns_of, describe_columns
-from ae_pipeline.calibrate import Calibration, benjamini_hochberg, conformal_p
-from ae_pipeline.data import Kind, Samples
+from ae_pipeline.bundle import Bundle, BundleInfo, describe_columns
+from ae_pipeline.calibrate import (
+    Calibration,
+    benjamini_hochberg,
+    conformal_p,
+    conformal_p_without_own,
+)
+from ae_pipeline.data import Kind
 from ae_pipeline.explain import reasons
 from ae_pipeline.folder import digest_json, versions
 from ae_pipeline.gather import Gathered
@@ -113,14 +118,11 @@ def judge_held_out(
         frame["flagged"] = q <= info.detection.error_rate
     else:
         flagged = score > info.threshold
-        p_own, flagged_own = np.empty(len(own)), np.zeros(len(own), bool)
-        for unit in np.unique(reference.recording):
-            mine = reference.recording == unit
-            others = own[~mine]
-            p_own[mine] = conformal_p(own[mine], others)
-            limit = reference.event_threshold(info.detection.false_alarms_per_hour, without=unit)
-            flagged_own[mine] = own[mine] > limit
-        p[calibration], flagged[calibration] = p_own, flagged_own
+        p[calibration] = conformal_p_without_own(own, reference.recording)
+        units, codes = np.unique(reference.recording, return_inverse=True)
+        alarms = info.detection.false_alarms_per_hour
+        limits = np.array([reference.event_threshold(alarms, without=unit) for unit in units])
+        flagged[calibration] = own > limits[codes]
         frame["q_value"] = np.nan
         frame["flagged"] = flagged
     frame["p_value"] = p

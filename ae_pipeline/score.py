@@ -7,7 +7,7 @@ numbers a window.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,7 +128,7 @@ def score_recording(
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
     frames, latents, by_channel = [], [], []
-    worst, best = _Keeper(4 * N_WORST, largest=True), _Keeper(4 * N_BEST, largest=False)
+    worst, best = _keepers()
     for samples in cut(recording, plan, info.windows):
         judged = bundle.judge(samples)
         frames.append(judged.frame)
@@ -229,49 +229,51 @@ def score_rows(bundle: Bundle, samples: Samples, detection: Detection) -> RowsRe
 
 def pick_examples(bundle: Bundle, samples: Samples, frame: pd.DataFrame) -> tuple[Example, Example]:
     """The most and the least abnormal samples, with reconstructions."""
-    worst, best = _Keeper(4 * N_WORST, largest=True), _Keeper(4 * N_BEST, largest=False)
+    worst, best = _keepers()
     worst.offer(samples, frame)
     best.offer(samples, frame)
     return worst.example(bundle, N_WORST), best.example(bundle, N_BEST)
 
 
+def _keepers() -> tuple[_Keeper, _Keeper]:
+    """For the worst and the best; several times as many as are shown, because windows overlap."""
+    return _Keeper(8 * N_WORST, largest=True), _Keeper(8 * N_BEST, largest=False)
+
+
 class _Keeper:
-    """Keeps the samples with the largest (smallest) scores while others stream by."""
+    """Keeps the ``size`` samples with the largest (smallest) scores while others stream by."""
 
     def __init__(self, size: int, largest: bool) -> None:
         self.size, self.sign = size, 1.0 if largest else -1.0
-        self.samples: list[Samples] = []
-        self.frames: list[pd.DataFrame] = []
+        self.kept: Samples | None = None
 
     def offer(self, samples: Samples, frame: pd.DataFrame) -> None:
-        from dataclasses import replace
+        import pandas as pd
 
-        order = np.argsort(-self.sign * frame["score"].to_numpy(), kind="stable")[: self.size]
-        taken = samples.take(order)
-        values, mask = taken.batch(slice(None))  # a copy: the block itself is let go
-        self.samples.append(replace(taken, values=values, mask=mask, raw=None))
-        self.frames.append(frame.iloc[order])
+        best = self._order(frame)[: self.size]
+        values, mask = samples.batch(best)  # a copy: the block itself is let go
+        meta = frame.iloc[best]
+        if self.kept is not None:
+            kept_values, kept_mask = self.kept.batch(slice(None))
+            values = np.concatenate([kept_values, values])
+            if mask is not None and kept_mask is not None:
+                mask = np.concatenate([kept_mask, mask])
+            meta = pd.concat([self.kept.meta, meta])
+        all_of_them = replace(samples, values=values, mask=mask, meta=meta, raw=None)
+        self.kept = all_of_them.take(self._order(meta)[: self.size])
+
+    def _order(self, frame: pd.DataFrame) -> NDArray[np.intp]:
+        return np.argsort(-self.sign * frame["score"].to_numpy(), kind="stable")
 
     def example(self, bundle: Bundle, n: int) -> Example:
         """The ``n`` best of all offered that do not overlap in time."""
-        import pandas as pd
-        from dataclasses import replace
-
-        frame = pd.concat(self.frames, ignore_index=True)
-        values = np.concatenate([np.asarray(s.values) for s in self.samples])
-        order = np.argsort(-self.sign * frame["score"].to_numpy(), kind="stable")
-        chosen = _apart(frame, order, n)
-        masks = [s.mask for s in self.samples if s.mask is not None]
-        shown = replace(
-            self.samples[0],
-            values=values[chosen],
-            mask=np.concatenate(masks)[chosen] if masks else None,
-            meta=frame.iloc[chosen].reset_index(drop=True),
-        )
-        shown_values, again = np.asarray(shown.values), bundle.autoencoder.reconstruct(shown)
-        if shown.mask is not None:
-            shown_values = np.where(shown.mask, shown_values, np.nan)
-        return Example(shown_values, again, shown.meta)
+        assert self.kept is not None
+        frame = self.kept.meta
+        shown = self.kept.take(_apart(frame, range(len(frame)), n))
+        values, mask = shown.batch(slice(None))
+        if mask is not None:
+            values = np.where(mask, values, np.nan)
+        return Example(values, bundle.autoencoder.reconstruct(shown), shown.meta)
 
 
 def _apart(frame: pd.DataFrame, order: Iterable[int], n: int) -> list[int]:
@@ -300,13 +302,13 @@ def contract_frame(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     windowed = kind == "eeg"
     out = frame.copy()
     top = "top_item" if kind == "questionnaire" else "top_channel"
-    out[top] = out["top_entry"] if "top_entry" in out else None
+    out[top] = out.get("top_entry")
     out["top_band"] = None
     if not windowed:
         out["window"] = range(len(out))
         out["onset_s"] = np.nan
         out["duration_s"] = np.nan
-    others = sorted(name for name in out if name.startswith("score_"))
+    others = sorted(name for name in map(str, out) if name.startswith("score_"))
     columns = ["recording", "subject", "window", "onset_s", "duration_s", "score", *others]
     columns += ["p_value", "q_value", "flagged", top, "top_band", "reason"]
     columns += [name for name in ("part", "label") if name in out]
@@ -339,14 +341,17 @@ def recordings_frame(summaries: list[dict[str, Any]], error_rate: float) -> pd.D
     """
     import pandas as pd
 
-    columns = (
-        "recording subject session duration_s usable_share quality_findings n_windows n_events "
-        "events_per_hour score p_value q_value flagged verdict reason"
-    ).split()
+    columns = ["recording", "subject", "session", "duration_s", "usable_share"]
+    columns += ["quality_findings", "n_windows", "n_events", "events_per_hour", "score"]
+    columns += ["p_value", "q_value", "flagged", "verdict", "reason"]
     frame = pd.DataFrame(summaries).reindex(columns=columns)
+    for name in ("duration_s", "usable_share", "events_per_hour", "score", "p_value"):
+        frame[name] = frame[name].astype(float)
+    for name in ("n_windows", "n_events"):  # failed ones have no number, and that is not 0
+        frame[name] = frame[name].astype("Int64")
     done = frame["p_value"].notna().to_numpy()
     q = np.full(len(frame), np.nan)
-    q[done] = benjamini_hochberg(frame["p_value"].to_numpy(dtype=float)[done])
+    q[done] = benjamini_hochberg(frame["p_value"].to_numpy()[done])
     frame["q_value"] = q
     frame["flagged"] = done & (np.nan_to_num(q, nan=1.0) <= error_rate)
     for name in ("recording", "subject", "session", "quality_findings", "verdict", "reason"):

@@ -25,6 +25,11 @@ __all__ = ["MIN_UNITS", "Division", "Split", "divide"]
 MIN_UNITS = 8
 """With fewer subjects than this a part would rest on one or two of them."""
 
+ONE_SUBJECT = (
+    "One subject only: parts are {} of this subject. Scores say what is unusual for this subject "
+    "in these recordings; nothing can be claimed about other people."
+)
+
 BLOCKS = 24
 """Blocks of time a recording is cut into where parts must come from within it."""
 
@@ -33,7 +38,8 @@ class Split(Config):
     """How the data is divided; always whole subjects where there are at least eight."""
 
     by: Literal["subject", "recording"] = "subject"
-    """What is never divided between parts; 'recording' only where recordings of one subject may be taken as independent."""
+    """What is never divided between parts; recording only where recordings of one subject may be
+    taken as independent."""
     validation: float = Field(0.15, ge=0, lt=1)
     """Share that stops the training early."""
     calibration: float = Field(0.25, gt=0, lt=1)
@@ -103,46 +109,46 @@ def divide(meta: pd.DataFrame, config: Split) -> Division:
     """
     rng = np.random.default_rng(config.seed)
     windowed = "onset_s" in meta
-    if "set" in meta and meta["set"].nunique() == 2:
+    if "set" in meta and set(meta["set"]) == {"train", "t10k"}:
         return _official(meta, config, rng)
     units = meta[config.by].to_numpy().astype(str)
     names = np.unique(units)
-    if len(names) >= MIN_UNITS:
-        part = _by_unit(units, names, config, rng)
-        return Division(part, (), config.by if windowed else "row")
-    if not windowed:
-        raise InputError(
-            f"{len(names)} rows are too few: at least {MIN_UNITS} are needed to train, calibrate "
-            "and test; collect more"
-        )
-    if len(names) > 1:
-        folds = tuple(np.flatnonzero(units == name) for name in names)
-        part = _time_blocks(meta, {"validation": config.validation}, rng)
-        return Division(
-            part,
-            folds,
-            config.by,
-            (
-                f"Only {len(names)} subjects: each is left out in turn for calibration, and "
-                "training stops early on blocks of time of the training subjects. p-values are "
-                "coarse and hold for subjects like these only.",
-            ),
-        )
-    one = (
-        "One subject only: parts are {} of this subject. Scores say what is unusual for this "
-        "subject in these recordings; nothing can be claimed about other people."
-    )
-    recordings = meta["recording"].to_numpy().astype(str)
-    several = np.unique(recordings)
-    if len(several) >= MIN_UNITS:
-        part = _by_unit(recordings, several, config, rng)
-        return Division(part, (), "recording", (one.format("recordings"),))
     shares = {
         "validation": config.validation,
         "calibration": config.calibration,
         "test": config.test,
     }
-    return Division(_time_blocks(meta, shares, rng), (), "block", (one.format("blocks of time"),))
+    if not windowed:
+        if len(names) < MIN_UNITS:
+            raise InputError(
+                f"{len(names)} rows are too few: at least {MIN_UNITS} are needed to train, "
+                "calibrate and test; collect more"
+            )
+        return Division(_by_unit(units, shares, rng), (), "row")
+    subjects = meta["subject"].nunique()
+    if subjects == 1:
+        recordings = meta["recording"].to_numpy().astype(str)
+        if len(np.unique(recordings)) < MIN_UNITS:
+            part, claim = _time_blocks(meta, shares, rng), ONE_SUBJECT.format("blocks of time")
+            return Division(part, (), "block", (claim,))
+        part, claim = _by_unit(recordings, shares, rng), ONE_SUBJECT.format("recordings")
+        return Division(part, (), "recording", (claim,))
+    claims: tuple[str, ...] = ()
+    if config.by == "recording":
+        claims = (
+            f"Parts are recordings of {subjects} subjects who may stand in several parts: nothing "
+            "can be claimed about people who are not among them.",
+        )
+    if len(names) >= MIN_UNITS:
+        return Division(_by_unit(units, shares, rng), (), config.by, claims)
+    few = (
+        f"Only {len(names)} {config.by}s: each is left out in turn for calibration, and training "
+        f"stops early on blocks of time of the training {config.by}s. p-values are coarse and "
+        f"hold for {config.by}s like these only."
+    )
+    folds = tuple(np.flatnonzero(units == name) for name in names)
+    part = _time_blocks(meta, {"validation": config.validation}, rng)
+    return Division(part, folds, config.by, (few, *claims))
 
 
 def _official(meta: pd.DataFrame, config: Split, rng: np.random.Generator) -> Division:
@@ -160,17 +166,25 @@ def _official(meta: pd.DataFrame, config: Split, rng: np.random.Generator) -> Di
 
 
 def _by_unit(
-    units: NDArray[np.str_], names: NDArray[np.str_], config: Split, rng: np.random.Generator
+    units: NDArray[np.str_], shares: dict[str, float], rng: np.random.Generator
 ) -> NDArray[np.str_]:
-    shuffled = rng.permutation(names)
-    part = np.full(len(units), "train", dtype="<U11")
+    """A part for each row, the same for all rows of a unit."""
+    names, codes = np.unique(units, return_inverse=True)
+    return _deal(len(names), shares, rng)[codes]
+
+
+def _deal(n: int, shares: dict[str, float], rng: np.random.Generator) -> NDArray[np.str_]:
+    """A part for each of ``n`` units; at least one for each part asked for and for training."""
+    counts = {name: max(1, round(share * n)) if share else 0 for name, share in shares.items()}
+    while sum(counts.values()) >= n:  # rounding up must not leave training with nothing
+        counts[max(counts, key=lambda name: counts[name])] -= 1
+    parts = np.full(n, "train", dtype="<U11")
+    order = rng.permutation(n)
     start = 0
-    for name in ("validation", "calibration", "test"):
-        share = getattr(config, name)
-        n = max(1, round(share * len(names))) if share else 0
-        part[np.isin(units, shuffled[start : start + n])] = name
-        start += n
-    return part
+    for name, count in counts.items():
+        parts[order[start : start + count]] = name
+        start += count
+    return parts
 
 
 def _time_blocks(
@@ -187,13 +201,7 @@ def _time_blocks(
         # a block holds at least three windows' lengths, or little of it could be used
         n_blocks = int(min(BLOCKS, max(4, (last - first) / (3 * (end - onset)[rows[0]]))))
         edges = np.linspace(first, last, n_blocks + 1)
-        labels = np.full(n_blocks, "train", dtype="<U11")
-        order = rng.permutation(n_blocks)
-        start = 0
-        for name, share in shares.items():
-            n = max(1, round(share * n_blocks)) if share else 0
-            labels[order[start : start + n]] = name
-            start += n
+        labels = _deal(n_blocks, shares, rng)
         block_of_onset = np.clip(np.searchsorted(edges, onset[rows], "right") - 1, 0, n_blocks - 1)
         block_of_end = np.clip(np.searchsorted(edges, end[rows], "left") - 1, 0, n_blocks - 1)
         same = labels[block_of_onset] == labels[block_of_end]

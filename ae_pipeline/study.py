@@ -6,7 +6,7 @@ A study names its source; everything else has a default that fits the kind of da
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,7 +104,8 @@ class Study(Config):
         if not isinstance(given, Mapping) or not isinstance(given.get("source"), Mapping):
             return given
         defaults = DEFAULTS.get(str(given["source"].get("kind")), {})
-        return _merge(defaults, given)
+        # a key with nothing behind it is a part left open
+        return _merge(defaults, {name: v for name, v in given.items() if v is not None})
 
     @field_validator("preprocess", "windows")
     @classmethod
@@ -163,6 +164,8 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         raise StudyError(f"{path}: no such study file; write one with 'ae-pipeline init KIND'")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -172,15 +175,15 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         raise StudyError(
             f"{path}: expected keys like 'study:' and 'source:'; see 'ae-pipeline init'"
         )
-    for override in overrides:
+    # kinds first: another kind takes the fields of the first away, not those set beside it
+    for override in sorted(overrides, key=lambda o: not o.partition("=")[0].endswith(".kind")):
         _set(content, override)
-    source = content.get("source")
-    if isinstance(source, dict) and source.get("path") is not None:
-        source["path"] = str(path.parent.absolute() / str(source["path"]))
-    outputs = content.get("outputs")
-    if not isinstance(outputs, dict):
-        outputs = content["outputs"] = {}
-    outputs["root"] = str(path.parent.absolute() / str(outputs.get("root", "derivatives")))
+    for part, name, default in (("source", "path", None), ("outputs", "root", "derivatives")):
+        keys = content.get(part) or {}
+        place = keys.get(name, default) if isinstance(keys, dict) else None
+        if isinstance(place, str):
+            started = path.parent.absolute() / Path(place).expanduser()
+            content[part] = {**keys, name: str(started)}
     try:
         return Study.model_validate(content)
     except ValidationError as error:
@@ -202,9 +205,12 @@ def _set(content: dict[str, Any], override: str) -> None:
             raise StudyError(f"--set {override}: {parent} has no keys of its own")
         content = following
     try:
-        content[last] = yaml.safe_load(value)
+        new = yaml.safe_load(value)
     except yaml.YAMLError:
         raise StudyError(f"--set {override}: the value is not readable as YAML") from None
+    if last == "kind" and content.get("kind", new) != new:
+        content.clear()
+    content[last] = new
 
 
 # ------------------------------------------------------------------------------- writing
@@ -248,30 +254,52 @@ def _yaml_lines(
     skip: Iterable[str] = (),
     indent: str = "",
 ) -> list[str]:
-    import textwrap
-
     lines: list[str] = []
     for name, field in model.model_fields.items():
         if name in skip:
             continue
         dotted = f"{path}{name}"
-        comment = " ".join((field.description or "").split())
-        if dotted in notes:
-            comment = f"{comment} {notes[dotted]}".strip()
-        lines += textwrap.wrap(
-            comment, 94, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
-        )
+        lines += _comment(f"{field.description or ''} {_sentence(notes.get(dotted, ''))}", indent)
         value = content.get(name, field.get_default(call_default_factory=True))
         inner = _model_for(field.annotation, value)
-        if inner is not None and not isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            lines.append(f"{indent}{name}:")
+            lines += _yaml_rows(value, dotted, notes, indent + "  ")
+        elif inner is not None and not isinstance(value, (list, tuple)):
             filled = value.model_dump(mode="json") if isinstance(value, BaseModel) else value or {}
             lines.append(f"{indent}{name}:")
             lines += _yaml_lines(inner, filled, f"{dotted}.", notes, (), indent + "  ")
         else:
-            lines.append(f"{indent}{name}: {_yaml_value(value, indent + '  ')}")
+            lines.append(f"{indent}{name}: {_yaml_value(value)}")
         if not indent:
             lines.append("")
     return lines
+
+
+def _yaml_rows(
+    rows: Sequence[Any], path: str, notes: Mapping[str, str], indent: str
+) -> Iterator[str]:
+    """One line for each block of a list; a note that several of them share stands once."""
+    said: set[str] = set()
+    for number, row in enumerate(rows):
+        for dotted, note in notes.items():
+            parent, _, name = dotted.rpartition(".")
+            if parent == f"{path}.{number}" and f"{name}: {note}" not in said:
+                said.add(f"{name}: {note}")
+                yield from _comment(f"{name}: {_sentence(note)}", indent)
+        yield f"{indent}- {_yaml_value(row)}"
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    import textwrap
+
+    start = f"{indent}# "
+    return textwrap.wrap(text, 96, initial_indent=start, subsequent_indent=start)
+
+
+def _sentence(note: str) -> str:
+    note = note.strip()
+    return note and note[0].upper() + note[1:] + ("" if note.endswith((".", "?", "!")) else ".")
 
 
 def _model_for(annotation: Any, value: Any) -> type[BaseModel] | None:
@@ -292,20 +320,15 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]
 
 
-def _yaml_value(value: Any, indent: str) -> str:
+def _yaml_value(value: Any) -> str:
     import json
 
     import yaml
 
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
-    if isinstance(value, Path):
-        value = str(value)
-    value = json.loads(json.dumps(value, default=str))  # tuples to lists
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        rows = (
-            yaml.safe_dump(v, default_flow_style=True, sort_keys=False, width=10**6) for v in value
-        )
-        return "\n" + "\n".join(f"{indent}- {row.strip()}" for row in rows)
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    value = json.loads(json.dumps(value, default=str))  # tuples to lists, paths to text
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
+    )
     return text.removesuffix("\n").removesuffix("\n...").strip()

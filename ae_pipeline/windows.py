@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,15 +48,23 @@ class _Grid:
     """Where the windows of one recording are.
 
     ``starts[i]`` holds the first samples of segment i's windows, at the plan's rate, counted from
-    the segment's start.
+    the segment's start; ``onsets_s[i]`` the same in seconds from the recording's start.
     """
 
     length: int
     starts: tuple[NDArray[np.int64], ...]
+    onsets_s: tuple[NDArray[np.float64], ...]
 
-    @property
-    def n_windows(self) -> int:
-        return sum(len(starts) for starts in self.starts)
+
+def count_windows(recording: Recording, plan: Plan, windowing: Windowing) -> int:
+    """How many windows :func:`cut` gives; no signal is read.
+
+    Raises
+    ------
+    InputError
+        There is none, as in :func:`cut`.
+    """
+    return sum(len(starts) for starts in _grid(recording, plan, windowing).starts)
 
 
 def cut(
@@ -87,11 +95,34 @@ def cut(
         A window is longer than every uninterrupted stretch, or none is clear of ``BAD_*``.
     """
     grid = _grid(recording, plan, windowing)
+    enough = block_s * plan.rate_hz
+    waiting: list[_Piece] = []
+    done = 0
+    for piece in _pieces(recording, plan, grid, block_s):
+        waiting.append(piece)
+        # short segments share a chunk: models work in batches
+        if sum(p.clean.shape[1] for p in waiting) >= enough:
+            yield _chunk(recording, plan, grid, waiting, done)
+            done += sum(len(p.starts) for p in waiting)
+            waiting = []
+    if waiting:
+        yield _chunk(recording, plan, grid, waiting, done)
+
+
+class _Piece(NamedTuple):
+    """A stretch of one segment with the windows that end in its last block."""
+
+    clean: Float
+    raw: Float
+    starts: NDArray[np.int64]
+    raw_starts: NDArray[np.int64]
+    onsets_s: NDArray[np.float64]
+
+
+def _pieces(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> Iterator[_Piece]:
     up, down = plan.up, plan.down  # a cleaned sample stands for down / up recorded ones
-    raw_length = grid.length * down // up
-    done, segment = 0, -1
     clean = raw = np.empty((0, 0), np.float32)
-    begin = 0  # where `clean` starts in its segment
+    segment = begin = raw_begin = -1  # of which segment, and from where in it, `clean` is
     for block in apply(plan, recording, block_s):
         if block.segment != segment:
             segment, begin, raw_begin = block.segment, block.start, block.raw_start
@@ -105,29 +136,34 @@ def cut(
             begin, raw_begin = keep, raw_keep
         starts = grid.starts[segment]
         ends = starts + grid.length
-        here = starts[(ends > block.start) & (ends <= begin + clean.shape[1])]
-        if not len(here):
-            continue
-        meta = _meta(recording, plan, grid, segment, here, done)
-        done += len(here)
-        raw_starts = here * down // up - raw_begin
-        yield _samples(
-            Windows(clean.T, here - begin, grid.length),
-            meta,
-            plan,
-            raw=Windows(raw.T, raw_starts, raw_length),
-        )
+        here = (ends > block.start) & (ends <= begin + clean.shape[1])
+        if here.any():
+            starts = starts[here]
+            raw_starts = starts * down // up - raw_begin
+            yield _Piece(clean, raw, starts - begin, raw_starts, grid.onsets_s[segment][here])
 
 
-def count_windows(recording: Recording, plan: Plan, windowing: Windowing) -> int:
-    """How many windows :func:`cut` will give, without reading any signal.
+def _chunk(
+    recording: Recording, plan: Plan, grid: _Grid, pieces: list[_Piece], done: int
+) -> Samples:
+    clean, starts = _joined([(piece.clean, piece.starts) for piece in pieces])
+    raw, raw_starts = _joined([(piece.raw, piece.raw_starts) for piece in pieces])
+    onsets_s = np.concatenate([piece.onsets_s for piece in pieces])
+    return _samples(
+        Windows(clean.T, starts, grid.length),
+        _meta(recording, plan, grid, onsets_s, done),
+        plan,
+        raw=Windows(raw.T, raw_starts, grid.length * plan.down // plan.up),
+    )
 
-    Raises
-    ------
-    InputError
-        As :func:`cut`.
-    """
-    return _grid(recording, plan, windowing).n_windows
+
+def _joined(parts: list[tuple[Float, NDArray[np.int64]]]) -> tuple[Float, NDArray[np.int64]]:
+    """Signals end to end, and the starts in them."""
+    if len(parts) == 1:
+        return parts[0]
+    offsets = np.cumsum([0, *(signal.shape[1] for signal, _ in parts[:-1])])
+    starts = [start + offset for (_, start), offset in zip(parts, offsets, strict=True)]
+    return np.concatenate([signal for signal, _ in parts], axis=1), np.concatenate(starts)
 
 
 def materialise(
@@ -163,12 +199,9 @@ def materialise(
     grids = [_grid(recording, plan, windowing) for recording, plan in parts]
     metas, starts, total = [], [], 0
     for (recording, plan), grid in zip(parts, grids, strict=True):
-        done = 0
+        metas.append(_meta(recording, plan, grid, np.concatenate(grid.onsets_s), 0))
         for segment, here in enumerate(grid.starts):
-            if len(here):
-                metas.append(_meta(recording, plan, grid, segment, here, done))
-                starts.append(here + total)
-                done += len(here)
+            starts.append(here + total)
             total += plan.n_out(segment)
     file = path / "signal.npy"
     shape = (total, len(parts[0][1].ch_names))
@@ -212,22 +245,23 @@ def _grid(recording: Recording, plan: Plan, windowing: Windowing) -> _Grid:
             f"window of {windowing.length_s:g} s exceeds {stretch}recording {recording.name!r} "
             f"({longest / rate_hz:.3g} s); shorten windows.length_s or drop the file"
         )
-    starts = []
+    starts, onsets_s = [], []
     for segment, (first, _) in enumerate(plan.segments):
         count = int((plan.n_out(segment) - length) // hop) + 2
         here = np.round(np.arange(max(0, count)) * hop).astype(np.int64)
         here = np.unique(here[here + length <= plan.n_out(segment)])
-        onsets_s = first / plan.sfreq_in_hz + here / rate_hz
-        starts.append(here[_clear(onsets_s, length / rate_hz, recording)])
-    grid = _Grid(length, tuple(starts))
-    if not grid.n_windows:
+        onset_s = first / plan.sfreq_in_hz + here / rate_hz
+        clear = _clear(onset_s, length / rate_hz, recording)
+        starts.append(here[clear])
+        onsets_s.append(onset_s[clear])
+    if not any(len(here) for here in starts):
         bad_s = sum(end - onset for onset, end in recording.bad_spans())
         raise InputError(
             f"recording {recording.name!r} has no window of {windowing.length_s:g} s clear of "
             f"BAD annotations ({bad_s:.3g} of {recording.duration_s:.3g} s are bad); shorten "
             "windows.length_s, look at the annotations or drop the file"
         )
-    return grid
+    return _Grid(length, tuple(starts), tuple(onsets_s))
 
 
 def _clear(
@@ -242,23 +276,17 @@ def _clear(
 
 
 def _meta(
-    recording: Recording,
-    plan: Plan,
-    grid: _Grid,
-    segment: int,
-    starts: NDArray[np.int64],
-    done: int,
+    recording: Recording, plan: Plan, grid: _Grid, onsets_s: NDArray[np.float64], done: int
 ) -> pd.DataFrame:
     import pandas as pd
 
-    onset_s = plan.segments[segment][0] / plan.sfreq_in_hz + starts / plan.rate_hz
     return pd.DataFrame(
         {
             "recording": recording.name,
             "subject": recording.subject,
             "session": recording.session,
-            "window": np.arange(done, done + len(starts)),
-            "onset_s": onset_s,
+            "window": np.arange(done, done + len(onsets_s)),
+            "onset_s": onsets_s,
             "duration_s": grid.length / plan.rate_hz,
         }
     )

@@ -203,6 +203,7 @@ def test_a_montage_is_bipolar_when_most_channels_are_differences(
 def test_pick_and_exclude_know_both_spellings(shared_data: Path) -> None:
     file = shared_data / "eegmat/Subject00_2.edf"
     assert opened(file, pick=("EEG Fp1", "cz")).ch_names == ("Fp1", "Cz")
+    assert opened(file, pick=("cz", "Fp1")).ch_names == ("Cz", "Fp1")
     assert "Pz" not in opened(file, exclude=("pz",)).ch_names
     assert "no channel Xx" in refusal(file, pick=("Fp1", "Xx"))
 
@@ -352,7 +353,9 @@ def test_names_are_safe_file_names(tmp_path: Path) -> None:
 
 def test_later_parts_of_split_files_and_other_fif_are_no_recordings(tmp_path: Path) -> None:
     touch(tmp_path, "a_raw.fif", "a_raw-1.fif", "a-epo.fif", "a_desc-anomaly_annot.fif")
-    assert [f.path.name for f in find([tmp_path])] == ["a_raw.fif"]
+    touch(tmp_path, "sub-1_split-01_eeg.fif", "sub-1_split-02_eeg.fif", "subject-01.fif")
+    names = [f.path.name for f in find([tmp_path])]
+    assert names == ["a_raw.fif", "sub-1_split-01_eeg.fif", "subject-01.fif"]
 
 
 @pytest.mark.parametrize(

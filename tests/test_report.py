@@ -14,7 +14,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ae_pipeline.report import (
+from ae_pipeline import report
+from ae_pipeline.report.drawing import envelope, merge
+from ae_pipeline.report.evidence import answers, image_cards, traces
+from ae_pipeline.report.figures import heat_map, latent_map, score_histogram, timeline
+from ae_pipeline.report.pages import (
+    group_page,
+    index_page,
+    recording_page,
+    rows_page,
+    train_page,
+)
+from ae_pipeline.report.tables import link
+from ae_pipeline.report.views import (
     Evidence,
     GroupView,
     Headline,
@@ -23,15 +35,7 @@ from ae_pipeline.report import (
     RecordingView,
     RowsView,
     TrainView,
-    group_page,
-    index_page,
-    recording_page,
-    rows_page,
-    train_page,
 )
-from ae_pipeline.report.drawing import envelope, merge
-from ae_pipeline.report.figures import heat_map, latent_map, score_histogram, timeline
-from ae_pipeline.report.tables import link
 from ae_pipeline.report.wording import clean, p_value, shorten, show
 
 SCRIPT = "<script>alert(1)</script>"
@@ -363,7 +367,7 @@ def test_a_training_page_compares_with_the_baselines_and_says_n_a_for_null() -> 
     assert "eyes closed differs from eyes open" in text
     assert "this model 0.3000 0.4200 n/a" in text
     assert "pca n/a n/a 0.3121" in text
-    assert "beats the baselines: the losses differ by 0.0588 (interval 0.0400 to 0.0700)" in text
+    assert "beats the baselines: difference in loss 0.0588 (interval 0.0400 to 0.0700)" in text
     assert "4,388 parameters in all" in text
     assert "407,834" in text
 
@@ -474,6 +478,15 @@ def test_columns_and_parts_that_do_not_exist_yet_are_left_out() -> None:
     assert "Nothing was scored." in seen.text
 
 
+def test_a_column_of_blanks_is_left_out() -> None:
+    view = group_view()
+    rows = view.recordings.assign(quality_findings="", events_per_hour=None)
+    text = check(group_page(replace(view, recordings=rows))).text
+    assert "quality findings" not in text
+    assert "events an hour" not in text
+    assert "usable" in text
+
+
 def test_null_scores_flags_and_channels_are_coped_with() -> None:
     view = recording_view()
     scores = view.scores.assign(
@@ -525,7 +538,7 @@ def test_an_envelope_keeps_the_extremes_and_breaks_at_gaps() -> None:
     y[51_234] = 99
     y[7] = -99
     keep = (x < 20_000) | (x > 30_000)
-    short_x, short_y = envelope(x[keep], y[keep])
+    short_x, short_y = envelope(x[keep].astype(np.float64), y[keep])
     assert len(short_x) < 2_000
     assert np.nanmax(short_y) == y[keep].max()
     assert np.nanmin(short_y) == -99
@@ -547,6 +560,56 @@ def test_overlapping_spans_become_one_and_none_is_too_thin_to_see() -> None:
         (3.0, 4.0),
         (9.0, 9.1),
     ]
+
+
+def test_the_package_offers_the_pages_and_their_views() -> None:
+    offered = {name: getattr(report, name) for name in report.__all__}
+    assert offered["train_page"] is train_page
+    assert offered["Evidence"] is Evidence
+    assert len(offered) == 13
+
+
+# --------------------------------------------------------------------------------- evidence
+
+
+def test_the_channels_furthest_off_are_shown_and_a_huge_one_is_cut() -> None:
+    names = tuple(f"C{i}" for i in range(20))
+    values = np.random.default_rng(0).normal(0, 10, (1, 20, 250))
+    off = np.zeros_like(values)
+    off[0, 7] = 5_000 * (np.arange(250) == 100)
+    off[0, 11] = 30
+    drawn = traces(Evidence(values, values - off, windows().head(1), 125.0, names, "µV"), 0, "W")
+    spike = Evidence(values + off, values, windows().head(1), 125.0, names, "µV")
+    assert "furthest apart in C7, C11" in drawn.alt
+    assert f"by {show(5000 / 250**0.5)} µV" in drawn.alt
+    assert "The 8 of 20 channels" in drawn.caption
+    assert "Cut at ±" in traces(spike, 0, "W").caption
+
+
+def test_an_unanswered_item_is_neither_drawn_nor_counted() -> None:
+    given = np.array([[1.0, np.nan, 5.0]])
+    expected = np.array([[1.5, 3.0, 2.0]])
+    meta = pd.DataFrame({"recording": ["p1"], "score": [1.0]})
+    drawn = answers(Evidence(given, expected, meta, None, ("A", "B", "C"), "answer"), 0, "R")
+    assert "C: 5 given, 2 expected; A: 1 given, 1.5 expected." in drawn.alt
+    assert "B:" not in drawn.alt
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28), (3, 1, 28, 28), (3, 784)])
+def test_images_are_shown_whatever_their_layout(shape: tuple[int, ...]) -> None:
+    from base64 import b64decode
+    from io import BytesIO
+
+    from matplotlib.image import imread
+
+    values = np.random.default_rng(0).uniform(size=shape)
+    meta = pd.DataFrame({"recording": ["a", "b", "c"], "score": [1.0, 2.0, 3.0]})
+    cards = image_cards(Evidence(values, values * 0.5, meta), "image")
+    content = b64decode(cards[1].images[0][0].partition(",")[2])
+    pixels = imread(BytesIO(content), format="png")[..., 0]
+    plain = values.reshape(3, 28, 28)[1]
+    expected = (plain - values.min()) / (values.max() - values.min())
+    np.testing.assert_allclose(pixels, expected, atol=2 / 255)  # 256 greys, twice
 
 
 # ---------------------------------------------------------------------------------- figures

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from ae_pipeline.data import Annotation, InputError, Recording, Samples, Windows
 from ae_pipeline.preprocess import Plan, Preprocess, apply, survey
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
-from ae_pipeline.windows import Windowing, cut, materialise
+from ae_pipeline.windows import Windowing, count_windows, cut, materialise
 
 RNG = np.random.default_rng(5)
 
@@ -109,6 +110,7 @@ def test_windows_keep_to_segments_and_clear_of_bad_spans(long_recording: Recordi
     clear = ((every + 2 <= 31) | (every >= 33.5)) & ((every + 2 <= 80.1) | (every >= 80.1))
     np.testing.assert_allclose(start, every[clear], atol=1e-9)
     assert meta["window"].tolist() == list(range(clear.sum()))
+    assert count_windows(long_recording, plan, Windowing(length_s=2.0, stride_s=0.5)) == clear.sum()
 
 
 def test_axes_meta_and_rate_say_what_a_window_is() -> None:
@@ -156,6 +158,27 @@ def test_windows_longer_than_a_block_are_cut_too() -> None:
     _, raw, meta = everything(chunks)
     assert meta["onset_s"].tolist() == [0.0, 50.0, 100.0, 150.0]
     np.testing.assert_array_equal(raw[1], recording.read(5000, 20_000))
+
+
+def test_short_segments_share_a_chunk_and_no_window_spans_two() -> None:
+    edges = tuple(range(0, 40_001, 400))
+    trials = in_memory(40_000, segments=tuple(itertools.pairwise(edges)))
+    plan = planned(trials)
+    windowing = Windowing(length_s=2.0, stride_s=1.0)
+    chunks = list(cut(trials, plan, windowing, 60.0))
+    assert len(chunks) == 7
+    values, raw, meta = everything(chunks)
+    assert meta["window"].tolist() == list(range(300))
+    assert meta["onset_s"].tolist() == [4.0 * t + w for t in range(100) for w in range(3)]
+    for row in (0, 2, 3, 150, 299):
+        first = round(meta["onset_s"][row] * 100)
+        np.testing.assert_array_equal(raw[row], trials.read(first, first + 200))
+        (alone,) = apply(replace(plan, segments=(edges_of(first),)), trials)
+        np.testing.assert_array_equal(values[row], alone.clean[:, first % 400 :][:, :200])
+
+
+def edges_of(first: int) -> tuple[int, int]:
+    return first // 400 * 400, first // 400 * 400 + 400
 
 
 def test_a_recording_shorter_than_a_window_is_one_line() -> None:

@@ -113,7 +113,7 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
 
 
 def answers(evidence: Evidence, row: int, rank: str) -> Picture:
-    """What one person answered against what the model expected, item by item.
+    """What one respondent answered against what the model expected, item by item.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def answers(evidence: Evidence, row: int, rank: str) -> Picture:
         A table: values of shape (m, items); an unanswered item is NaN.
     row : int
     rank : str
-        'most abnormal person 1', for the text alternative.
+        'most abnormal respondent 1', for the text alternative.
     """
     given = np.asarray(evidence.values[row], dtype=np.float64).ravel()
     expected = np.asarray(evidence.reconstructions[row], dtype=np.float64).ravel()

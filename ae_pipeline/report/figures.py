@@ -233,7 +233,7 @@ def timeline(
 def heat_map(
     scores: pd.DataFrame, channel_scores: NDArray[np.floating[Any]], ch_names: Sequence[str]
 ) -> Picture | None:
-    """Score of each channel over time; the highest of a bin is shown.
+    """Score of each of two or more channels over time; the highest of a bin is shown.
 
     Parameters
     ----------
@@ -242,14 +242,16 @@ def heat_map(
     channel_scores : array of shape (windows, channels)
     ch_names : sequence of str
     """
-    by_channel = np.asarray(channel_scores, dtype=np.float64)
+    by_channel = np.asarray(channel_scores)
     onset = floats(scores, "onset_s")
-    if by_channel.shape != (len(onset), len(ch_names)) or not np.isfinite(by_channel).any():
+    if len(ch_names) < 2 or by_channel.shape != (len(onset), len(ch_names)):
+        return None  # of one channel the timeline says it all
+    if not np.isfinite(onset).any() or not np.isfinite(by_channel).any():
         return None
-    keep = np.flatnonzero(np.isfinite(onset))
-    order = keep[np.argsort(onset[keep], kind="stable")]
-    onset, by_channel = onset[order], by_channel[order]
-    by_channel[~np.isfinite(by_channel)] = np.nan
+    if not (np.diff(onset) >= 0).all():  # a day of many channels is not copied without need
+        keep = np.flatnonzero(np.isfinite(onset))
+        order = keep[np.argsort(onset[keep], kind="stable")]
+        onset, by_channel = onset[order], by_channel[order]
     steps = np.diff(onset)
     stride = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
     width = max(stride, (onset[-1] - onset[0] + stride) / MAX_BINS)
@@ -257,6 +259,7 @@ def heat_map(
     first = np.flatnonzero(np.diff(column, prepend=-1))
     grid = np.full((column[-1] + 1, len(ch_names)), np.nan)
     grid[column[first]] = np.fmax.reduceat(by_channel, first, axis=0)
+    grid[~np.isfinite(grid)] = np.nan
     low, high = np.nanpercentile(grid, [5, 99.5])
     unit, scale = time_unit(float(onset[-1]))
     with house_style():
@@ -308,7 +311,7 @@ def ranking(recordings: pd.DataFrame) -> Picture | None:
     flagged = flags(recordings)[rows]
     names = [shorten(name, 24) for name in recordings["recording"].iloc[rows]]
     with house_style():
-        fig, ax = figure(WIDE, 0.19 * len(rows) + 1.0)
+        fig, ax = figure(HALF, 0.19 * len(rows) + 1.0)
         place = np.arange(len(rows))
         left = min(0.0, float(values[rows].min()))
         ax.hlines(place, left, values[rows], color=GRID, linewidth=1)
@@ -337,7 +340,7 @@ def ranking(recordings: pd.DataFrame) -> Picture | None:
         caption = "Recordings by their score, worst first."
         if total > len(rows):
             caption += f" The {len(rows)} at the top of {total:,}."
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption)
 
 
 # -------------------------------------------------------------------------------- latents
@@ -370,9 +373,9 @@ def latent_map(
         flat = np.random.default_rng(0).uniform(-1, 1, len(rows))
         plane, axes, said = np.column_stack([z[:, 0], flat]), ["z00", "(spread at random)"], ""
     else:
-        left, size, _ = np.linalg.svd(z, full_matrices=False)
-        plane = left[:, :2] * size[:2]
-        part = 100 * size**2 / max(float((size**2).sum()), 1e-30)
+        directions, power, _ = np.linalg.svd(z.T @ z)
+        plane = z @ directions[:, :2]
+        part = 100 * power / max(float(power.sum()), 1e-30)
         axes = [f"{name} ({part[i]:.0f}\u00a0%)" for i, name in enumerate(axes)]
         said = f" They hold {part[:2].sum():.0f}\u00a0% of the variance of {len(names)} latents."
     total = len(rows)

@@ -39,7 +39,7 @@ MAX_SHOWN = 8  # samples of evidence
 MAX_EVENTS = 50
 MAX_TOP = 20
 MAX_ROWS = 2_000  # of any other table
-_THINGS = {"eeg": "windows", "mnist": "images", "questionnaire": "persons"}
+_THINGS = {"eeg": "windows", "mnist": "images", "questionnaire": "respondents"}
 _EVENT = (
     "number",
     "onset",
@@ -209,7 +209,12 @@ def index_page(
         hypothesis=None,
         intro=(intro,) if isinstance(intro, str) else intro,
         entries=[
-            {"title": e.title, "verdict": e.verdict, "href": link(e.href), "kind": e.kind}
+            {
+                "title": e.title,
+                "verdict": e.verdict,
+                "href": link(e.href),
+                "kind": _KINDS.get(e.kind, e.kind),
+            }
             for e in entries
         ],
         next_steps=next_steps,
@@ -232,7 +237,7 @@ def _shown(evidence: Evidence | None, kind: Kind, which: str) -> _Shown:
             evidence.meta.iloc[:MAX_SHOWN],
         )
         return _Shown(cards=tuple(image_cards(few, f"{which} image")))
-    draw, thing = (traces, "window") if kind == "eeg" else (answers, "person")
+    draw, thing = (traces, "window") if kind == "eeg" else (answers, "respondent")
     rows = range(min(len(evidence), MAX_SHOWN))
     return _Shown(tuple(draw(evidence, i, f"{which.capitalize()} {thing} {i + 1}") for i in rows))
 

@@ -117,7 +117,7 @@ def table(
     """
     if frame is None or frame.empty:
         return Table(caption, (), ())
-    kept = [name for name in names if name in frame and frame[name].notna().any()]
+    kept = [name for name in names if name in frame and not _empty(frame[name])]
     columns = tuple(_column(name, frame) for name in kept)
     if len(frame) > limit:
         caption = f"{caption} The first {limit:,} of {len(frame):,}."
@@ -133,6 +133,10 @@ def table(
             cells[place] = replace(cells[place], href="" if target is None else link(target))
         rows.append(tuple(cells))
     return Table(caption, columns, tuple(rows))
+
+
+def _empty(values: pd.Series[Any]) -> bool:
+    return bool((values.isna() | values.isin([""])).all())
 
 
 def _column(name: str, frame: pd.DataFrame) -> Column:
@@ -186,11 +190,15 @@ def losses(metrics: Mapping[str, Any]) -> tuple[Table, str]:
 
 def _comparison(metrics: Mapping[str, Any]) -> str:
     beats = metrics.get("beats_baselines")
-    if not isinstance(beats, Mapping) or beats.get("value") is None:
+    if not isinstance(beats, Mapping) or {beats.get("value"), beats.get("difference")} == {None}:
         return ""
-    words = "The model beats the baselines" if beats["value"] else "The model beats no baseline"
+    words = {
+        True: "The model beats the baselines",
+        False: "The model does not clearly beat the baselines",
+        None: "Whether the model beats the baselines cannot be said",
+    }[beats.get("value")]
     if beats.get("difference") is not None:
-        words += f": the losses differ by {_fine(beats['difference'])}"
+        words += f": difference in loss {_fine(beats['difference'])}"
         interval = beats.get("interval")
         if isinstance(interval, list | tuple) and len(interval) == 2:
             words += f" (interval {_fine(interval[0])} to {_fine(interval[1])})"

@@ -42,6 +42,7 @@ __all__ = [
     "Found",
     "describe",
     "find",
+    "guess_subject_pattern",
     "harmonise",
     "is_bipolar",
     "open_recording",
@@ -61,10 +62,13 @@ MEMBERS = {".fdt": ".set", ".eeg": ".vhdr", ".vmrk": ".vhdr", ".avg": ".vhdr", "
 
 NOT_RAW = re.compile(
     r"[-_](epo|ave|evoked|annot|cov|ica|fwd|inv|trans|src|bem|bem-sol|proj|eve|stc|tfr|psd|csd|"
-    r"dig|head|layout)\.fif(\.gz)?$|-\d+\.fif(\.gz)?$|_split-(?!0*1_)\d+_",
+    r"dig|head|layout)\.fif(\.gz)?$",
     re.IGNORECASE,
 )
-"""FIF files that are no recording, and later parts of split ones (the first part names them)."""
+"""FIF files that hold no recording."""
+
+LATER_PART = re.compile(r"(?P<whole>.+)-\d+(?P<end>\.fif(\.gz)?)$|(?P<split>.+_split-)0*[2-9]\d*_")
+"""Parts of a split FIF file after the first, which names them."""
 
 PLAUSIBLE_UV = (0.05, 5000.0)
 """Robust deviation of scalp EEG lies within this, whatever the amplifier."""
@@ -86,7 +90,7 @@ class EegSource(Config):
     file's name; null uses BIDS names, else a guess, else the folder, else the file's name.
     Recordings of one subject are never split between training and test."""
     pick: Literal["eeg"] | tuple[str, ...] = "eeg"
-    """eeg takes every channel that is EEG; a list of names takes just those."""
+    """eeg takes every channel that is EEG; a list of names takes just those, in its order."""
     exclude: tuple[str, ...] = ()
     """Channels to leave out: references (A1, M1), anything that is not scalp EEG."""
     line_freq_hz: PositiveFloat | None = 50.0
@@ -236,6 +240,11 @@ def _header_of(path: Path) -> Path:
 
 def _is_recording(path: Path) -> bool:
     if path.name.startswith(".") or NOT_RAW.search(path.name):
+        return False
+    part = LATER_PART.match(path.name)
+    if part and part["split"] and any(path.parent.glob(f"{glob.escape(part['split'])}*1_*")):
+        return False
+    if part and part["whole"] and path.with_name(part["whole"] + part["end"]).exists():
         return False
     is_folder = path.suffix.lower() == ".mff"
     return path.name.lower().endswith(ENDINGS) and (path.is_dir() if is_folder else path.is_file())
@@ -409,7 +418,7 @@ NOT_EEG = {
 
 REFERENCES = {"A1", "A2", "M1", "M2"}
 
-BOUNDARY = re.compile(r"(bad[ _]?)?(edge[ _]?)?boundary|edge\b|new segment", re.IGNORECASE)
+BOUNDARY = re.compile(r"(bad[ _]?)?(edge[ _]?)?boundary|edge$|new segment", re.IGNORECASE)
 """MNE's ``BAD boundary`` and ``EDGE boundary``, EEGLAB's ``boundary``, BrainVision's segments."""
 
 
@@ -549,7 +558,10 @@ def open_recording(found: Found, source: EegSource) -> Recording:
         Not readable, truncated, no EEG channels, no signal, all flat, no numbers, or amplitudes
         that no scalp EEG has (a unit off by a factor).
     """
-    content = _content(found.path)
+    return _recording(found, source, _content(found.path))
+
+
+def _recording(found: Found, source: EegSource, content: _Content) -> Recording:
     chosen = _choose(content, source, found.path)
     rows = list(chosen.rows)
     sfreq_hz = content.rates_hz[rows[0]]
@@ -641,6 +653,14 @@ def _choose(content: _Content, source: EegSource, path: Path) -> _Channels:
                 f"{path.name}: has no channel {', '.join(lacking)} (of source.pick); it has "
                 f"{', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''}"
             )
+        order = [name.casefold() for name in source.pick]
+        rows.sort(
+            key=lambda row: min(
+                order.index(name)
+                for name in (content.names[row].casefold(), labels[row].casefold())
+                if name in order
+            )
+        )
     if not rows:
         found = ", ".join(f"{name} ({kind})" for name, kind in list(left_out.items())[:6])
         raise InputError(
@@ -877,11 +897,12 @@ def _edf_layout(path: Path) -> tuple[_Edf, tuple[str, ...]]:
     record_bytes = sum(per_record) * (3 if is_bdf else 2)
     whole, rest = divmod(max(0, size - header_bytes), record_bytes)
     missing = n_records - whole
+    if whole == 0 and n_records <= 0:
+        raise InputError(f"{path.name}: is a header without a signal; drop the file")
     if whole == 0 or missing > 1 or (missing == 1 and rest == 0 and n_records > 1):
-        promised = f"{n_records * record_s:g} s" if n_records > 0 else "a signal"
         raise InputError(
-            f"{path.name}: is truncated: its header promises {promised}, the file holds "
-            f"{whole * record_s:g} s; copy it again from the source"
+            f"{path.name}: is truncated: its header promises {n_records * record_s:g} s, the "
+            f"file holds {whole * record_s:g} s; copy it again from the source"
         )
     if n_records < 0:
         notes.append("the header leaves the length open; taken from the file's size")
@@ -1060,9 +1081,8 @@ def _unreadable(path: Path, error: Exception) -> str:
     said = str(error)
     if "number of trials" in said or "epochs" in said.lower():
         why = "holds epochs, a continuous recording is expected; export the continuous data"
-    elif isinstance(error, ImportError):
-        package = getattr(error, "name", None) or "an optional package of MNE"
-        why = f"needs {package} to be read; install it into this environment"
+    elif lacking := re.search(r"the module (\w+).* is needed", said):
+        why = f"needs the package {lacking[1]} to be read; install it (pip install {lacking[1]})"
     elif "Unsupported file type" in said:
         why = f"is in no format that MNE reads by its ending ({path.suffix or 'none'}); use EDF"
     elif isinstance(error, FileNotFoundError):
@@ -1169,10 +1189,11 @@ def describe(found: Sequence[Found]) -> Description:
     source = EegSource(path=Path())
     for one in found:
         try:
-            chosen = _choose(_content(one.path), source, one.path)
+            content = _content(one.path)
+            chosen = _choose(content, source, one.path)
             aside = (*chosen.left_out, *chosen.references)
             kept = source.model_copy(update={"exclude": aside})
-            recordings.append(open_recording(one, kept))
+            recordings.append(_recording(one, kept, content))
         except InputError as error:
             failed.append((one.path.name, str(error)))
             continue

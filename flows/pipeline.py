@@ -1,0 +1,91 @@
+"""The flows: each builds its job from plain parameters and runs the job's steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, get_client
+from prefect.runtime import flow_run
+
+from ae_pipeline.demo import KINDS, DemoJob
+from ae_pipeline.experiment import score_job, train_job
+from flows.run import current_progress, run_name, run_steps
+
+if TYPE_CHECKING:
+    from ae_pipeline.experiment import Job
+
+__all__ = ["demo", "score", "train"]
+
+
+@flow(flow_run_name="{study}", persist_result=False)
+def train(
+    study: str,
+    out: str | None = None,
+    overrides: list[str] | None = None,
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """Train a study's model, score the data held out from it, report and publish.
+
+    Parameters
+    ----------
+    study : str
+        Study file.
+    out : str, optional
+        Folder for the results; the study's own by default.
+    overrides : list of str, optional
+        ``a.b=value``.
+    fresh : bool
+        Train again even where the results are there.
+    """
+    place = Path(out) if out else None
+    return _run(train_job(Path(study), place, overrides or (), current_progress(), fresh))
+
+
+@flow(flow_run_name="{model}", persist_result=False)
+def score(
+    model: str,
+    inputs: list[str],
+    out: str,
+    error_rate: float | None = None,
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """Score recordings, images or a questionnaire with a model.
+
+    Parameters
+    ----------
+    model : str
+        A bundle's folder, ``runs:/RUN_ID/model`` or ``models:/NAME@ALIAS``.
+    inputs : list of str
+        Files, folders, globs or BIDS roots.
+    out : str
+        Folder for the results.
+    error_rate : float, optional
+        Share of false discoveries allowed, instead of the model's own.
+    fresh : bool
+        Score again what is done already.
+    """
+    return _run(score_job(model, inputs, Path(out), error_rate, current_progress(), fresh))
+
+
+@flow(flow_run_name="demo", persist_result=False)
+def demo(kinds: list[str] | None = None, out: str = "demo", quick: bool = False) -> dict[str, Any]:
+    """Do the main job on real sample data.
+
+    Parameters
+    ----------
+    kinds : list of str, optional
+        Some of eeg, mnist and questionnaire; all by default.
+    out : str
+        Folder for the results.
+    quick : bool
+        Fewer epochs and images.
+    """
+    return _run(DemoJob(kinds or KINDS, Path(out), quick, current_progress()))
+
+
+def _run(job: Job) -> dict[str, Any]:
+    """Run the steps under a name that was not known when the flow started."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, name=run_name(job))
+    return run_steps(job)

@@ -1,0 +1,206 @@
+"""What all flows share: a Prefect server to talk to, and a job's steps as its tasks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ae_pipeline.config import StudyError
+from ae_pipeline.folder import project_root
+from flows.server import start_server
+
+if TYPE_CHECKING:
+    from ae_pipeline.experiment import Job, Progress, Step
+
+__all__ = [
+    "current_progress",
+    "prepare_environment",
+    "run_job",
+    "run_name",
+    "run_steps",
+    "using",
+]
+
+RETRY_DELAY_S = 1
+START_S = 90
+"""Longest start of a server: on a slow machine the first one makes the database."""
+
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+def prepare_environment(root: Path | None = None) -> None:
+    """Set what Prefect reads from the environment at its import, where the user has not.
+
+    Parameters
+    ----------
+    root : Path, optional
+        The project's root; Prefect keeps its database in ``data/prefect`` under it.
+    """
+    defaults = {
+        "DO_NOT_TRACK": "true",
+        "PREFECT_HOME": str((root or project_root()).absolute() / "data" / "prefect"),
+        # The terminal belongs to the command line; Prefect's record gets every line.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        # Prefect stores the exception of a failed flow, and would pickle it.
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_S),
+        # One write for many tasks: sqlite spends seconds on locks otherwise.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def using(progress: Progress | None = None) -> Iterator[None]:
+    """Call flows inside: a server is there, and ``progress`` is told what happens.
+
+    Raises
+    ------
+    StudyError
+        Where the server at ``PREFECT_API_URL`` does not answer, or none can be started.
+    """
+    prepare_environment()
+    _reach_server()
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    token = _progress.set(progress)
+    try:
+        # Ending the heartbeat would make every flow a second longer.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+    finally:
+        _progress.reset(token)
+
+
+def current_progress() -> Progress | None:
+    """Whom :func:`using` was given; None where a worker runs the flow."""
+    return _progress.get()
+
+
+def _reach_server() -> None:
+    """See to it that a server answers: the one that is configured, else one of this process."""
+    home = Path(os.environ["PREFECT_HOME"])
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        # Before the import, which takes as long as half of the start.
+        own = None if "PREFECT_API_URL" in os.environ else start_server(home / "server.log")
+    except OSError as error:
+        raise StudyError(
+            f"Prefect cannot keep its record in {home} ({error.strerror}); set PREFECT_HOME, or "
+            "use --no-prefect"
+        ) from None
+
+    import httpx
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_API_URL
+
+    configured = PREFECT_API_URL.value()  # a profile of Prefect's may name one, too
+    if own is not None and configured:
+        own.stop()
+    if configured:
+        try:
+            httpx.get(f"{configured}/health", timeout=5)
+        except httpx.HTTPError:
+            raise StudyError(
+                f"Prefect at {configured} does not answer; start it, unset PREFECT_API_URL, or use "
+                "--no-prefect"
+            ) from None
+    elif own is not None:
+        import torch  # noqa: F401  # the steps need it: two seconds of waiting made use of
+
+        try:
+            httpx.get(f"{own.address}/health", timeout=START_S, trust_env=False).raise_for_status()
+        except httpx.HTTPError:
+            raise StudyError(
+                f"Prefect's server did not start (its reasons are in {home / 'server.log'}); use "
+                "--no-prefect"
+            ) from None
+        # In the environment, where Prefect's own threads and processes look.
+        os.environ["PREFECT_API_URL"] = own.address
+        os.environ["no_proxy"] = ",".join(
+            filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"])
+        )
+        refresh_global_settings_context()
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Run a job as a flow; :func:`using` is not needed around it.
+
+    Returns
+    -------
+    dict
+        What :func:`run_steps` returns.
+
+    Raises
+    ------
+    StudyError
+        Where Prefect's server cannot be had, beside whatever the job raises.
+    """
+    with using(current_progress()):
+        from prefect import flow
+
+        @flow(name=job.kind, flow_run_name=run_name(job), persist_result=False)
+        def run() -> dict[str, Any]:
+            return run_steps(job)
+
+        return run()
+
+
+def run_name(job: Job) -> str:
+    """What a person recognises the run by: the study and the time."""
+    return f"{job.title} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def run_steps(job: Job) -> dict[str, Any]:
+    """Run a job's steps as tasks of the current flow, and leave its summary as an artifact.
+
+    Returns
+    -------
+    dict
+        ``kind``, ``title``, ``exit_status`` and ``result`` of the job.
+    """
+    from prefect.artifacts import create_markdown_artifact
+
+    for step in job.steps():
+        _run_as_task(step)
+    key = re.sub(r"[^a-z0-9]+", "-", f"{job.kind}-{job.title}".lower()).strip("-")
+    create_markdown_artifact(job.summary(), key=key, description=f"{job.kind}: {job.title}")
+    return {
+        "kind": job.kind,
+        "title": job.title,
+        "exit_status": job.exit_status,
+        "result": job.result,
+    }
+
+
+def _run_as_task(step: Step) -> None:
+    """Run a step as a task without parameters or result: nothing heavy goes through Prefect."""
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+
+    @task(
+        name=step.name,
+        retries=step.retries,
+        retry_delay_seconds=RETRY_DELAY_S,
+        retry_condition_fn=_may_pass,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    def run() -> None:
+        step.run()
+
+    run()
+
+
+def _may_pass(task: Any, run: Any, state: Any) -> bool:
+    """Whether a failure may be gone the next time: a bad input or study stays what it is."""
+    return isinstance(state.result(raise_on_failure=False), OSError)

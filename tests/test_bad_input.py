@@ -1,0 +1,326 @@
+"""What goes wrong gets one clear line and the right exit status; everything else is done."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from edfio import Edf, EdfSignal
+
+from ae_pipeline import cli
+
+SFREQ_HZ = 100
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    @property
+    def complaints(self) -> list[str]:
+        """The lines that say what went wrong."""
+        return [line for line in self.err.splitlines() if line.startswith(("error: ", "warning: "))]
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    def command(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["ae-pipeline", *map(str, words)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        captured = capfd.readouterr()
+        assert "Traceback" not in captured.err
+        return Outcome(status, captured.out, captured.err)
+
+    return command
+
+
+def noise(n_channels: int = 4, seconds: float = 40, seed: int = 0) -> np.ndarray:
+    """Something like EEG: every channel a mixture of shared slow and own fast noise, microvolts."""
+    rng = np.random.default_rng(seed)
+    n = round(seconds * SFREQ_HZ)
+    slow = np.cumsum(rng.normal(size=n)) * 0.5
+    slow -= np.convolve(slow, np.ones(100) / 100, "same")
+    return slow + rng.normal(scale=8, size=(n_channels, n))
+
+
+def write_edf(
+    path: Path,
+    signal_uv: np.ndarray,
+    names: tuple[str, ...] = ("Fz", "Cz", "Pz", "Oz"),
+    sfreq_hz: int = SFREQ_HZ,
+    unit: str = "uV",
+) -> Path:
+    limit = float(np.nanmax(np.abs(signal_uv))) + 1
+    signals = [
+        EdfSignal(
+            row, sfreq_hz, label=name, physical_dimension=unit, physical_range=(-limit, limit)
+        )
+        for name, row in zip(names, signal_uv, strict=True)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Edf(signals).write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three recordings of three people, a study of them, and its trained model."""
+    place = tmp_path_factory.mktemp("lab")
+    for subject in range(3):
+        write_edf(place / f"recordings/P{subject:02d}_rest.edf", noise(seed=subject))
+    (place / "study.yaml").write_text(
+        "study: small\n"
+        "source: {kind: eeg, path: recordings}\n"
+        "preprocess: {high_pass_hz: 1, low_pass_hz: 30}\n"
+        "windows: {length_s: 1, stride_s: 0.5}\n"
+        "model: {architecture: {kind: dense, hidden: [16]}, objective: {kind: vanilla}, "
+        "latent_dim: 3}\n"
+        "training: {epochs: 2}\n"
+    )
+    argv = sys.argv
+    sys.argv = ["ae-pipeline", "train", str(place / "study.yaml"), "--no-prefect"]
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert not end.code
+    finally:
+        sys.argv = argv
+    return place
+
+
+@pytest.fixture(scope="module")
+def model(lab: Path) -> Path:
+    return lab / "derivatives/small/model"
+
+
+# ------------------------------------------------------------------------- recordings
+
+
+def broken_recordings(place: Path) -> dict[str, tuple[Path, str]]:
+    """Each bad file and a word its message must hold."""
+    whole = write_edf(place / "source.edf", noise()).read_bytes()
+    files: dict[str, tuple[Path, str]] = {}
+
+    def raw(name: str, content: bytes, word: str) -> None:
+        (place / name).write_bytes(content)
+        files[name] = (place / name, word)
+
+    raw("empty.edf", b"", "empty")
+    raw("text.edf", b"this is a letter, not a recording\n" * 30, "EDF")
+    raw("cut.edf", whole[: len(whole) // 2], "shorter")
+    files["short.edf"] = (write_edf(place / "short.edf", noise(seconds=2)), "short.edf")
+    emg = ("EMG1", "EMG2", "ECG", "EOG")
+    files["muscles.edf"] = (write_edf(place / "muscles.edf", noise(), emg), "EEG")
+    flat = np.zeros((4, 4000))
+    files["flat.edf"] = (write_edf(place / "flat.edf", flat), "flat")
+    files["volts.edf"] = (write_edf(place / "volts.edf", noise(), unit="V"), "unit")
+    other = ("Fz", "Cz", "Pz", "C3")
+    files["other.edf"] = (write_edf(place / "other.edf", noise(), other), "Oz")
+    slow = write_edf(place / "slow.edf", noise(seconds=20), sfreq_hz=50)
+    files["slow.edf"] = (slow, "50")
+    files["missing.edf"] = (place / "missing.edf", "no such file")
+    (place / "source.edf").unlink()
+    return files
+
+
+def test_each_broken_recording_gets_its_line_and_the_good_ones_are_scored(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    bad = broken_recordings(tmp_path / "inbox")
+    good = write_edf(tmp_path / "inbox/good.edf", noise(seed=9))
+    inputs = [good, *(path for path, _ in bad.values())]
+    outcome = run("score", "--no-prefect", "--model", model, "-o", tmp_path / "out", *inputs)
+    assert outcome.status == 1
+    for name, (_, word) in bad.items():
+        stem = name.removesuffix(".edf")
+        lines = [line for line in outcome.complaints if stem in line]
+        assert len(lines) == 1, (name, outcome.err)
+        assert word.lower() in lines[0].lower(), (name, lines[0])
+    recordings = pd.read_parquet(tmp_path / "out/recordings.parquet").set_index("recording")
+    assert set(recordings.index[recordings["verdict"] == "failed"]) == {
+        name if name == "missing.edf" else name.removesuffix(".edf") for name in bad
+    }
+    assert recordings.loc["good", "verdict"] != "failed"
+    scores = pd.read_parquet(tmp_path / "out/scores.parquet")
+    assert set(scores["recording"]) == {"good"}
+    assert not [
+        p
+        for p in (tmp_path / "out").rglob("*")
+        if p.name.startswith(".") and p.suffix == ".parquet"
+    ]
+
+
+def test_a_broken_recording_does_not_stop_training(run: Run, lab: Path, tmp_path: Path) -> None:
+    for file in (lab / "recordings").iterdir():
+        (tmp_path / "recordings").mkdir(exist_ok=True)
+        (tmp_path / "recordings" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "recordings/P07_rest.edf").write_bytes(b"nothing")
+    (tmp_path / "study.yaml").write_text((lab / "study.yaml").read_text())
+    outcome = run("train", "--no-prefect", tmp_path / "study.yaml")
+    assert outcome.status == 1
+    assert [line for line in outcome.complaints if "P07_rest" in line]
+    assert (tmp_path / "derivatives/small/model/bundle.json").is_file()
+
+
+def test_nothing_usable_is_one_line(run: Run, lab: Path, tmp_path: Path) -> None:
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "study.yaml").write_text((lab / "study.yaml").read_text())
+    outcome = run("train", "--no-prefect", tmp_path / "study.yaml")
+    assert outcome.status == 1
+    assert len(outcome.complaints) == 1
+    assert not (tmp_path / "derivatives").exists()
+
+
+# --------------------------------------------------------------------- study and bundle
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.epoch=3", ["training.epoch", "'epochs'"]),
+        ("training.epochs=many", ["training.epochs", "many"]),
+        ("training.epochs=0", ["training.epochs"]),
+        ("model.architecture.kind=transformer", ["transformer", "dense"]),
+        ("source.kind=meg", ["meg", "eeg"]),
+        ("model.latent_dim=100000", ["latent_dim", "100000"]),
+        ("windows.length_s=-1", ["windows.length_s"]),
+        ("split.test=0.9", ["split"]),
+        ("nonsense", ["KEY=VALUE"]),
+        ("model.likelihood=categorical", ["likelihood", "categorical"]),
+    ],
+)
+def test_a_wrong_study_is_one_line_and_status_2(
+    run: Run, lab: Path, tmp_path: Path, override: str, words: list[str]
+) -> None:
+    outcome = run(
+        "train", lab / "study.yaml", "--no-prefect", "--set", override, "-o", tmp_path / "out"
+    )
+    assert outcome.status == 2, outcome.err
+    errors = [line for line in outcome.complaints if line.startswith("error")]
+    assert len(errors) == 1
+    for word in words:
+        assert word in errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["", "just text", "study: [", "study: x\n"])
+def test_a_file_that_is_no_study_is_one_line(run: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "study.yaml").write_text(content)
+    outcome = run("validate", tmp_path / "study.yaml")
+    assert outcome.status == 2
+    assert len(outcome.complaints) == 1
+
+
+def test_a_missing_study_says_how_to_get_one(run: Run, tmp_path: Path) -> None:
+    outcome = run("train", tmp_path / "no.yaml")
+    assert outcome.status == 2
+    assert "init" in outcome.complaints[0]
+
+
+def test_a_folder_that_is_no_model_is_refused(run: Run, lab: Path, tmp_path: Path) -> None:
+    outcome = run("score", "--model", lab, "-o", tmp_path / "out", "x.edf", "--no-prefect")
+    assert outcome.status == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_model_is_refused(run: Run, model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    copy.mkdir()
+    (copy / "bundle.json").write_bytes((model / "bundle.json").read_bytes())
+    (copy / "weights.safetensors").write_bytes((model / "weights.safetensors").read_bytes()[:-50])
+    outcome = run("score", "--model", copy, "-o", tmp_path / "out", "x.edf", "--no-prefect")
+    assert outcome.status == 2
+    assert "damaged" in outcome.complaints[0]
+
+
+# ------------------------------------------------------------------------------ outputs
+
+
+def test_a_folder_with_other_things_in_it_is_never_replaced(
+    run: Run, lab: Path, tmp_path: Path
+) -> None:
+    precious = tmp_path / "documents/thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("ten years")
+    outcome = run("train", lab / "study.yaml", "--no-prefect", "-o", precious.parent)
+    assert outcome.status == 2
+    assert "thesis.txt" in outcome.complaints[0]
+    assert precious.read_text() == "ten years"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_output_is_refused(run: Run, lab: Path, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    outcome = run("train", lab / "study.yaml", "--no-prefect", "-o", tmp_path / "closed/out")
+    assert outcome.status == 2
+
+
+def test_an_output_below_a_file_is_refused(run: Run, lab: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    outcome = run("train", lab / "study.yaml", "--no-prefect", "-o", tmp_path / "file/out")
+    assert outcome.status == 2
+    assert "is a file" in outcome.complaints[0]
+
+
+def test_another_model_may_not_write_into_the_same_results(
+    run: Run, lab: Path, model: Path, tmp_path: Path
+) -> None:
+    good = write_edf(tmp_path / "good.edf", noise(seed=5))
+    out = tmp_path / "out"
+    assert run("score", "--no-prefect", "--model", model, "-o", out, good).status == 0
+    other = run("score", "--no-prefect", "--model", model, "-o", out, "--error-rate", 0.2, good)
+    assert other.status == 2
+    again = run("score", "--no-prefect", "--model", model, "-o", out, good)
+    assert again.status == 0
+    assert "already scored" in again.err
+
+
+# -------------------------------------------------------------------------------- tables
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("id,Q1,Q2\na,1,2\na,2,3\n", ["row", "id"]),
+        ("id,Q1,Q2\na,1,two words\nb,2,3\n", ["Q2", "row"]),
+        ("id,Q1,Q2\na,1,9\nb,2,3\n", ["Q2", "range"]),
+        ("", ["empty"]),
+        ("name,A,B\nx,1,2\n", ["id"]),
+    ],
+)
+def test_a_table_that_cannot_be_used_names_column_and_row(
+    run: Run, tmp_path: Path, table: str, words: list[str]
+) -> None:
+    (tmp_path / "table.csv").write_text(table)
+    (tmp_path / "study.yaml").write_text(
+        "study: answers\n"
+        "source: {kind: questionnaire, path: table.csv, id_column: id, "
+        'items: [{items: ["Q*"], range: [1, 5]}]}\n'
+    )
+    outcome = run("train", tmp_path / "study.yaml", "--no-prefect")
+    assert outcome.status == 1, outcome.err
+    assert len(outcome.complaints) == 1
+    for word in words:
+        assert word.lower() in outcome.complaints[0].lower()
+    assert not (tmp_path / "derivatives").exists()
+
+
+def test_unknown_commands_and_missing_options_are_one_line(run: Run, tmp_path: Path) -> None:
+    for words in (["trian"], ["score", "x.edf"], ["demo", "meg"], ["data", "fetch", "mnits"]):
+        outcome = run(*words)
+        assert outcome.status == 2, words
+        assert len([line for line in outcome.err.splitlines() if line.startswith("error")]) == 1
