@@ -48,9 +48,7 @@ StudyFile = Annotated[Path, typer.Argument(help="Study file (YAML).", metavar="S
 def main() -> None:
     """Entry point: errors a user can mend are one line each, without a traceback."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
+        sys.exit(app(standalone_mode=False) or 0)
     except (StudyError, InputError) as error:
         _err(f"error: {error}")
         sys.exit(2 if isinstance(error, StudyError) else 1)
@@ -62,15 +60,13 @@ def main() -> None:
 
 
 def _last_resort(error: Exception) -> int:
-    import click
-
-    if isinstance(error, click.ClickException):
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of typer's
         _err(f"error: {error.format_message()}")
         context = getattr(error, "ctx", None)
         if context is not None:
             _err(f"next: {context.command_path} --help")
-        return error.exit_code
-    if isinstance(error, click.Abort):
+        return int(error.exit_code)
+    if isinstance(error, typer.Abort):
         return 130
     if type(error).__name__ == "TrainingError":
         _err(f"error: {error}")

@@ -7,7 +7,7 @@ two; windows that overlap less are left out, because nobody could say what they 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +40,38 @@ def read_truth(path: Path) -> pd.DataFrame:
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         truth = pd.read_csv(
-            path, sep=separator, na_values="n/a", dtype={"recording": str, "id": str}
+            path,
+            sep=separator,
+            encoding="utf-8-sig",
+            na_values="n/a",
+            dtype={"recording": str, "id": str},
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: not readable as a table ({str(error).strip()})") from None
-    events, rows = {"recording", "onset", "duration", "trial_type"}, {"id", "label"}
-    if events <= set(truth) or rows <= set(truth):
-        return truth
-    raise InputError(
-        f"{path}: has columns {', '.join(map(str, truth.columns[:8]))}; expected "
-        "recording, onset, duration, trial_type (TSV) or id, label (CSV)"
-    )
+    if {"recording", "onset", "duration", "trial_type"} <= set(truth):
+        names = ["onset", "duration"]
+    elif {"id", "label"} <= set(truth):
+        names = ["label"]
+    else:
+        raise InputError(
+            f"{path}: has columns {', '.join(map(str, truth.columns[:8]))}; expected "
+            "recording, onset, duration, trial_type (TSV) or id, label (CSV)"
+        )
+    if truth.empty:
+        raise InputError(f"{path}: has no rows; expected one for each event or labelled row")
+    for name in names:
+        numbers = pd.to_numeric(truth[name], errors="coerce")
+        allowed = numbers.isin([0, 1]) if name == "label" else numbers >= 0
+        if not allowed.all():
+            row = int(np.flatnonzero(~allowed)[0])
+            wanted = "0 (normal) or 1 (abnormal)" if name == "label" else "seconds, 0 or more"
+            raise InputError(
+                f"{path}: {name} of row {row + 2} is {truth[name].iloc[row]}; expected {wanted}"
+            )
+        truth[name] = numbers.astype(float)
+    if "id" in truth and (truth.groupby("id")["label"].nunique() > 1).any():
+        raise InputError(f"{path}: the same id stands with label 0 and 1; correct it")
+    return truth
 
 
 def label_windows(scores: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float64]:
@@ -66,17 +87,30 @@ def label_windows(scores: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float
     label = np.zeros(len(scores))
     onset = scores["onset_s"].to_numpy(float)
     end = onset + scores["duration_s"].to_numpy(float)
-    recording = scores["recording"].astype(str).to_numpy()
-    for event in truth.itertuples():
-        rows = np.flatnonzero(recording == str(event.recording))
-        start, stop = float(event.onset), float(event.onset) + float(event.duration)
-        shared = np.minimum(end[rows], stop) - np.maximum(onset[rows], start)
-        shorter = np.minimum(end[rows] - onset[rows], max(stop - start, 1e-9))
-        share = shared / shorter
-        touched = rows[(share > 0) & (share < OVERLAP)]
+    rows_of = scores.groupby(scores["recording"].astype(str)).indices
+    for event in _events(truth):
+        rows = rows_of.get(event.recording, np.empty(0, np.intp))
+        shared = np.minimum(end[rows], event.end_s) - np.maximum(onset[rows], event.onset_s)
+        share = shared / np.minimum(end[rows] - onset[rows], event.end_s - event.onset_s)
+        holds = share >= OVERLAP - 1e-6  # times are rounded
+        touched = rows[(share > 0) & ~holds]
         label[touched] = np.where(label[touched] == 1, 1, np.nan)
-        label[rows[share >= OVERLAP]] = 1
+        label[rows[holds]] = 1
     return label
+
+
+class _Event(NamedTuple):
+    recording: str
+    onset_s: float
+    end_s: float
+
+
+def _events(truth: pd.DataFrame) -> list[_Event]:
+    """Events of a truth table; an instant gets a length, or nothing could overlap it."""
+    length_s = np.maximum(truth["duration"].to_numpy(float), 1e-3)
+    onset_s = truth["onset"].to_numpy(float)
+    names = truth["recording"].astype(str)
+    return [_Event(*event) for event in zip(names, onset_s, onset_s + length_s, strict=True)]
 
 
 def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
@@ -94,7 +128,8 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
     dict
         ``positives``, ``negatives``, ``left_out`` and for each scorer ``roc_area`` with a
         bootstrap ``interval`` over recordings (over rows for tables) and ``average_precision``;
-        for events ``found``: how many were touched by a flagged window.
+        for events ``events``, how many lie in recordings that were scored, and ``found``, how
+        many of them were touched by a flagged window.
 
     Raises
     ------
@@ -104,26 +139,25 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     windowed = "onset" in truth
-    names = set(scores["recording"].astype(str))
-    known = set(truth["recording" if windowed else "id"].astype(str))
-    if not names & known:
+    recording = scores["recording"].astype(str) if "recording" in scores else None
+    if recording is None or "score" not in scores or (windowed and "onset_s" not in scores):
+        raise InputError("the scores lack columns; expected the scores.parquet of a scoring")
+    truth = truth.dropna(subset="recording" if windowed else "id")
+    of = truth["recording" if windowed else "id"].astype(str)
+    here = of.isin(set(recording))
+    if not here.any():
         raise InputError(
             f"truth and scores share no {'recording' if windowed else 'id'} (truth has "
-            f"{sorted(known)[0]!r}, scores have {sorted(names)[0]!r}); are they of one data set?"
+            f"{min(of, default='none')!r}, scores have {min(recording, default='none')!r}); "
+            "are they of one data set?"
         )
+    truth = truth[here]
     if windowed:
-        longest = (scores["onset_s"] + scores["duration_s"]).max()
-        if truth["onset"].max() > 10 * longest:
-            raise InputError(
-                f"the truth's last onset is {truth['onset'].max():g}, the recordings end at "
-                f"{longest:g} s; are the truth's times in milliseconds or samples?"
-            )
+        _refuse_other_times(scores, truth)
         label = label_windows(scores, truth)
-        groups = scores["recording"].astype(str).to_numpy()
     else:
         by_id = truth.drop_duplicates("id").set_index("id")["label"]
-        label = scores["recording"].astype(str).map(by_id).to_numpy(dtype=float)
-        groups = scores["recording"].astype(str).to_numpy()
+        label = recording.map(by_id).to_numpy(float)
     kept = np.isfinite(label)
     y = label[kept].astype(int)
     if not 0 < y.sum() < len(y):
@@ -136,44 +170,62 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
         "left_out": int((~kept).sum()),
         "scorers": {},
     }
-    for column in ("score", *sorted(c for c in scores if c.startswith("score_"))):
+    for column in ("score", *sorted(c for c in map(str, scores) if c.startswith("score_"))):
         values = scores[column].to_numpy(float)[kept]
         result["scorers"][column] = {
             "roc_area": float(roc_auc_score(y, values)),
-            "interval": _bootstrap(y, values, groups[kept]),
+            "interval": _bootstrap(y, values, recording.to_numpy()[kept]),
             "average_precision": float(average_precision_score(y, values)),
         }
     if windowed:
         result["events"] = len(truth)
-        result["found"] = int(sum(_found(scores, event) for event in truth.itertuples()))
+        result["found"] = _found(scores[scores["flagged"].astype(bool)], truth)
     return result
 
 
-def _found(scores: pd.DataFrame, event: Any) -> bool:
-    flagged = scores[scores["flagged"].astype(bool) & (scores["recording"] == event.recording)]
-    overlaps = (flagged["onset_s"] < event.onset + event.duration) & (
-        flagged["onset_s"] + flagged["duration_s"] > event.onset
-    )
-    return bool(overlaps.any())
+def _refuse_other_times(scores: pd.DataFrame, truth: pd.DataFrame) -> None:
+    """Onsets far beyond the end of their recordings are in another unit."""
+    ends = (scores["onset_s"] + scores["duration_s"]).groupby(scores["recording"].astype(str)).max()
+    if ends.isna().all():
+        raise InputError("the truth has events, but the scores are of rows; expected id, label")
+    end_s = truth["recording"].astype(str).map(ends)
+    late = truth["onset"] > end_s
+    if late.all() or (truth["onset"] > 10 * end_s).any():
+        worst = int((truth["onset"] / end_s).argmax())
+        raise InputError(
+            f"the truth has an onset of {truth['onset'].iloc[worst]:g} in "
+            f"{truth['recording'].iloc[worst]!r}, which ends at {end_s.iloc[worst]:g} s; are the "
+            "truth's times in milliseconds or samples?"
+        )
+
+
+def _found(flagged: pd.DataFrame, truth: pd.DataFrame) -> int:
+    """Events that a flagged window touches."""
+    onset_s = flagged["onset_s"].to_numpy(float)
+    end_s = onset_s + flagged["duration_s"].to_numpy(float)
+    rows_of = flagged.groupby(flagged["recording"].astype(str)).indices
+    found = 0
+    for event in _events(truth):
+        rows = rows_of.get(event.recording, np.empty(0, np.intp))
+        found += bool(((onset_s[rows] < event.end_s) & (end_s[rows] > event.onset_s)).any())
+    return found
 
 
 def _bootstrap(y: NDArray[Any], values: NDArray[Any], groups: NDArray[Any]) -> list[float] | None:
     """95% percentile interval of the ROC area over resampled groups; None for fewer than three."""
-    from scipy.stats import rankdata
-
     names, codes = np.unique(groups, return_inverse=True)
     if len(names) < 3:
         return None
     rng = np.random.default_rng(0)
+    level = np.unique(values, return_inverse=True)[1]
     areas = []
-    by_group = [np.flatnonzero(codes == code) for code in range(len(names))]
     for _ in range(N_RESAMPLES if len(y) < 20000 else 200):
-        drawn = rng.integers(len(names), size=len(names))
-        rows = np.concatenate([by_group[g] for g in drawn])
-        positive = y[rows] == 1
-        n_positive = int(positive.sum())
-        if 0 < n_positive < len(rows):
-            ranks = rankdata(values[rows])
-            area = ranks[positive].sum() - n_positive * (n_positive + 1) / 2
-            areas.append(area / (n_positive * (len(rows) - n_positive)))
+        # a group drawn twice counts twice
+        weight = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[codes]
+        positive = np.bincount(level, weight * y)
+        negative = np.bincount(level, weight * (1 - y))
+        pairs = positive.sum() * negative.sum()
+        if pairs:
+            below = np.cumsum(negative) - negative / 2  # equal values count half
+            areas.append(float(positive @ below / pairs))
     return [float(np.quantile(areas, 0.025)), float(np.quantile(areas, 0.975))] if areas else None

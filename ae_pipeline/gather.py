@@ -6,10 +6,10 @@ Each input that cannot be used is a :class:`Failure` with its one line; the othe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ae_pipeline.data import InputError, Recording, Samples
 from ae_pipeline.folder import cache_dir, digest_files, key
@@ -97,7 +97,8 @@ def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gather
         first = f"; the first: {failures[0].reason}" if failures else ""
         raise InputError(f"{source.path}: none of {len(found)} recordings can be used{first}")
     usual = Counter(recording.ch_names for _, recording in opened).most_common(1)[0][0]
-    sfreq_hz = study.preprocess.sfreq_hz or min(recording.sfreq_hz for _, recording in opened)
+    fitting = [recording.sfreq_hz for _, recording in opened if set(usual) <= {*recording.ch_names}]
+    sfreq_hz = study.preprocess.sfreq_hz or min(fitting)
     parts: list[tuple[Recording, Plan]] = []
     digests: dict[str, str] = {}
     for n, (item, recording) in enumerate(opened):
@@ -176,8 +177,7 @@ class Input:
 def find_inputs(source: Any, inputs: Sequence[str]) -> Iterator[Input | Failure]:
     """Turn what a user named into inputs, in a fixed order; what is missing is a failure."""
     if isinstance(source, eeg.EegSource):
-        for item in _found_recordings(source, inputs):
-            yield item
+        yield from _found_recordings(source, inputs)
         return
     reader = mnist if isinstance(source, mnist.MnistSource) else questionnaire
     files: list[Path] = []
@@ -186,12 +186,24 @@ def find_inputs(source: Any, inputs: Sequence[str]) -> Iterator[Input | Failure]
             files += reader.find(given)
         except InputError as error:
             yield Failure(Path(given).name, "", str(error))
-    stems = Counter(_stem(file) for file in files)
-    for file in dict.fromkeys(files):
+    for file, name in _names(dict.fromkeys(file.absolute() for file in files)).items():
         members = mnist.members(file) if reader is mnist else (file,)
-        stem = _stem(file)
-        name = f"{file.absolute().parent.name}__{stem}" if stems[stem] > 1 else stem
         yield Input(name, "", file, tuple(members))
+
+
+def _names(files: Iterable[Path]) -> dict[Path, str]:
+    """A name for each file: its stem, with the folder's and then the ending where they collide."""
+    names = {file: Path(file.name.removesuffix(".gz")).stem for file in files}
+    for step in range(3):
+        often = Counter(names.values())
+        for file, name in [(file, name) for file, name in names.items() if often[name] > 1]:
+            longer = (
+                f"{file.parent.name}__{name}",
+                f"{name}_{file.suffix.lstrip('.').lower()}",
+                f"{file.parent.parent.name}__{name}",
+            )
+            names[file] = longer[step]
+    return names
 
 
 def _found_recordings(source: eeg.EegSource, inputs: Sequence[str]) -> Iterator[Input | Failure]:
@@ -205,10 +217,6 @@ def _found_recordings(source: eeg.EegSource, inputs: Sequence[str]) -> Iterator[
     if usable:
         for item in eeg.find(usable, source.pattern, source.subject_pattern):
             yield Input(item.name, item.subject, item.path, (), item)
-
-
-def _stem(file: Path) -> str:
-    return file.name.removesuffix(".gz").split(".")[0]
 
 
 def open_input(source: eeg.EegSource, item: Input) -> Recording:

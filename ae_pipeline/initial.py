@@ -83,8 +83,13 @@ def _from_recordings(title: str, source: Path) -> str:
     left_out = []
     if seen.exclude:
         left_out.append("Left out here: what is no EEG channel by its name or type.")
+    # where recordings share few channels it is the other recordings that have to go
+    partial = seen.partial if len(seen.ch_names) >= len(seen.partial) else ()
     if seen.partial:
-        left_out.append(f"Not in every recording: {', '.join(seen.partial[:10])}.")
+        more = " ..." if len(seen.partial) > 10 else "."
+        left_out.append(f"Not in every recording: {', '.join(seen.partial[:10])}{more}")
+        if not partial:
+            left_out.append("These stay: recordings without the channels of most are left out.")
     notes["source.exclude"] = " ".join(left_out)
     if seen.failed:
         name, reason = seen.failed[0]
@@ -109,7 +114,7 @@ def _from_recordings(title: str, source: Path) -> str:
         notes["windows.length_s"] = (
             f"Shortened: uninterrupted stretches last {seen.segment_s:.3g} s here."
         )
-    exclude = [*seen.exclude, *seen.partial]
+    exclude = [*seen.exclude, *partial]
     section = {
         "kind": "eeg",
         "path": str(source),

@@ -5,6 +5,9 @@
   with the wrong gain stays visible.
 * Tables: continuous columns standardised; the levels of an item spread over 0 to 1.
 * Images are 0 to 1 already.
+
+Network units end at :data:`LIMIT`, so that an error can be squared and summed in float32 and
+every score stays finite, whatever an amplifier wrote.
 """
 
 from __future__ import annotations
@@ -18,9 +21,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ae_pipeline.data import Samples
 
-__all__ = ["Scaler"]
+__all__ = ["LIMIT", "Scaler"]
 
 Float = NDArray[np.float32]
+
+LIMIT = 1e9
+"""Deviations beyond which nothing is told apart any more."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,10 @@ class Scaler:
         if samples.kind == "eeg":
             rows = np.random.default_rng(seed).permutation(len(samples))[:2000]
             values, _ = samples.batch(np.sort(rows))
-            by_channel = np.moveaxis(values, 1, 0).reshape(samples.shape[0], -1)
+            # one channel at a time: all of them at once would stand in memory four times over
+            spread = [_robust_deviation(values[:, k]) for k in range(samples.shape[0])]
             center = np.zeros(samples.shape[0], np.float32)
-            spread = 1.4826 * np.median(
-                np.abs(by_channel - np.median(by_channel, 1, keepdims=True)), 1
-            )
-            return cls(center, _no_zero(spread.astype(np.float32)))
-        assert samples.mask is not None or isinstance(samples.values, np.ndarray)
+            return cls(center, _no_zero(np.array(spread, np.float32)))
         values, mask = samples.batch(slice(None))
         observed = np.where(mask, values, np.nan) if mask is not None else values
         center = np.zeros(samples.shape[0], np.float32)
@@ -79,7 +82,9 @@ class Scaler:
         if self.center.size == 0:
             return values
         center, scale = self._broadcast(values.ndim)
-        scaled = (values - center) / scale
+        with np.errstate(over="ignore"):  # what exceeds float32 is cut off with the rest
+            scaled = (values - center) / scale
+        np.clip(scaled, -LIMIT, LIMIT, out=scaled)
         return scaled if mask is None else np.where(mask, scaled, np.float32(0))
 
     def inverse(self, values: Float) -> Float:
@@ -94,6 +99,12 @@ class Scaler:
         return self.center.reshape(shape), self.scale.reshape(shape)
 
 
+def _robust_deviation(signal: Float) -> float:
+    """1.4826 x median absolute deviation; the plain one where most of a signal stands still."""
+    deviation = 1.4826 * float(np.median(np.abs(signal - np.median(signal))))
+    return deviation if deviation > 0 else float(signal.std())
+
+
 def _no_zero(scale: Float) -> Float:
-    """A channel that never moved keeps its unit: dividing by (almost) zero would invent a signal."""
+    """A channel that never moved keeps its unit: dividing by almost nothing invents a signal."""
     return np.where(scale > 1e-6, scale, np.float32(1)).astype(np.float32)

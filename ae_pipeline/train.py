@@ -11,6 +11,7 @@ from a checkpoint ends with the same weights, to the bit on one CPU.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -21,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ae_pipeline.config import Config
+from ae_pipeline.config import Config, StudyError
 from ae_pipeline.data import Samples, Scores, Windows
 from ae_pipeline.folder import write_through
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.scaler import LIMIT, Scaler
 
 if TYPE_CHECKING:
     import torch
@@ -112,14 +113,28 @@ class History:
 
 
 def choose_device(name: str) -> str:
-    """``auto`` to cuda, mps or cpu, whichever is there first."""
+    """``auto`` to cuda, mps or cpu, whichever is there first.
+
+    Raises
+    ------
+    StudyError
+        Where the device that is asked for is not there.
+    """
     import torch
 
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return next(device for device in there if there[device])
+    if not there[name]:
+        raise StudyError(
+            f"training.device: {name!r} given, but this machine (or its PyTorch) has none; "
+            "use auto or cpu"
+        )
+    return name
 
 
 class _Feed:
@@ -146,8 +161,10 @@ class _Feed:
         """Samples and their masks (1 where observed)."""
         if self._starts is None:
             return self._view[rows], None if self.observed is None else self.observed[rows]
+        # a copy of its own, changed in place: another one would cost a tenth of a training step
         batch = self._view[self._starts[rows]].to(self.device)
-        return (batch - self._center) * self._inverse_scale, None
+        batch.sub_(self._center).mul_(self._inverse_scale).clamp_(-LIMIT, LIMIT)
+        return batch, None
 
 
 @dataclass(frozen=True)
@@ -163,7 +180,7 @@ class FittedAutoencoder:
         return {**weights, "scaler.center": self.scaler.center, "scaler.scale": self.scaler.scale}
 
     def score(self, samples: Samples) -> Scores:
-        """Mean loss per entry: the reconstruction error of the clean input through the mean code."""
+        """Mean loss per entry of the clean input, reconstructed through the mean code."""
         return Scores.join([scores for scores, _ in self._walk(samples)])
 
     def latents(self, samples: Samples) -> NDArray[np.float32]:
@@ -244,8 +261,8 @@ def fit(
     listeners : tuple of callable
         Called with every :class:`Epoch` and :class:`Batch`; they must not change anything.
     checkpoint : Path, optional
-        A ``.safetensors`` file to resume from where it exists, written at most every
-        ``checkpoint_every_s`` seconds at the end of an epoch.
+        A ``.safetensors`` file to resume from where it exists, written after the first epoch
+        and then at most every ``checkpoint_every_s`` seconds.
 
     Returns
     -------
@@ -255,7 +272,9 @@ def fit(
     Raises
     ------
     TrainingError
-        Where the loss is no longer finite; the checkpoint holds the last good epoch.
+        Where a loss is no longer finite; the checkpoint stays at a good epoch.
+    StudyError
+        Where ``config.device`` is not there.
     """
     import torch
 
@@ -272,7 +291,7 @@ def fit(
     best = {name: p.detach().clone() for name, p in model.state_dict().items()}
     if checkpoint is not None and checkpoint.is_file():
         history, best = _resume(checkpoint, model, optimizer)
-    saved_at = time.monotonic()
+    saved_at = -math.inf
     n = len(train)
     n_batches = -(-n // batch_size)
     for epoch in range(len(history.rows) + 1, config.epochs + 1):
@@ -298,15 +317,15 @@ def fit(
                     Batch(epoch, config.epochs, batch + 1, n_batches, loss.reconstruction.item)
                 )
         train_loss = total.item() / n
-        if not np.isfinite(train_loss):
+        validation_loss = None if held_out is None else _mean_loss(fitted, held_out)
+        judged = train_loss if validation_loss is None else validation_loss
+        if not math.isfinite(train_loss + judged):
             raise TrainingError(
                 f"training stopped in epoch {epoch}: the loss is no longer a number; the steps "
                 f"are too large or the data holds extreme values; try training.learning_rate "
                 f"{config.learning_rate / 10:g}"
-                + (f"; the last good epoch is in {checkpoint}" if checkpoint else "")
+                + (f"; {checkpoint} has a good epoch" if checkpoint and epoch > 1 else "")
             )
-        validation_loss = None if held_out is None else _mean_loss(fitted, held_out)
-        judged = train_loss if validation_loss is None else validation_loss
         # without validation data there is nothing to choose an epoch by: the last one is kept
         is_best = validation_loss is None or judged < history.best_loss
         seconds = time.perf_counter() - started

@@ -78,7 +78,7 @@ def _serve(descriptor: int) -> None:
     from prefect.server.api.server import create_app
 
     app = create_app(ephemeral=True, final=True)
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
 
     def stop_with_parent() -> None:
@@ -89,6 +89,7 @@ def _serve(descriptor: int) -> None:
 
     threading.Thread(target=stop_with_parent, daemon=True).start()
     server.run([socket.socket(fileno=descriptor)])
+    os._exit(0)  # everything is written; Prefect's threads would take their time
 
 
 if __name__ == "__main__":

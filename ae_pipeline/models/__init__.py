@@ -24,6 +24,7 @@ class Model(Config):
     objective: AnyObjective
     """What the model is trained to do."""
     likelihood: Literal["auto", "gaussian", "bernoulli", "categorical", "mixed"] = "auto"
-    """How an entry's error is measured: auto takes gaussian (mean squared error) for EEG, bernoulli (binary cross-entropy) for images, and by each item's type for a questionnaire."""
+    """How an entry's error is measured: auto takes gaussian (mean squared error) for EEG, bernoulli
+    (binary cross-entropy) for images, and by each item's type for a questionnaire."""
     latent_dim: PositiveInt = 16
     """Numbers in the code (the latent features of a window, image or person)."""

@@ -4,7 +4,8 @@
 (n, *input_shape) to (n, code_size) and a decoder that maps (n, latent_dim) to
 (n, *output_shape). Shapes are (features, *grid): (channels, times) for EEG, (1, rows, columns)
 for images, (1, items) for tables. ``code_size`` is ``latent_dim`` for a point code and twice
-that for a Gaussian one. Adding an architecture is one class here and its name in :data:`AnyArchitecture`.
+that for a Gaussian one. Adding an architecture is one class here and its name in
+:data:`AnyArchitecture`.
 """
 
 from __future__ import annotations
