@@ -11,6 +11,7 @@ data in network units, as the autoencoder does.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,16 +66,17 @@ def features(samples: Samples, scaler: Scaler, rows: Any) -> Float:
     array
         EEG: log power in each band below the Nyquist frequency, log peak-to-peak amplitude and
         log line length of each channel. Images: means of 4 x 4 pixels. Tables: the answers,
-        missing ones at the training mean.
+        NaN where one is missing.
     """
-    values, _ = _network_units(samples, scaler, rows)
+    values, mask = _network_units(samples, scaler, rows)
     if samples.kind == "mnist":
         n, height, width = values.shape
         trimmed = values[:, : height // 4 * 4, : width // 4 * 4]
-        blocks = trimmed.reshape(n, height // 4, 4, width // 4, 4).mean((2, 4))
+        blocks: Float = trimmed.reshape(n, height // 4, 4, width // 4, 4).mean((2, 4))
         return blocks.reshape(n, 1, -1)
     if samples.kind == "questionnaire":
-        return values[:, :, None]
+        answers: Float = values if mask is None else np.where(mask, values, np.float32(np.nan))
+        return answers[:, :, None]
     assert samples.sfreq_hz is not None
     n_times = values.shape[2]
     taper = np.hanning(n_times).astype(np.float32)
@@ -88,11 +90,20 @@ def features(samples: Samples, scaler: Scaler, rows: Any) -> Float:
     found.append(np.ptp(values, axis=2))
     found.append(np.abs(np.diff(values, axis=2)).mean(2))
     # the floor keeps a flat channel finite: 1e-6 network units is far below any amplifier's noise
-    return np.log(np.maximum(np.stack(found, 2), 1e-6)).astype(np.float32)
+    logs: Float = np.log(np.maximum(np.stack(found, 2), 1e-6)).astype(np.float32)
+    return logs
 
 
 def _by_chunk(samples: Samples, work: Callable[[slice], Scores]) -> Scores:
     return Scores.join([work(rows) for rows in samples.chunks(CHUNK)])
+
+
+def _over_rows(statistic: Callable[..., Any], x: Float) -> Float:
+    """A statistic that leaves out NaN, over rows; 0 for an item that nobody answered."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found: Float = np.nan_to_num(statistic(x, 0))
+    return found
 
 
 def _fit_rows(samples: Samples, seed: int) -> NDArray[np.int64]:
@@ -123,7 +134,7 @@ class PrincipalComponents:
         """Fit on the training part."""
         from sklearn.decomposition import PCA
 
-        # images are fitted on all rows: there the covariance is small and the text's comparison exact
+        # images and tables on all rows: their covariance is small, and the comparison exact
         rows = slice(None) if samples.kind != "eeg" else _fit_rows(samples, seed)
         x, mask = _network_units(samples, scaler, rows)
         x = x.reshape(len(x), -1)
@@ -150,8 +161,9 @@ class PrincipalComponents:
         if mask is not None:
             mask = mask.reshape(x.shape)
             x = np.where(mask, x, self.mean)
-        centred = x - self.mean
-        return x, centred @ self.components.T @ self.components + self.mean, mask
+        code = (x - self.mean) @ self.components.T
+        again = (code @ self.components + self.mean).astype(np.float32, copy=False)
+        return x, again, mask
 
     def score(self, samples: Samples) -> Scores:
         """Mean squared error per entry, in network units."""
@@ -205,15 +217,16 @@ class PrincipalComponents:
                 per_entry[:, i] = _family_loss(
                     family, levels, x[:, i], again[:, i], self.residual[i]
                 )
-        if samples.mask is None:
-            return per_entry.mean(1).astype(np.float64)
-        mask = samples.mask.reshape(per_entry.shape)
-        return ((per_entry * mask).sum(1) / np.maximum(mask.sum(1), 1)).astype(np.float64)
+        mask = np.ones(x.shape, bool) if samples.mask is None else samples.mask.reshape(x.shape)
+        means: Float = (per_entry * mask).sum(1) / np.maximum(mask.sum(1), 1)
+        return means.astype(np.float64)
 
 
 def _family_loss(family: str, levels: int, x: Float, again: Float, residual: Any) -> Float:
+    loss: Float
     if family == "gaussian":
-        return np.square(x - again)
+        loss = np.square(x - again)
+        return loss
     if family == "bernoulli":
         best: Float | None = None
         for margin in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2):
@@ -239,8 +252,8 @@ def _family_loss(family: str, levels: int, x: Float, again: Float, residual: Any
     mass = np.maximum(mass, 1e-6)
     mass /= mass.sum(-1, keepdims=True)
     level = np.rint(x * (levels - 1)).astype(int)
-    chosen = np.take_along_axis(mass, level[..., None], -1)[..., 0]
-    return -np.log(chosen).astype(np.float32)
+    loss = -np.log(np.take_along_axis(mass, level[..., None], -1)[..., 0]).astype(np.float32)
+    return loss
 
 
 @dataclass(frozen=True)
@@ -264,9 +277,9 @@ class RobustZ:
     def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
         """Fit on the training part."""
         x = features(samples, scaler, _fit_rows(samples, seed))
-        center = np.median(x, 0)
-        mad = 1.4826 * np.median(np.abs(x - center), 0)
-        deviation = x.std(0)
+        center = _over_rows(np.nanmedian, x)
+        mad = 1.4826 * _over_rows(np.nanmedian, np.abs(x - center))
+        deviation = _over_rows(np.nanstd, x)
         spread = np.where(mad > 1e-3, mad, np.where(deviation > 1e-3, deviation, 1.0))
         return cls(scaler, center.astype(np.float32), spread.astype(np.float32))
 
@@ -279,21 +292,15 @@ class RobustZ:
 
         def work(rows: slice) -> Scores:
             z = np.abs(features(samples, self.scaler, rows) - self.center) / self.spread
-            if samples.mask is not None:
-                z = z * samples.mask[rows][:, :, None]
             if samples.kind == "mnist":
                 total = np.sqrt((z**2).mean((1, 2)))
                 return Scores(total.astype(np.float64), np.zeros((len(z), 0), np.float32))
-            by_entry = z.max(2)
+            by_entry = np.nan_to_num(z).max(2)
             if samples.kind == "eeg":
                 total = by_entry.max(1)
             else:
-                observed = (
-                    np.maximum((by_entry > 0).sum(1), 1)
-                    if samples.mask is None
-                    else (np.maximum(samples.mask[rows].sum(1), 1))
-                )
-                total = np.sqrt((by_entry**2).sum(1) / observed)
+                n_observed = np.isfinite(z).sum((1, 2))
+                total = np.sqrt((by_entry**2).sum(1) / np.maximum(n_observed, 1))
             return Scores(total.astype(np.float64), by_entry.astype(np.float32))
 
         return _by_chunk(samples, work)
@@ -313,6 +320,8 @@ class IsolationForest:
         Expected path length to isolation for a sample that ends at this node.
     norm : float64 array of shape (1,)
         Expected path length in a whole tree.
+    fill : float32 array of shape (features,)
+        What stands for a missing answer: the training median.
     """
 
     scaler: Scaler
@@ -322,14 +331,17 @@ class IsolationForest:
     threshold: NDArray[np.float64]
     depth: NDArray[np.float64]
     norm: NDArray[np.float64]
+    fill: Float
 
     @classmethod
     def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
         """Fit on the training part (100 trees of 256 samples, scikit-learn's defaults)."""
         from sklearn.ensemble import IsolationForest as Forest
 
-        x = features(samples, scaler, _fit_rows(samples, seed))
-        forest = Forest(random_state=seed).fit(x.reshape(len(x), -1))
+        rows = _fit_rows(samples, seed)
+        x = features(samples, scaler, rows).reshape(len(rows), -1)
+        fill = _over_rows(np.nanmedian, x)
+        forest = Forest(random_state=seed).fit(np.where(np.isnan(x), fill, x))
         trees = [estimator.tree_ for estimator in forest.estimators_]
         n_nodes = max(tree.node_count for tree in trees)
         shape = (len(trees), n_nodes)
@@ -346,12 +358,12 @@ class IsolationForest:
                     level[tree.children_left[node]] = level[node] + 1
                     level[tree.children_right[node]] = level[node] + 1
             depth[t, :n] = level + _path_length(tree.n_node_samples)
-        norm = _path_length(np.array([forest.max_samples_]))
-        return cls(scaler, left, right, feature, threshold, depth, norm)
+        norm = _path_length(np.array([max(forest.max_samples_, 2)]))
+        return cls(scaler, left, right, feature, threshold, depth, norm, fill)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything learned, as named arrays."""
-        names = ("left", "right", "feature", "threshold", "depth", "norm")
+        names = ("left", "right", "feature", "threshold", "depth", "norm", "fill")
         return {name: getattr(self, name) for name in names}
 
     def score(self, samples: Samples) -> Scores:
@@ -361,6 +373,7 @@ class IsolationForest:
         def work(rows: slice) -> Scores:
             x = features(samples, self.scaler, rows)
             x = x.reshape(len(x), -1)
+            x = np.where(np.isnan(x), self.fill, x)
             node = np.zeros((len(x), len(trees)), np.int32)
             while True:
                 child = self.left[trees, node]

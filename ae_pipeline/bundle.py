@@ -347,8 +347,9 @@ def load(folder: Path | str) -> Bundle:
         }
         calibration = Calibration.from_state(groups["calibration"])
     except (KeyError, RuntimeError, TypeError) as error:
+        said = " ".join(str(error).split("\n\t")[:2])  # PyTorch lists every layer
         raise StudyError(
-            f"{folder}: the weights do not fit bundle.json ({error}); train it again"
+            f"{folder}: the weights do not fit bundle.json ({said}); train it again"
         ) from None
     digest = digest_files([description, weights])
     return Bundle(info, autoencoder, baselines, calibration, digest)

@@ -22,7 +22,21 @@ from ae_pipeline.data import InputError
 if TYPE_CHECKING:
     from ae_pipeline.experiment import Job
 
-__all__ = ["app", "main"]
+__all__ = [
+    "app",
+    "data_app",
+    "data_fetch",
+    "data_list",
+    "demo",
+    "evaluate",
+    "init",
+    "main",
+    "score",
+    "status",
+    "train",
+    "ui",
+    "validate",
+]
 
 app = typer.Typer(
     no_args_is_help=True,

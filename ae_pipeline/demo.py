@@ -23,7 +23,7 @@ KINDS = ("eeg", "questionnaire", "mnist")
 TITLES = {
     "eeg": "EEG: 16 recordings of one person; abnormal events planted in 4 of 5 new ones",
     "questionnaire": "Questionnaire: 25 Big Five items, 2,800 people, some answering carelessly",
-    "mnist": "Handwritten digits: 70,000 images, some of the new ones lying on their side",
+    "mnist": "Handwritten digits: 70,000 images, some new ones turned or negative",
 }
 
 
@@ -106,7 +106,7 @@ class DemoJob:
     def _mnist(self, data: Path) -> tuple[str, list[Path]]:
         from ae_pipeline.initial import initial_study
 
-        training, new = self._with_turned_images(data)
+        training, new = self._with_altered_images(data)
         study = initial_study("mnist", training, "demo-mnist")
         return self._shorter(study, 3), [new]
 
@@ -123,8 +123,8 @@ class DemoJob:
 
         return re.sub(r"(?m)^  epochs: \d+$", f"  epochs: {epochs}", study) if self.quick else study
 
-    def _with_turned_images(self, data: Path) -> tuple[Path, Path]:
-        """Half of the test images calibrate; of the others one in twenty is turned by 90 degrees.
+    def _with_altered_images(self, data: Path) -> tuple[Path, Path]:
+        """Half of the test images calibrate; of the others one in twenty is turned or negative.
 
         Returns the folder to train on and the file to score; ``truth.csv`` beside says which.
         """
@@ -140,8 +140,10 @@ class DemoJob:
         )
         half = len(images) // 2
         new = images[half:].copy()
-        turned = np.random.default_rng(0).permutation(len(new))[: len(new) // 20]
+        altered = np.random.default_rng(0).permutation(len(new))[: len(new) // 20]
+        turned, negative = altered[::2], altered[1::2]
         new[turned] = np.rot90(new[turned], axes=(1, 2))
+        new[negative] = 255 - new[negative]
         files = {
             "train/t10k-images-idx3-ubyte": images[:half],
             "train/t10k-labels-idx1-ubyte": labels[:half],
@@ -154,7 +156,7 @@ class DemoJob:
             name = f"train-{what}-ubyte"
             write_bytes(place / "train" / name, (data / name).read_bytes())
         label = np.zeros(len(new), int)
-        label[turned] = 1
+        label[altered] = 1
         names = [f"new-{row:05d}" for row in range(len(new))]
         write_frame(place / "truth.csv", pd.DataFrame({"id": names, "label": label}))
         return place / "train", place / "new-images-idx3-ubyte"
@@ -176,8 +178,10 @@ class DemoJob:
         items = [name for name in people if str(name)[0] in "ACENO" and str(name)[1:].isdigit()]
         careless = rng.permutation(len(second))[: len(second) // 10]
         for n, row in enumerate(careless):
-            if n % 2:  # random answers
+            if n % 3 == 0:  # random answers
                 answers = rng.integers(1, 7, len(items))
+            elif n % 3 == 1:  # left, right, left, right
+                answers = np.where(np.arange(len(items)) % 2, 6, 1)
             else:  # the same answer throughout, with a few slips
                 answers = np.full(len(items), rng.integers(2, 6))
                 slips = rng.permutation(len(items))[:3]
@@ -253,7 +257,7 @@ def _against_truth(kind: str, truth: dict[str, Any], scores: pd.DataFrame) -> st
     )
     if kind == "eeg":
         return f"{truth['found']} of {truth['events']} planted events were flagged ({areas})."
-    what = "careless respondents" if kind == "questionnaire" else "turned images"
+    what = "careless respondents" if kind == "questionnaire" else "altered images"
     flagged = scores["flagged"].astype(bool)
     return f"{truth['positives']} {what} were planted, {flagged.sum()} rows flagged ({areas})."
 

@@ -39,14 +39,13 @@ def reasons(frame: pd.DataFrame, usual_score: float) -> list[str]:
         Median score of the calibration data.
     """
     times = frame["score"].to_numpy() / max(usual_score, 1e-12)
-    phrases = [f"error {_times(t)} the usual" for t in times]
+    phrases = [f"error {_times(t)} the usual" for t in times.tolist()]
     if "top_entry" not in frame:
         return phrases
+    entries, ratios = frame["top_entry"].tolist(), frame["top_ratio"].tolist()
     return [
         f"{phrase}, most at {entry} ({_times(ratio)} its usual)"
-        for phrase, entry, ratio in zip(
-            phrases, frame["top_entry"], frame["top_ratio"], strict=True
-        )
+        for phrase, entry, ratio in zip(phrases, entries, ratios, strict=True)
     ]
 
 

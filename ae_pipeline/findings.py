@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
     from ae_pipeline.study import Study
 
-__all__ = ["evidence", "group_view", "layers_of", "recording_view", "rows_view", "train_view"]
+__all__ = [
+    "evidence",
+    "group_view",
+    "layers_of",
+    "recording_view",
+    "rows_view",
+    "train_headline",
+    "train_view",
+]
 
 LOSS_NAMES = {"eeg": "mean squared error", "mnist": "binary cross-entropy"}
 THINGS = {"eeg": "windows", "mnist": "images", "questionnaire": "respondents"}

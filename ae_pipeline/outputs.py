@@ -334,7 +334,12 @@ def write_train(run: TrainRun, place: Path) -> None:
         "description": summary,
         "params": _flat(public),
         "metrics": {name: value for name, value in numbers.items() if value is not None},
-        "tags": {"kind": info.kind, "model_digest": digest, "step": "train"},
+        "tags": {
+            "kind": info.kind,
+            "model_digest": digest,
+            "step": "train",
+            "primary_metric": run.study.primary_metric,
+        },
         "dataset": {
             "name": run.study.study,
             "digest": info.training_digest[:32],

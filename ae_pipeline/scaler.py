@@ -102,7 +102,7 @@ class Scaler:
 def _robust_deviation(signal: Float) -> float:
     """1.4826 x median absolute deviation; the plain one where most of a signal stands still."""
     deviation = 1.4826 * float(np.median(np.abs(signal - np.median(signal))))
-    return deviation if deviation > 0 else float(signal.std())
+    return deviation if deviation > 0 else float(signal.std(dtype=np.float64))
 
 
 def _no_zero(scale: Float) -> Float:

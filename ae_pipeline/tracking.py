@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ae_pipeline.bundle import Bundle
 
 __all__ = [
+    "Example",
     "Lineage",
     "Published",
     "Record",
@@ -250,11 +251,13 @@ def _connected(settings: Settings) -> Iterator[MlflowClient]:
         tracking, registry = settings.tracking_uri, settings.registry_uri
         # Parts of MLflow look up the address for themselves, so the client's own is not enough.
         address = {"MLFLOW_TRACKING_URI": tracking, "MLFLOW_REGISTRY_URI": registry}
-        patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+        brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+        patient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
         try:
-            with _environment(address, override=True), _environment(patience):
+            with _environment(brief):
                 for uri in {tracking, registry}:
                     _knock(uri)
+            with _environment(address, override=True), _environment(patient):
                 mlflow.set_tracking_uri(tracking)
                 mlflow.set_registry_uri(registry)
                 try:
@@ -263,28 +266,29 @@ def _connected(settings: Settings) -> Iterator[MlflowClient]:
                     mlflow.set_tracking_uri(None)
                     mlflow.set_registry_uri("")
         except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-            reason = _shown(" ".join(str(error).split()))
-            reason = reason if len(reason) <= 200 else f"{reason[:199]}…"
-            raise Unreachable(f"MLflow at {_shown(tracking)}: {reason}") from error
+            if isinstance(error.__cause__ or error.__context__, RequestException):
+                raise Unreachable(f"MLflow at {_shown(tracking)} does not answer") from error
+            reason = _shown(" ".join(str(getattr(error, "orig", error)).split()))
+            raise Unreachable(f"MLflow at {_shown(tracking)}: {_cut(reason, 200)}") from error
 
 
 def _knock(uri: str) -> None:
     """Raise within seconds where nobody answers: MLflow itself would try for minutes."""
+    kind = urlsplit(uri).scheme.partition("+")[0]
     if _is_server(uri):
         from mlflow import MlflowClient
 
-        brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
-        with _environment(brief, override=True):
-            MlflowClient(uri).search_experiments(max_results=1)
+        MlflowClient(uri).search_experiments(max_results=1)
+    if kind not in ("sqlite", "postgresql", "mysql", "mssql"):
         return
     import sqlalchemy
 
     url = sqlalchemy.make_url(uri)
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-    timed = url.get_backend_name() in ("postgresql", "mysql")
+    if kind == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    timed = {"connect_timeout": 4} if kind in ("postgresql", "mysql") else {}
     try:
-        engine = sqlalchemy.create_engine(url, connect_args={"connect_timeout": 4} if timed else {})
+        engine = sqlalchemy.create_engine(url, connect_args=timed)
     except ModuleNotFoundError as error:
         raise Unreachable(f"MLflow at {_shown(uri)}: install the package {error.name}") from None
     try:

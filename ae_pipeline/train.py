@@ -324,7 +324,11 @@ def fit(
                 f"training stopped in epoch {epoch}: the loss is no longer a number; the steps "
                 f"are too large or the data holds extreme values; try training.learning_rate "
                 f"{config.learning_rate / 10:g}"
-                + (f"; {checkpoint} has a good epoch" if checkpoint and epoch > 1 else "")
+                + (
+                    f"; what was learned before is in {checkpoint}"
+                    if checkpoint is not None and checkpoint.is_file()
+                    else ""
+                )
             )
         # without validation data there is nothing to choose an epoch by: the last one is kept
         is_best = validation_loss is None or judged < history.best_loss

@@ -204,7 +204,7 @@ def materialise(
             starts.append(here + total)
             total += plan.n_out(segment)
     file = path / "signal.npy"
-    shape = (total, len(parts[0][1].ch_names))
+    shape = (int(total), len(parts[0][1].ch_names))  # MNE counts in numpy integers
     if not file.is_file():
         with write_through(file) as temporary:
             _write_signal(parts, temporary, shape)

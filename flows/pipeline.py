@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 
 from ae_pipeline.demo import KINDS, DemoJob
 from ae_pipeline.experiment import score_job, train_job
-from flows.run import current_progress, run_name, run_steps
+from flows.run import NOTHING_KEPT, current_progress, run_name, run_steps
 
 if TYPE_CHECKING:
     from ae_pipeline.experiment import Job
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "score", "train"]
 
 
-@flow(flow_run_name="{study}", persist_result=False)
+@flow(flow_run_name="{study}", **NOTHING_KEPT)
 def train(
     study: str,
     out: str | None = None,
@@ -42,7 +42,7 @@ def train(
     return _run(train_job(Path(study), place, overrides or (), current_progress(), fresh))
 
 
-@flow(flow_run_name="{model}", persist_result=False)
+@flow(flow_run_name="{model}", **NOTHING_KEPT)
 def score(
     model: str,
     inputs: list[str],
@@ -68,7 +68,7 @@ def score(
     return _run(score_job(model, inputs, Path(out), error_rate, current_progress(), fresh))
 
 
-@flow(flow_run_name="demo", persist_result=False)
+@flow(flow_run_name="demo", **NOTHING_KEPT)
 def demo(kinds: list[str] | None = None, out: str = "demo", quick: bool = False) -> dict[str, Any]:
     """Do the main job on real sample data.
 

@@ -27,6 +27,8 @@ __all__ = [
     "using",
 ]
 
+NOTHING_KEPT: dict[str, Any] = {"persist_result": False, "result_serializer": "json"}
+"""For each flow. Prefect writes down the exception of a failed one all the same, as a pickle."""
 RETRY_DELAY_S = 1
 START_S = 90
 """Longest start of a server: on a slow machine the first one makes the database."""
@@ -47,8 +49,6 @@ def prepare_environment(root: Path | None = None) -> None:
         "PREFECT_HOME": str((root or project_root()).absolute() / "data" / "prefect"),
         # The terminal belongs to the command line; Prefect's record gets every line.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        # Prefect stores the exception of a failed flow, and would pickle it.
-        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_S),
         # One write for many tasks: sqlite spends seconds on locks otherwise.
@@ -148,7 +148,7 @@ def run_job(job: Job) -> dict[str, Any]:
     with using(current_progress()):
         from prefect import flow
 
-        @flow(name=job.kind, flow_run_name=run_name(job), persist_result=False)
+        @flow(name=job.kind, flow_run_name=run_name(job), **NOTHING_KEPT)
         def run() -> dict[str, Any]:
             return run_steps(job)
 

@@ -11,11 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from edfio import Edf, EdfSignal
+from lab import noise, write_edf, write_study
 
 from ae_pipeline import cli
-
-SFREQ_HZ = 100
 
 
 class Outcome(NamedTuple):
@@ -48,49 +46,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     return command
 
 
-def noise(n_channels: int = 4, seconds: float = 40, seed: int = 0) -> np.ndarray:
-    """Something like EEG: every channel a mixture of shared slow and own fast noise, microvolts."""
-    rng = np.random.default_rng(seed)
-    n = round(seconds * SFREQ_HZ)
-    slow = np.cumsum(rng.normal(size=n)) * 0.5
-    slow -= np.convolve(slow, np.ones(100) / 100, "same")
-    return slow + rng.normal(scale=8, size=(n_channels, n))
-
-
-def write_edf(
-    path: Path,
-    signal_uv: np.ndarray,
-    names: tuple[str, ...] = ("Fz", "Cz", "Pz", "Oz"),
-    sfreq_hz: int = SFREQ_HZ,
-    unit: str = "uV",
-) -> Path:
-    limit = float(np.nanmax(np.abs(signal_uv))) + 1
-    signals = [
-        EdfSignal(
-            row, sfreq_hz, label=name, physical_dimension=unit, physical_range=(-limit, limit)
-        )
-        for name, row in zip(names, signal_uv, strict=True)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Edf(signals).write(path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three recordings of three people, a study of them, and its trained model."""
     place = tmp_path_factory.mktemp("lab")
-    for subject in range(3):
-        write_edf(place / f"recordings/P{subject:02d}_rest.edf", noise(seed=subject))
-    (place / "study.yaml").write_text(
-        "study: small\n"
-        "source: {kind: eeg, path: recordings}\n"
-        "preprocess: {high_pass_hz: 1, low_pass_hz: 30}\n"
-        "windows: {length_s: 1, stride_s: 0.5}\n"
-        "model: {architecture: {kind: dense, hidden: [16]}, objective: {kind: vanilla}, "
-        "latent_dim: 3}\n"
-        "training: {epochs: 2}\n"
-    )
+    write_study(place)
     argv = sys.argv
     sys.argv = ["ae-pipeline", "train", str(place / "study.yaml"), "--no-prefect"]
     try:

@@ -16,13 +16,14 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import tiny
 
+from ae_pipeline import bundle as bundles
 from ae_pipeline import tracking
 from ae_pipeline.config import StudyError
 from ae_pipeline.folder import digest_files
 
 ROOT = Path(__file__).resolve().parent.parent
-ITEMS = ("calm", "curious", "tidy")
 
 
 # ----------------------------------------------------------------------------- settings
@@ -133,56 +134,9 @@ def settings(tmp_path: Path, empty_database: Path) -> tracking.Settings:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle for three questions of five answers, as it comes from its initial weights."""
-    import pandas as pd
-    import torch
-
-    from ae_pipeline import bundle
-    from ae_pipeline.baselines import BASELINES
-    from ae_pipeline.calibrate import Calibration, Detection
-    from ae_pipeline.data import Axis, Column, Samples
-    from ae_pipeline.models import Model
-    from ae_pipeline.models.autoencoder import Autoencoder
-    from ae_pipeline.scaler import Scaler
-    from ae_pipeline.train import FittedAutoencoder
-
-    torch.manual_seed(0)
-    columns = tuple(Column(name, "ordinal", (1, 2, 3, 4, 5)) for name in ITEMS)
-    values = np.random.default_rng(0).integers(1, 6, (40, 3)).astype(np.float32)
-    meta = pd.DataFrame({"recording": [f"p{n}" for n in range(40)]})
-    observed = np.ones(values.shape, bool)
-    samples = Samples("questionnaire", values, meta, (Axis("item", ITEMS),), observed, columns)
-    scaler = Scaler.fit(samples)
-    model = Model.model_validate(
-        {
-            "architecture": {"kind": "dense", "hidden": [8]},
-            "objective": {"kind": "vanilla"},
-            "latent_dim": 2,
-        }
-    )
-    network = Autoencoder(model, "questionnaire", (3,), columns, True)
-    fitted = FittedAutoencoder(network.eval(), scaler)
-    baselines = {name: made.fit(samples, scaler, 2, 0) for name, made in BASELINES.items()}
-    frame, scores, _ = bundle.raw_scores(fitted, baselines, samples)
-    info = bundle.BundleInfo(
-        study="moods",
-        kind="questionnaire",
-        model=model,
-        shape=(3,),
-        unit="answer",
-        entries=ITEMS,
-        columns=bundle.describe_columns(columns),
-        has_missing=True,
-        source={},
-        detection=Detection(),
-        exchangeable_unit="row",
-        training={},
-        training_digest="0" * 64,
-        versions={},
-    )
+    """A model of a questionnaire on disk."""
     place = tmp_path_factory.mktemp("bundle") / "model"
-    calibration = Calibration.from_frame(frame, scores.by_entry, "row")
-    bundle.save(place, bundle.Bundle(info, fitted, baselines, calibration))
+    bundles.save(place, tiny.table().bundle)
     return place
 
 
@@ -201,7 +155,7 @@ def run_folder(place: Path, bundle: Path | None = None, **changes: Any) -> Path:
         "tags": {"ae_pipeline.kind_of_data": "questionnaire"},
         "dataset": {"name": "moods", "digest": "ab" * 32, "source": "lab", "rows": 40},
         "model_name": "moods" if bundle else None,
-        "input_example": {"shape": [3]},
+        "input_example": {"shape": [6]},
     }
     (content / "run.json").write_text(json.dumps(record | changes))
     (content / "summary.md").write_text("# Moods\n")
@@ -338,15 +292,15 @@ def test_a_folder_without_a_run_is_one_line(settings: tracking.Settings, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "uri",
+    ("uri", "expected"),
     [
-        "http://127.0.0.1:9",
-        "postgresql://nobody@127.0.0.1:9/mlflow",
-        "sqlite:////proc/nowhere/mlflow.db",
+        ("http://anna:geheim@127.0.0.1:9", "MLflow at http://127.0.0.1:9 does not answer"),
+        ("postgresql://nobody@127.0.0.1:9/mlflow", "MLflow at postgresql://"),
+        ("sqlite:////proc/nowhere/mlflow.db", "No such file or directory"),
     ],
 )
 def test_an_absent_mlflow_is_said_within_seconds(
-    uri: str, settings: tracking.Settings, tmp_path: Path
+    uri: str, expected: str, settings: tracking.Settings, tmp_path: Path
 ) -> None:
     folder = run_folder(tmp_path / "out")
     away = settings.model_copy(update={"tracking_uri": uri, "registry_uri": uri})
@@ -354,7 +308,9 @@ def test_an_absent_mlflow_is_said_within_seconds(
     with pytest.raises(tracking.Unreachable) as error:
         tracking.publish(folder, away)
     assert time.monotonic() - start < 10
+    assert expected in str(error.value)
     assert "\n" not in str(error.value)
+    assert "geheim" not in str(error.value)
     assert not (folder / "published.json").exists()
     tracking.publish(folder, settings)  # later, where it answers
 
@@ -385,30 +341,40 @@ def test_publishing_says_nothing_on_the_terminal(
 # ------------------------------------------------------------------------------- models
 
 
-def test_the_registered_model_scores_a_table_without_a_pickle(
-    settings: tracking.Settings, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["table", "eeg", "pictures"])
+def test_the_registered_model_scores_plain_numbers_without_a_pickle(
+    kind: str, settings: tracking.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
     import pandas as pd
 
-    from ae_pipeline import bundle as bundles
-
-    published = tracking.publish(run_folder(tmp_path / "out", bundle), settings)
+    made = getattr(tiny, kind)()
+    place = tmp_path / "bundle"
+    bundles.save(place, made.bundle)
+    shape = made.bundle.info.shape
+    folder = run_folder(tmp_path / "out", place, input_example={"shape": shape})
+    published = tracking.publish(folder, settings)
     assert published.model_uri == f"runs:/{published.run_id}/model"
     assert (published.model_name, published.model_version) == ("moods", "1")
 
+    values: Any = made.data.samples.take(slice(0, 5)).batch(slice(None))[0]
+    if kind == "table":
+        whole = np.maximum(values, 1).astype(int)
+        values = pd.DataFrame(whole, columns=list(made.bundle.info.entries))
+        values["Q1"] = [np.nan, 1, 2, 3, 4]
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.tracking_uri)
-    table = pd.DataFrame([[1, 5, 3], [2, 2, np.nan]], columns=ITEMS)
-    expected = bundles.load(bundle).judge_values(table)
+    expected = bundles.load(place).judge_values(values)
     for uri in (published.model_uri, "models:/moods@newest"):
         model = mlflow.pyfunc.load_model(uri)
-        pd.testing.assert_frame_equal(model.predict(table), expected)
+        pd.testing.assert_frame_equal(model.predict(values), expected)
     signature = model.metadata.signature
-    assert signature.inputs.input_names() == list(ITEMS)
-    assert signature.outputs.input_names()[0] == "score"
-    example = model.metadata.load_input_example()
-    assert list(example.columns) == list(ITEMS)
+    if kind == "table":
+        assert signature.inputs.input_names() == list(made.bundle.info.entries)
+    else:
+        assert signature.inputs.inputs[0].shape == (-1, *shape)
+    assert signature.outputs.input_names() == list(expected.columns)
+    assert len(model.metadata.load_input_example()) == 2
 
     (stored,) = Path(settings.artifact_root.removeprefix("file://")).rglob("MLmodel")
     assert not list(stored.parent.rglob("*.pkl"))

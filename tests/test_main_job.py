@@ -1,0 +1,197 @@
+"""The main job on real data, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ae_pipeline.data import InputError
+from ae_pipeline.demo import KINDS, DemoJob
+from ae_pipeline.experiment import run_plainly, score_job, train_job
+from ae_pipeline.initial import initial_study
+from ae_pipeline.sources.samples import fetch
+
+COMMAND = Path(sys.executable).with_name("ae-pipeline")
+
+
+def run(place: Path, *words: object, timeout_s: float = 170) -> tuple[int, str, str]:
+    """The installed command in a session of its own, output in files (a server may outlive it)."""
+    out, err = place / "stdout.txt", place / "stderr.txt"
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        process = subprocess.Popen(
+            [str(COMMAND), *map(str, words)],
+            cwd=place,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "2"},
+        )
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return status, out.read_text(), err.read_text()
+
+
+def have(name: str) -> None:
+    """Sample data, or a skip with the reason."""
+    try:
+        fetch(name, lambda line: None)
+    except InputError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+def test_quick_demo_ends_with_an_index_of_three_kinds(tmp_path: Path) -> None:
+    for name in ("eeg", "bfi", "mnist"):
+        have(name)
+    (tmp_path / "mlflow.yaml").write_text("")
+    status, out, err = run(tmp_path, "demo", "--quick", "-o", "demo", "--json")
+    assert status == 0, err
+    assert "Traceback" not in err
+    result = json.loads(out)
+    page = Path(result["report"]).read_text()
+    for kind in KINDS:
+        assert f'href="{kind}/new-data/' in page
+        assert (tmp_path / "demo" / kind / "training/model/bundle.json").is_file()
+    eeg = result["eeg_truth"]
+    assert eeg["found"] >= 11  # of 16 planted, 11 of them strong
+    assert eeg["scorers"]["score"]["roc_area"] > 0.8
+    assert result["mnist_truth"]["scorers"]["score"]["roc_area"] > 0.9
+    assert result["mnist_train"]["metrics"]["parameters"] == 407_834
+    assert result["mnist_train"]["run"]
+
+
+def initial(place: Path, kind: str, source: Path, **changes: object) -> Path:
+    """What ``init`` writes for some data, with a few settings changed, under ``place``."""
+    content = yaml.safe_load(initial_study(kind, source, "study"))
+    for dotted, value in changes.items():
+        part, _, name = dotted.partition("__")
+        content[part][name] = value
+    study = place / "study.yaml"
+    study.write_text(yaml.safe_dump(content))
+    return study
+
+
+SMALL = {
+    "model__architecture": {"kind": "dense", "hidden": [16]},
+    "model__latent_dim": 1,
+    "training__epochs": 2,
+}
+
+
+@pytest.mark.slow
+def test_eegmat_people_are_scored_by_a_model_of_others(shared_data: Path, tmp_path: Path) -> None:
+    place = tmp_path / "train"
+    place.mkdir()
+    files = sorted((shared_data / "eegmat").glob("*.edf"))
+    for file in files:
+        if file.name < "Subject04":
+            (place / file.name).symlink_to(file)
+    study = initial(tmp_path, "eeg", place, **SMALL, preprocess__sfreq_hz=125)
+    out = tmp_path / "out"
+    run_plainly(train_job(study, out))
+    info = json.loads((out / "model/bundle.json").read_text())
+    assert len(info["entries"]) == 19  # without ECG and the reference difference
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test_units"] == 4
+    assert metrics["beats_baselines"]["interval"] is not None
+    scores = pd.read_parquet(out / "scores.parquet")
+    assert scores["subject"].nunique() == 4
+    new = [str(file) for file in files if file.name >= "Subject04"]
+    job = score_job(str(out / "model"), new, tmp_path / "scored")
+    run_plainly(job)
+    assert job.exit_status == 0
+    recordings = pd.read_parquet(tmp_path / "scored/recordings.parquet")
+    assert sorted(recordings["recording"]) == [
+        "Subject04_1",
+        "Subject04_2",
+        "Subject05_1",
+        "Subject05_2",
+    ]
+    # real, normal EEG of people the model never saw: not everything may be flagged
+    assert pd.read_parquet(tmp_path / "scored/scores.parquet")["flagged"].mean() < 0.2
+
+
+# Every recording at hand with a model of its own kind: scored, or refused and why.
+RECORDINGS = {
+    "eegmmidb/S001R01_trimmed.edf": "scored",
+    "eegmmidb/S001R03.edf": "scored",
+    "eegmmidb/S001R04.edf": "scored",
+    "eegmmidb/S001R05.edf": "scored",
+    "eegmmidb/S001R06.edf": "scored",
+    "eegmmidb/S001R02_trimmed.edf": "scored",
+    "eeglab_sample/eeglab_data.set": "scored",
+    "eeglab_sample/test.edf": "scored",
+    "eeglab_sample/test.bdf": "scored",
+    "eeglab_sample/testbva.vhdr": "scored",
+    "formats/test.edf": "scored",
+    "formats/test.vhdr": "scored",
+    "formats/test.bdf": "high_pass_hz",  # 1 s long: no filter fits
+    "resting_fif/data_resting_EO_200Hz_raw.fif": "scored",
+}
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_every_recording_is_scored_or_refused(shared_data: Path, tmp_path: Path, name: str) -> None:
+    file = shared_data / name
+    changes = {"preprocess__high_pass_hz": 1.0, "windows__length_s": 1.0}
+    try:
+        study = initial(tmp_path, "eeg", file, **SMALL, **changes)
+        run_plainly(train_job(study, tmp_path / "out"))
+    except InputError as error:
+        assert RECORDINGS[name] in str(error), error
+        assert "\n" not in str(error)
+        return
+    assert RECORDINGS[name] == "scored"
+    job = score_job(str(tmp_path / "out/model"), [str(file)], tmp_path / "scored")
+    run_plainly(job)
+    assert job.exit_status == 0
+    scores = pd.read_parquet(tmp_path / "scored/scores.parquet")
+    assert len(scores)
+    assert np.isfinite(scores["score"]).all()
+
+
+def test_every_recording_at_hand_is_in_the_table(shared_data: Path) -> None:
+    folders = ("eegmmidb", "eeglab_sample", "formats", "resting_fif")
+    endings = (".edf", ".bdf", ".vhdr", ".set", ".fif")
+    found = {
+        f"{folder}/{file.name}"
+        for folder in folders
+        for file in (shared_data / folder).iterdir()
+        if file.name.endswith(endings)
+    }
+    assert found == set(RECORDINGS)
+
+
+def test_the_careless_survey_trains_and_scores(shared_data: Path, tmp_path: Path) -> None:
+    items = shared_data / "careless/items.csv"
+    study = initial(tmp_path, "questionnaire", items, training__epochs=10)
+    run_plainly(train_job(study, tmp_path / "out"))
+    job = score_job(str(tmp_path / "out/model"), [str(items)], tmp_path / "scored")
+    run_plainly(job)
+    assert job.exit_status == 0
+    persons = pd.read_csv(tmp_path / "scored/persons.csv", dtype={"id": str})
+    assert len(persons) == len(pd.read_csv(items))
+    assert {"id", "score", "p_value", "q_value", "flagged"} <= set(persons)
+    table = pd.read_csv(tmp_path / "scored/items.csv")
+    assert len(table) == 50
+    assert table["mean_error"].between(0, 10).all()
+    assert (tmp_path / "scored/report.html").is_file()
+
+
+def test_demo_refuses_kinds_it_does_not_have(tmp_path: Path) -> None:
+    assert DemoJob(["mnist", "eeg"], tmp_path, quick=True).kinds == ["eeg", "mnist"]
+    status, _, err = run(tmp_path, "demo", "meg")
+    assert status == 2
+    assert "expected eeg" in err

@@ -1,0 +1,234 @@
+"""Small data with known truth and models trained on it for two epochs, made once per session."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ae_pipeline.data import Annotation, Axis, Column, Recording, Samples
+from ae_pipeline.gather import Gathered
+from ae_pipeline.split import Division, divide
+from ae_pipeline.study import Study
+
+if TYPE_CHECKING:
+    from ae_pipeline.bundle import Bundle
+    from ae_pipeline.calibrate import Calibration
+    from ae_pipeline.data import Scorer
+    from ae_pipeline.train import FittedAutoencoder, History
+
+CHANNELS = ("Fz", "Cz", "Pz", "Oz")
+SFREQ_HZ = 100.0
+MODEL = {"architecture": {"kind": "dense", "hidden": [16]}, "latent_dim": 3}
+TRAINING = {"epochs": 2, "early_stopping": None, "device": "cpu"}
+
+
+def one_recording(
+    name: str,
+    subject: str = "",
+    seconds: float = 60.0,
+    planted: Sequence[tuple[float, float, int]] = (),
+    annotations: tuple[Annotation, ...] = (),
+    segments: tuple[tuple[int, int], ...] = (),
+    channels: tuple[str, ...] = CHANNELS,
+    amplitude_uv: float = 10.0,
+    sfreq_hz: float = SFREQ_HZ,
+) -> Recording:
+    """Noise with an alpha rhythm; ``planted`` are bursts (onset_s, duration_s, channel)."""
+    rng = np.random.default_rng(abs(hash_of(name)))
+    n = round(seconds * sfreq_hz)
+    t = np.arange(n) / sfreq_hz
+    noise = np.cumsum(rng.standard_normal((len(channels), n)), 1)
+    slow = np.apply_along_axis(lambda x: np.convolve(x, np.ones(200) / 200, "same"), 1, noise)
+    data = (noise - slow) / 3 + np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6))
+    data *= amplitude_uv
+    for onset_s, duration_s, channel in planted:
+        here = (t >= onset_s) & (t < onset_s + duration_s)
+        data[channel, here] += 30 * amplitude_uv * np.sin(2 * np.pi * 20 * t[here])
+    signal = data.astype(np.float32)
+    return Recording(
+        name=name,
+        subject=subject or name,
+        session="",
+        path=Path(f"{name}.edf"),
+        files=(),
+        ch_names=channels,
+        positions_m=np.full((len(channels), 3), np.nan),
+        sfreq_hz=sfreq_hz,
+        n_times=n,
+        annotations=annotations,
+        reader=lambda start, stop: signal[:, start:stop],
+        segments=segments,
+    )
+
+
+def hash_of(name: str) -> int:
+    return int.from_bytes(name.encode()[-6:], "big")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything a training comes to; ``frame`` are the raw scores of the held-out rows."""
+
+    study: Study
+    data: Gathered
+    division: Division
+    fitted: FittedAutoencoder
+    baselines: dict[str, Scorer]
+    history: History
+    calibration: Calibration
+    frame: pd.DataFrame
+    by_entry: NDArray[np.float32]
+    bundle: Bundle
+
+
+def train(study: Study, data: Gathered) -> Trained:
+    """The steps of a training with a calibration part, one after another."""
+    import torch
+
+    from ae_pipeline.baselines import BASELINES, PrincipalComponents
+    from ae_pipeline.bundle import raw_scores
+    from ae_pipeline.calibrate import Calibration
+    from ae_pipeline.models.autoencoder import Autoencoder
+    from ae_pipeline.results import make_bundle
+    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.train import fit
+
+    samples, division = data.samples, divide(data.samples.meta, study.split)
+    torch.manual_seed(0)
+    inside = samples.take(division.rows("train"))
+    scaler = Scaler.fit(inside, 0)
+    model = Autoencoder(
+        study.model, samples.kind, samples.shape, samples.columns, samples.kind == "questionnaire"
+    )
+    held = samples.take(division.rows("validation"))
+    fitted, history = fit(model, inside, held, scaler, study.training)
+    baselines: dict[str, Any] = {
+        name: scorer.fit(inside, scaler, study.model.latent_dim, 0)
+        for name, scorer in BASELINES.items()
+    }
+    rows = np.concatenate([division.rows("calibration"), division.rows("test")])
+    frame, scores, _ = raw_scores(fitted, baselines, samples.take(rows))
+    frame["part"] = division.part[rows]
+    pca = baselines["pca"]
+    assert isinstance(pca, PrincipalComponents)
+    likelihood = fitted.model.likelihood
+    families = likelihood.uniform or likelihood.by_column
+    frame["pca_loss"] = pca.losses(samples.take(rows), families)
+    mask = samples.take(rows).mask
+    frame["n_observed"] = int(np.prod(samples.shape)) if mask is None else mask.sum(1)
+    chosen = (frame["part"] == "calibration").to_numpy()
+    calibration = Calibration.from_frame(
+        frame[chosen].reset_index(drop=True), scores.by_entry[chosen], division.unit
+    )
+    bundle = make_bundle(study, data, division, fitted, baselines, calibration, history)
+    return Trained(
+        study,
+        data,
+        division,
+        fitted,
+        baselines,
+        history,
+        calibration,
+        frame,
+        scores.by_entry,
+        bundle,
+    )
+
+
+@cache
+def eeg() -> Trained:
+    """Ten subjects of a minute each, windows of 1 s with half of it shared."""
+    from ae_pipeline.preprocess import survey
+    from ae_pipeline.windows import materialise
+
+    study = Study.model_validate(
+        {
+            "study": "tiny-eeg",
+            "source": {"kind": "eeg", "path": "nowhere"},
+            "preprocess": {"high_pass_hz": 1.0, "low_pass_hz": 40.0},
+            "windows": {"length_s": 1.0, "stride_s": 0.5},
+            "split": {"calibration": 0.4, "test": 0.2, "validation": 0.1},
+            "model": MODEL,
+            "training": TRAINING,
+            "detection": {"false_alarms_per_hour": 60},
+        }
+    )
+    assert study.preprocess is not None
+    assert study.windows is not None
+    recordings = [one_recording(f"Anna_{n:02d}", f"Anna{n:02d}") for n in range(10)]
+    parts = [(r, survey(r, study.preprocess, 50.0, SFREQ_HZ)) for r in recordings]
+    place = Path(tempfile.mkdtemp(prefix="ae-pipeline-tiny-"))
+    samples = materialise(parts, study.windows, place)
+    digests = {r.name: f"digest of {r.name}" for r in recordings}
+    return train(study, Gathered(samples, digests, facts={"subjects": 10}, sfreq_hz=SFREQ_HZ))
+
+
+def answers(n: int, seed: int = 0) -> Samples:
+    """Six items that one trait moves, the last two turned round; one answer in twenty missing."""
+    rng = np.random.default_rng(seed)
+    trait = rng.standard_normal((n, 1))
+    sign = np.array([1, 1, 1, 1, -1, -1])
+    values = np.clip(np.rint(3 + trait * sign + 0.5 * rng.standard_normal((n, 6))), 1, 5)
+    mask = rng.random((n, 6)) > 0.05
+    names = tuple(f"Q{i}" for i in range(1, 7))
+    levels = (1.0, 2.0, 3.0, 4.0, 5.0)
+    meta = pd.DataFrame({"recording": [f"Berta-{seed}-{i}" for i in range(n)]})
+    meta["subject"] = meta["recording"]
+    meta["score_total"] = values.sum(1)  # a column of the user's own, not a scorer
+    return Samples(
+        "questionnaire",
+        np.where(mask, values, 0).astype(np.float32),
+        meta,
+        (Axis("item", names),),
+        mask,
+        tuple(Column(name, "ordinal", levels) for name in names),
+    )
+
+
+@cache
+def table() -> Trained:
+    """Three hundred respondents."""
+    study = Study.model_validate(
+        {
+            "study": "tiny-table",
+            "source": {"kind": "questionnaire", "path": "nowhere.csv", "items": ["Q*"]},
+            "model": {**MODEL, "latent_dim": 1},
+            "training": TRAINING,
+        }
+    )
+    return train(study, Gathered(answers(300), {"table": "digest of Berta"}))
+
+
+def images(n: int, seed: int = 0) -> Samples:
+    """A bright square at one of four places, 8 x 8 pixels."""
+    rng = np.random.default_rng(seed)
+    values = rng.uniform(0, 0.1, (n, 8, 8)).astype(np.float32)
+    label = rng.integers(4, size=n)
+    for i, place in enumerate(label):
+        row, column = divmod(int(place), 2)
+        values[i, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 0.9
+    names = [f"Carla-{seed}-{i:05d}" for i in range(n)]
+    meta = pd.DataFrame({"recording": names, "subject": names, "label": label})
+    return Samples("mnist", values, meta, (Axis("row"), Axis("column")))
+
+
+@cache
+def pictures() -> Trained:
+    """Four hundred images."""
+    study = Study.model_validate(
+        {
+            "study": "tiny-images",
+            "source": {"kind": "mnist"},
+            "model": MODEL,
+            "training": TRAINING,
+        }
+    )
+    return train(study, Gathered(images(400), {"images": "digest of Carla"}))
