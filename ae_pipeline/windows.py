@@ -205,15 +205,26 @@ def materialise(
             total += plan.n_out(segment)
     file = path / "signal.npy"
     shape = (int(total), len(parts[0][1].ch_names))  # MNE counts in numpy integers
-    if not file.is_file():
+    signal = _opened(file, shape)
+    if signal is None:
         with write_through(file) as temporary:
             _write_signal(parts, temporary, shape)
-    # copy-on-write: torch warns of arrays it could not write to, the file itself stays as it is
-    signal: Float = np.load(file, mmap_mode="c")
-    if signal.shape != shape or signal.dtype != np.float32:
-        raise ValueError(f"{file} has shape {signal.shape}, these recordings need {shape}")
+        signal = _opened(file, shape)
+    assert signal is not None
     windows = Windows(signal, np.concatenate(starts), grids[0].length)
     return _samples(windows, pd.concat(metas, ignore_index=True), parts[0][1])
+
+
+def _opened(file: Path, shape: tuple[int, int]) -> Float | None:
+    """A signal that was written earlier; None where there is none or it is damaged."""
+    if not file.is_file():
+        return None
+    try:
+        # copy-on-write: torch warns of arrays it could not write to, the file stays as it is
+        signal: Float = np.load(file, mmap_mode="c", allow_pickle=False)
+    except (ValueError, OSError):
+        return None
+    return signal if signal.shape == shape and signal.dtype == np.float32 else None
 
 
 def _write_signal(

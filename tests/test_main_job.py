@@ -62,7 +62,7 @@ def test_quick_demo_ends_with_an_index_of_three_kinds(tmp_path: Path) -> None:
     result = json.loads(out)
     page = Path(result["report"]).read_text()
     for kind in KINDS:
-        assert f'href="{kind}/new-data/' in page
+        assert f"{kind}/new-data/" in page
         assert (tmp_path / "demo" / kind / "training/model/bundle.json").is_file()
     eeg = result["eeg_truth"]
     assert eeg["found"] >= 11  # of 16 planted, 11 of them strong

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -231,46 +232,71 @@ def test_the_same_key_of_another_kind_is_another_run(
     assert len(all_runs(settings)) == 2
 
 
-KILLED = """
+PUBLISHERS = """
 import os, signal, sys
 from pathlib import Path
-import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, sklearn, torch
 from ae_pipeline import bundle, tracking
+mlflow = tracking._import_mlflow()
+import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, sklearn, torch
 
-NAMES = "log_artifacts", "log_model_artifacts", "create_model_version", "set_terminated"
-calls = 0
 def deadly(method, moment):
     def wrapped(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == moment:
+        calls.append(method)
+        if len(calls) == moment:
             os.kill(os.getpid(), signal.SIGKILL)
         return method(*args, **kwargs)
     return wrapped
 
-for moment, place in enumerate(map(Path, sys.argv[1:]), 1):
+calls = []
+*killed, whole = map(Path, sys.argv[1:])
+for moment, place in enumerate(killed, 1):
     if os.fork() == 0:
         client = mlflow.MlflowClient
-        for name in NAMES:
+        for name in "log_artifacts log_model_artifacts create_model_version set_terminated".split():
             setattr(client, name, deadly(getattr(client, name), moment))
         tracking.publish(place / "out", tracking.load_settings(place))
         os._exit(0)
     _, status = os.wait()
     assert os.WTERMSIG(status) == signal.SIGKILL, status
+tracking.publish(whole / "out", tracking.load_settings(whole))
 """
 
 
-def test_a_killed_publish_is_continued_without_a_duplicate(
-    settings: tracking.Settings, bundle: Path, tmp_path: Path
-) -> None:
-    places = [tmp_path / f"killed-{moment}" for moment in range(1, 5)]
-    for place in places:
-        shutil.copytree(tmp_path / "project", place)
-        run_folder(place / "out", bundle)
-    command = [sys.executable, "-c", KILLED, *map(str, places)]
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+@dataclass
+class Publishers:
+    killed: list[Path]
+    whole: Path
+    terminal: tuple[str, str]
 
-    for place in places:
+
+@pytest.fixture(scope="module")
+def publishers(
+    empty_database: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Publishers:
+    """Projects whose publisher was killed at one moment or another, and one where it was not."""
+    root = tmp_path_factory.mktemp("publishers")
+    *killed, whole = [root / f"project-{n}" for n in range(5)]
+    for place in (*killed, whole):
+        run_folder(place / "out", bundle)
+        (place / "mlflow.yaml").touch()
+        if place != whole:  # the last one makes its database: that is when MLflow talks most
+            (place / "data/mlflow").mkdir(parents=True)
+            shutil.copy(empty_database, place / "data/mlflow/mlflow.db")
+    shown = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW", "DO_NOT"))}
+    done = subprocess.run(
+        [sys.executable, "-c", PUBLISHERS, *map(str, killed), str(whole)],
+        env=shown | {"PYTHONPATH": str(ROOT), "AE_PIPELINE_CACHE": str(root / "cache")},
+        cwd=whole,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Publishers(killed, whole, (done.stdout, done.stderr))
+
+
+def test_a_killed_publish_is_continued_without_a_duplicate(publishers: Publishers) -> None:
+    for place in publishers.killed:
         there = tracking.load_settings(place)
         assert [run.info.status for run in all_runs(there)] == ["RUNNING"]
         assert not (place / "out" / "published.json").exists()
@@ -284,6 +310,12 @@ def test_a_killed_publish_is_continued_without_a_duplicate(
         assert published.model_version == "1"
         assert len(client.get_metric_history(published.run_id, "epoch/train_loss")) == 2
         assert tracking.resolve(str(published.model_uri), there).is_dir()
+
+
+def test_publishing_says_nothing_and_leaves_nothing_about(publishers: Publishers) -> None:
+    assert publishers.terminal == ("", "")
+    assert sorted(p.name for p in publishers.whole.iterdir()) == ["data", "mlflow.yaml", "out"]
+    assert (publishers.whole / "out" / "published.json").exists()
 
 
 def test_a_folder_without_a_run_is_one_line(settings: tracking.Settings, tmp_path: Path) -> None:
@@ -313,29 +345,6 @@ def test_an_absent_mlflow_is_said_within_seconds(
     assert "geheim" not in str(error.value)
     assert not (folder / "published.json").exists()
     tracking.publish(folder, settings)  # later, where it answers
-
-
-def test_publishing_says_nothing_on_the_terminal(
-    settings: tracking.Settings, bundle: Path, tmp_path: Path
-) -> None:
-    # In a process of its own and with a database to be made: that is where MLflow talks most.
-    folder = run_folder(tmp_path / "out", bundle)
-    (tmp_path / "project/data/mlflow/mlflow.db").unlink()
-    code = (
-        "import sys; from pathlib import Path; from ae_pipeline import tracking as t;"
-        "t.publish(Path(sys.argv[1]), t.load_settings(Path(sys.argv[2])))"
-    )
-    quiet = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW", "DO_NOT"))}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder), str(tmp_path / "project")],
-        env=quiet | {"PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert (done.stdout, done.stderr) == ("", "")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "out", "project"]
 
 
 # ------------------------------------------------------------------------------- models

@@ -47,7 +47,7 @@ def one_recording(
     t = np.arange(n) / sfreq_hz
     noise = np.cumsum(rng.standard_normal((len(channels), n)), 1)
     slow = np.apply_along_axis(lambda x: np.convolve(x, np.ones(200) / 200, "same"), 1, noise)
-    data = (noise - slow) / 3 + np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6))
+    data = (noise - slow[:, :n]) / 3 + np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6))
     data *= amplitude_uv
     for onset_s, duration_s, channel in planted:
         here = (t >= onset_s) & (t < onset_s + duration_s)

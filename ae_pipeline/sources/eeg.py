@@ -1050,7 +1050,7 @@ def _read_mne(path: Path) -> _Content:
     notes = (MNE_WARNED,) if unusual else ()
 
     def signal(rows: list[int]) -> _Signal:
-        return _Signal(raw.n_times, (), _mne_reader(raw, rows, path))
+        return _Signal(int(raw.n_times), (), _mne_reader(raw, rows, path))
 
     return _Content(
         names=tuple(raw.ch_names),
