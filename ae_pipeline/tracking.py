@@ -70,6 +70,7 @@ DIGEST = "ae_pipeline.bundle"
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 LONGEST_DATASET_DIGEST = 36
+LONGEST_MODEL_DESCRIPTION = 5000
 METRICS_A_BATCH = 1000
 PARAMS_A_BATCH = 100
 
@@ -178,7 +179,7 @@ def _read(file: Path) -> Settings:
 
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise StudyError(f"{file}: not readable as YAML ({reason})") from None
     if not isinstance(content, dict):
@@ -404,10 +405,8 @@ def _record(folder: Path) -> Record:
         raise StudyError(f"{folder}: nothing to publish (no {file.relative_to(folder)})")
     try:
         return Record.model_validate(read_json(file))
-    except (ValidationError, ValueError) as error:
-        if isinstance(error, ValidationError):
-            raise explain(error, Record, str(file)) from None
-        raise StudyError(f"{file}: not readable as JSON ({error})") from None
+    except ValidationError as error:
+        raise explain(error, Record, str(file)) from None
 
 
 def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
@@ -576,7 +575,7 @@ def _send_model(client: MlflowClient, run: Run, record: Record, name: str, folde
                 f"models:/{model.model_id}",
                 run_id=run_id,
                 tags={KEY: record.key},
-                description=record.description,
+                description=_cut(record.description, LONGEST_MODEL_DESCRIPTION),
                 model_id=model.model_id,
             )
         ]

@@ -46,7 +46,7 @@ Epoch = Callable[[], None]
 # ----------------------------------------------------------------------------- contenders
 
 
-def ours(x: np.ndarray, *, logged: bool = True) -> Epoch:
+def ours(x: np.ndarray) -> Epoch:
     """``train.fit`` with a listener, the history and a checkpoint after every epoch."""
     import pandas as pd
     import torch

@@ -92,7 +92,7 @@ def _reach_server() -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
         # Before the import, which takes as long as half of the start.
-        own = None if "PREFECT_API_URL" in os.environ else start_server(home / "server.log")
+        own = None if os.environ.get("PREFECT_API_URL") else start_server(home / "server.log")
     except OSError as error:
         raise StudyError(
             f"Prefect cannot keep its record in {home} ({error.strerror}); set PREFECT_HOME, or "
@@ -115,7 +115,8 @@ def _reach_server() -> None:
                 "--no-prefect"
             ) from None
     elif own is not None:
-        import torch  # noqa: F401  # the steps need it: two seconds of waiting made use of
+        # The steps will need it, and its import takes as long as the rest of the start.
+        import torch  # noqa: F401
 
         try:
             httpx.get(f"{own.address}/health", timeout=START_S, trust_env=False).raise_for_status()

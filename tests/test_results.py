@@ -33,7 +33,7 @@ def test_calibration_recordings_are_judged_by_the_others() -> None:
             conformal_p(rows["score"].to_numpy(), others)
         )
         unit = trained.calibration.recording[np.flatnonzero(own["recording"] == name)[0]]
-        limit = trained.calibration.event_threshold(60, without=int(unit))
+        limit = trained.calibration.event_threshold(20, without=int(unit))
         assert rows["flagged"].tolist() == (rows["score"] > limit).tolist()
 
 
@@ -85,8 +85,8 @@ def test_a_bundle_says_what_it_rests_on() -> None:
 
 def test_only_windows_have_a_threshold() -> None:
     eeg = tiny.eeg()
-    assert eeg.bundle.info.threshold == eeg.calibration.event_threshold(60)
-    assert eeg.calibration.false_alarms_per_hour(eeg.bundle.info.threshold) <= 60
+    assert eeg.bundle.info.threshold == eeg.calibration.event_threshold(20)
+    assert eeg.calibration.false_alarms_per_hour(eeg.bundle.info.threshold) <= 20
     assert tiny.table().bundle.info.threshold is None
     assert tiny.pictures().bundle.info.threshold is None
 

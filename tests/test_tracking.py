@@ -439,7 +439,7 @@ def test_a_model_uri_that_names_nothing_is_one_line(
 
 @pytest.fixture
 def server(settings: tracking.Settings, tmp_path: Path) -> Iterator[tracking.Settings]:
-    """What `ae-pipeline ui` starts, on a free port."""
+    """A lab's server, which keeps the artifacts; else what `ae-pipeline ui` starts."""
     import socket
 
     with socket.socket() as free:
@@ -447,6 +447,8 @@ def server(settings: tracking.Settings, tmp_path: Path) -> Iterator[tracking.Set
         port = free.getsockname()[1]
     local = settings.model_copy(update={"server": tracking.Server(port=port)})
     command, environment = tracking.ui_command(local)
+    command.remove("--no-serve-artifacts")
+    environment["MLFLOW_ARTIFACTS_DESTINATION"] = environment.pop("MLFLOW_DEFAULT_ARTIFACT_ROOT")
     with (tmp_path / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -465,7 +467,9 @@ def server(settings: tracking.Settings, tmp_path: Path) -> Iterator[tracking.Set
                 break
             except (URLError, TimeoutError):
                 time.sleep(0.1)
-        yield local.model_copy(update={"tracking_uri": address, "registry_uri": address})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", address)
+            yield tracking.load_settings(tmp_path / "project")
     finally:
         os.killpg(process.pid, 15)
         process.wait(20)
@@ -475,16 +479,17 @@ def server(settings: tracking.Settings, tmp_path: Path) -> Iterator[tracking.Set
 def test_a_server_gets_and_shows_the_same(
     server: tracking.Settings, settings: tracking.Settings, bundle: Path, tmp_path: Path
 ) -> None:
-    remote = server.model_copy(update={"artifact_root": "auto"})
-    published = tracking.publish(run_folder(tmp_path / "out", bundle), remote)
+    published = tracking.publish(run_folder(tmp_path / "out", bundle), server)
     assert published.run_url.startswith(server.tracking_uri)
     assert tracking.publish(tmp_path / "out", settings).run_id == published.run_id
-    page = urlopen(
-        f"{server.tracking_uri}/get-artifact?run_uuid={published.run_id}&path=report.html"
-    )
-    assert page.read() == b"<h1>Moods</h1>"
-    found = tracking.resolve("models:/moods@newest", remote)
+    place = f"get-artifact?run_uuid={published.run_id}&path=report.html"
+    assert urlopen(f"{server.tracking_uri}/{place}").read() == b"<h1>Moods</h1>"
+
+    found = tracking.resolve("models:/moods@newest", server)
+    assert found.is_relative_to(tmp_path / "cache")
     assert digest_files(sorted(found.iterdir())) == digest_files(sorted(bundle.iterdir()))
+    shutil.rmtree(tmp_path / "project/data/mlflow/artifacts")
+    assert tracking.resolve(str(published.model_uri), server) == found, "it was kept"
 
     with pytest.raises(StudyError, match="open http"):
-        tracking.ui_command(remote)
+        tracking.ui_command(server)

@@ -128,6 +128,14 @@ def test_views_on_a_signal_train_as_plain_windows_do() -> None:
     )
 
 
+def test_views_are_scaled_as_plain_windows_are() -> None:
+    samples = eeg(20)
+    scaler = Scaler(np.array([3, -5, 0, 40], np.float32), np.array([1, 2, 4, 8], np.float32))
+    fitted = FittedAutoencoder(build(samples), scaler)
+    views, plain = fitted.score(samples), fitted.score(as_array(samples))
+    np.testing.assert_allclose(views.by_entry, plain.by_entry, rtol=1e-5)
+
+
 def test_the_data_is_left_as_it_is(tmp_path: Path) -> None:
     samples = eeg(60)
     windows = samples.values

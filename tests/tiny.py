@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CHANNELS = ("Fz", "Cz", "Pz", "Oz")
 SFREQ_HZ = 100.0
 MODEL = {"architecture": {"kind": "dense", "hidden": [16]}, "latent_dim": 3}
-TRAINING = {"epochs": 2, "early_stopping": None, "device": "cpu"}
+TRAINING = {"epochs": 2, "early_stopping": None, "learning_rate": 1e-2, "device": "cpu"}
 
 
 def one_recording(
@@ -158,7 +158,7 @@ def eeg() -> Trained:
             "split": {"calibration": 0.4, "test": 0.2, "validation": 0.1},
             "model": MODEL,
             "training": TRAINING,
-            "detection": {"false_alarms_per_hour": 60},
+            "detection": {"false_alarms_per_hour": 20},
         }
     )
     assert study.preprocess is not None
