@@ -20,6 +20,7 @@ from ae_pipeline.baselines import BASELINES
 from ae_pipeline.calibrate import Calibration, Detection, conformal_p
 from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.data import Axis, Column, InputError, Kind, Samples, Scorer, Scores
+from ae_pipeline.ensemble import Ensemble
 from ae_pipeline.folder import digest_files, write_json, write_through
 from ae_pipeline.models import Model
 from ae_pipeline.preprocess import Preprocess
@@ -42,7 +43,7 @@ __all__ = [
     "save",
 ]
 
-DEFAULT = "autoencoder"
+DEFAULT = "ensemble"
 """The scorer whose score is the column ``score``."""
 
 FORMAT: Literal[1] = 1
@@ -107,10 +108,15 @@ class Bundle:
     """A model ready to score."""
 
     info: BundleInfo
-    autoencoder: FittedAutoencoder
+    ensemble: Ensemble
     baselines: dict[str, Scorer]
     calibration: Calibration
     digest: str = ""
+
+    @property
+    def autoencoder(self) -> FittedAutoencoder:
+        """The network with its scale."""
+        return self.ensemble.autoencoder
 
     @property
     def model_id(self) -> str:
@@ -126,7 +132,7 @@ class Bundle:
             Where the samples are not what the model was trained on.
         """
         self._refuse_misfit(samples)
-        frame, scores, latents = raw_scores(self.autoencoder, self.baselines, samples)
+        frame, scores, latents = raw_scores(self.ensemble, self.baselines, samples)
         total = frame["score"].to_numpy()
         frame["p_value"] = conformal_p(total, self.calibration.scores["score"])
         if self.info.threshold is not None:
@@ -254,26 +260,37 @@ class Bundle:
 
 
 def raw_scores(
-    autoencoder: FittedAutoencoder, baselines: dict[str, Scorer], samples: Samples
+    ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples
 ) -> tuple[pd.DataFrame, Scores, NDArray[np.float32]]:
     """Every scorer's score beside the samples' keys, without any calibration.
 
     Returns
     -------
     frame : DataFrame
-        What a sample is known by (:data:`KEYS`; ``label`` of images), ``score``, ``score_NAME``.
+        What a sample is known by (:data:`KEYS`; ``label`` of images), ``score`` (the
+        ensemble's), ``score_autoencoder`` and the other views and baselines as ``score_NAME``,
+        ``top_view`` (what deviates most) and ``top_deviation`` (robust standard deviations).
     scores : Scores
-        The default detector's, with its error of each entry.
+        The autoencoder's, with its error of each entry.
     latents : array of shape (n, latent_dim)
     """
-    scores, latents = autoencoder.score_and_latents(samples)
-    scores = Scores(_finite(scores.total), _finite(scores.by_entry))
+    seen = ensemble.look(samples)
+    scores = Scores(_finite(seen.autoencoder.total), _finite(seen.autoencoder.by_entry))
     keys = (*KEYS, "label") if samples.kind == "mnist" else KEYS
     frame = samples.meta[[name for name in keys if name in samples.meta]].copy()
-    frame["score"] = scores.total
+    frame["score"] = _finite(seen.total)
+    frame["score_autoencoder"] = scores.total
+    for name, values in seen.deviations.items():
+        if name != "error":  # the autoencoder's score says the same
+            frame[f"score_{name}"] = _finite(values)
     for name, scorer in baselines.items():
         frame[f"score_{name}"] = _finite(scorer.score(samples).total)
-    return frame, scores, latents
+    names = list(seen.deviations)
+    deviations = np.stack([_finite(values) for values in seen.deviations.values()], 1)
+    top = deviations.argmax(1)
+    frame["top_view"] = np.array(names, dtype=object)[top]
+    frame["top_deviation"] = deviations[np.arange(len(top)), top]
+    return frame, scores, seen.latents
 
 
 def _finite(errors: NDArray[Any]) -> NDArray[Any]:
@@ -290,6 +307,7 @@ def save(folder: Path, bundle: Bundle) -> None:
     from safetensors.numpy import save_file
 
     state = {f"autoencoder/{k}": v for k, v in bundle.autoencoder.state().items()}
+    state |= {f"ensemble/{k}": v for k, v in bundle.ensemble.state().items()}
     for name, scorer in bundle.baselines.items():
         state |= {f"{name}/{k}": v for k, v in scorer.state().items()}
     state |= {f"calibration/{k}": v for k, v in bundle.calibration.state().items()}
@@ -345,6 +363,7 @@ def load(folder: Path | str) -> Bundle:
             for name, scorer in BASELINES.items()
             if name in groups
         }
+        ensemble = Ensemble(autoencoder, **groups["ensemble"])
         calibration = Calibration.from_state(groups["calibration"])
     except (KeyError, RuntimeError, TypeError) as error:
         said = " ".join(str(error).split("\n\t")[:2])  # PyTorch lists every layer
@@ -352,7 +371,7 @@ def load(folder: Path | str) -> Bundle:
             f"{folder}: the weights do not fit bundle.json ({said}); train it again"
         ) from None
     digest = digest_files([description, weights])
-    return Bundle(info, autoencoder, baselines, calibration, digest)
+    return Bundle(info, ensemble, baselines, calibration, digest)
 
 
 def _autoencoder(info: BundleInfo, state: dict[str, NDArray[Any]]) -> FittedAutoencoder:

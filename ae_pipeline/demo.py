@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_pipeline.baselines import BASELINES
 from ae_pipeline.experiment import Job, Progress, ScoreJob, Step, score_job, train_job
 from ae_pipeline.folder import write_text
 from ae_pipeline.report import IndexEntry, index_page
@@ -247,7 +248,7 @@ class DemoJob:
 def _against_truth(kind: str, truth: dict[str, Any], scores: pd.DataFrame) -> str:
     own = truth["scorers"]["score"]
     best = max(
-        (name for name in truth["scorers"] if name != "score"),
+        (f"score_{name}" for name in BASELINES),
         key=lambda name: truth["scorers"][name]["roc_area"],
     )
     simple = truth["scorers"][best]["roc_area"]

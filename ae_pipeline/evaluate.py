@@ -1,11 +1,16 @@
 """Scores held against labelled truth.
 
 A window is positive when it overlaps an event by at least three quarters of the shorter of the
-two; windows that overlap less are left out, because nobody could say what they are.
+two; windows that overlap less are left out, because nobody could say what they are. Intervals
+are over whole subjects (recordings where there is one subject, rows of tables): windows of one
+person are no independent evidence. What is flagged was decided by calibration; no threshold is
+looked for here, and no flag counts for windows that it does not cover (no point adjustment).
+Times are seconds from the recording's start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,10 +24,28 @@ if TYPE_CHECKING:
 
 __all__ = ["OVERLAP", "evaluate", "label_windows", "read_truth"]
 
+Float = NDArray[np.float64]
+
 OVERLAP = 0.75
 """Share of the shorter of window and event that makes a window positive."""
 
 N_RESAMPLES = 1000
+MIN_UNITS = 3
+"""With fewer subjects than this there is no interval."""
+
+GRID_HZ = 10
+"""Precision of time in timescoring's event scoring."""
+
+ANY_OVERLAP = {
+    "toleranceStart": 0.0,
+    "toleranceEnd": 0.0,
+    "minOverlap": 0.0,
+    "maxEventDuration": np.inf,
+    "minDurationBetweenEvents": 0.0,
+}
+"""Event scoring for events of any length: whatever overlaps is a hit, nothing else is, and only
+events that touch are one. SzCORE's own defaults are made for seizures: they join what lies less
+than 90 s apart and forgive alarms 30 s before and 60 s after."""
 
 
 def read_truth(path: Path) -> pd.DataFrame:
@@ -61,7 +84,7 @@ def read_truth(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: has no rows; expected one for each event or labelled row")
     for name in names:
         numbers = pd.to_numeric(truth[name], errors="coerce")
-        allowed = numbers.isin([0, 1]) if name == "label" else numbers >= 0
+        allowed = numbers.isin([0, 1]) if name == "label" else (numbers >= 0) & (numbers < np.inf)
         if not allowed.all():
             row = int(np.flatnonzero(~allowed)[0])
             wanted = "0 (normal) or 1 (abnormal)" if name == "label" else "seconds, 0 or more"
@@ -74,7 +97,7 @@ def read_truth(path: Path) -> pd.DataFrame:
     return truth
 
 
-def label_windows(scores: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float64]:
+def label_windows(scores: pd.DataFrame, truth: pd.DataFrame) -> Float:
     """1 for windows that hold an event, 0 for those without, NaN for those in between.
 
     Parameters
@@ -84,37 +107,57 @@ def label_windows(scores: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float
     truth : DataFrame
         ``recording``, ``onset``, ``duration`` in seconds.
     """
-    label = np.zeros(len(scores))
+    return _labels(len(scores), _meetings(scores, truth))
+
+
+class _Meetings(NamedTuple):
+    """Every event with every window that shares a moment with it, by their positions."""
+
+    event: NDArray[np.intp]
+    row: NDArray[np.intp]
+    holds: NDArray[np.bool_]
+    """Whether they share at least :data:`OVERLAP` of the shorter."""
+
+
+def _meetings(scores: pd.DataFrame, truth: pd.DataFrame) -> _Meetings:
     onset = scores["onset_s"].to_numpy(float)
     end = onset + scores["duration_s"].to_numpy(float)
+    event_onset, event_end = _spans(truth)
     rows_of = scores.groupby(scores["recording"].astype(str)).indices
-    for event in _events(truth):
-        rows = rows_of.get(event.recording, np.empty(0, np.intp))
-        shared = np.minimum(end[rows], event.end_s) - np.maximum(onset[rows], event.onset_s)
-        share = shared / np.minimum(end[rows] - onset[rows], event.end_s - event.onset_s)
-        holds = share >= OVERLAP - 1e-6  # times are rounded
-        touched = rows[(share > 0) & ~holds]
-        label[touched] = np.where(label[touched] == 1, 1, np.nan)
-        label[rows[holds]] = 1
+    events, windows = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
+    for name, event in truth.groupby(truth["recording"].astype(str)).indices.items():
+        if name not in rows_of:
+            continue
+        rows = np.asarray(rows_of[name])
+        rows = rows[np.argsort(onset[rows], kind="stable")]
+        longest = (end - onset)[rows].max()
+        first = np.searchsorted(onset[rows], event_onset[event] - longest)
+        count = np.searchsorted(onset[rows], event_end[event]) - first
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        events.append(np.repeat(event, count))
+        windows.append(rows[np.repeat(first, count) + within])
+    e, w = np.concatenate(events), np.concatenate(windows)
+    shared = np.minimum(end[w], event_end[e]) - np.maximum(onset[w], event_onset[e])
+    share = shared / np.minimum(end[w] - onset[w], event_end[e] - event_onset[e])
+    met = share > 0
+    return _Meetings(e[met], w[met], share[met] >= OVERLAP - 1e-6)  # times are rounded
+
+
+def _spans(truth: pd.DataFrame) -> tuple[Float, Float]:
+    """Onset and end of events; an instant gets a length, or nothing could overlap it."""
+    onset = truth["onset"].to_numpy(float)
+    return onset, onset + np.maximum(truth["duration"].to_numpy(float), 1e-3)
+
+
+def _labels(n: int, met: _Meetings) -> Float:
+    label = np.zeros(n)
+    label[met.row] = np.nan
+    label[met.row[met.holds]] = 1
     return label
 
 
-class _Event(NamedTuple):
-    recording: str
-    onset_s: float
-    end_s: float
-
-
-def _events(truth: pd.DataFrame) -> list[_Event]:
-    """Events of a truth table; an instant gets a length, or nothing could overlap it."""
-    length_s = np.maximum(truth["duration"].to_numpy(float), 1e-3)
-    onset_s = truth["onset"].to_numpy(float)
-    names = truth["recording"].astype(str)
-    return [_Event(*event) for event in zip(names, onset_s, onset_s + length_s, strict=True)]
-
-
 def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
-    """How well every scorer tells the labelled from the rest.
+    """How well every scorer tells the labelled from the rest, and the flags find events.
 
     Parameters
     ----------
@@ -126,22 +169,40 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``positives``, ``negatives``, ``left_out`` and for each scorer ``roc_area`` with a
-        bootstrap ``interval`` over recordings (over rows for tables) and ``average_precision``;
-        for events ``events``, how many lie in recordings that were scored, and ``found``, how
-        many of them were touched by a flagged window.
+        Ready for JSON; null where a number cannot be known.
+
+        ``positives``, ``negatives``, ``left_out``
+            Windows or rows.
+        ``unit``, ``units``, ``units_with_positives``
+            What the 95% percentile intervals resample as a whole (``subject``, ``recording`` or
+            ``row``), and how many of them there are.
+        ``scorers``
+            For each ``roc_area`` with its ``interval``, ``average_precision`` (area under the
+            precision-recall curve) with ``average_precision_interval``, and ``difference``, how
+            much larger the ROC area of ``score`` is, with ``difference_interval`` (paired).
+        ``events``, ``found``, ``uncovered``
+            Labelled events in recordings that were scored, those that a flagged window touches,
+            those that no window touches.
+        ``by_kind``
+            For each kind of event ``events``, ``found``, ``windows`` and ``scorers``: its windows
+            against all negatives.
+        ``event_scores``
+            ``any_overlap`` and ``szcore`` (see :func:`_score_events`).
 
     Raises
     ------
     InputError
-        Where truth and scores have nothing in common, or one class is missing.
-    """
-    from sklearn.metrics import average_precision_score, roc_auc_score
+        Where truth and scores have nothing in common, the truth's times do not fit the
+        recordings, columns are missing, or there is one class only.
 
+    Notes
+    -----
+    The areas are those of scikit-learn. SzCORE: Dan et al. (2024), Epilepsia,
+    doi:10.1111/epi.18113.
+    """
     windowed = "onset" in truth
-    recording = scores["recording"].astype(str) if "recording" in scores else None
-    if recording is None or "score" not in scores or (windowed and "onset_s" not in scores):
-        raise InputError("the scores lack columns; expected the scores.parquet of a scoring")
+    _refuse_lacking(scores, windowed)
+    recording = scores["recording"].astype(str)
     truth = truth.dropna(subset="recording" if windowed else "id")
     of = truth["recording" if windowed else "id"].astype(str)
     here = of.isin(set(recording))
@@ -154,78 +215,309 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
     truth = truth[here]
     if windowed:
         _refuse_other_times(scores, truth)
-        label = label_windows(scores, truth)
+        met = _meetings(scores, truth)
+        label = _labels(len(scores), met)
     else:
         by_id = truth.drop_duplicates("id").set_index("id")["label"]
         label = recording.map(by_id).to_numpy(float)
-    kept = np.isfinite(label)
-    y = label[kept].astype(int)
-    if not 0 < y.sum() < len(y):
+    n_positive, n_negative = int((label == 1).sum()), int((label == 0).sum())
+    if not n_positive or not n_negative:
         raise InputError(
-            f"{int(y.sum())} of {len(y)} windows or rows are labelled abnormal; areas need both"
+            f"{n_positive} of {n_positive + n_negative} windows or rows are labelled abnormal; "
+            "areas need both"
         )
+    unit, codes = _units(scores, windowed)
+    areas = _Areas(_finite_scores(scores), codes)
     result: dict[str, Any] = {
-        "positives": int(y.sum()),
-        "negatives": int(len(y) - y.sum()),
-        "left_out": int((~kept).sum()),
-        "scorers": {},
+        "positives": n_positive,
+        "negatives": n_negative,
+        "left_out": int(np.isnan(label).sum()),
+        "unit": unit,
+        "units": areas.n_units,
+        "units_with_positives": len(np.unique(codes[label == 1])),
+        "scorers": areas.of(label == 1, label == 0),
     }
-    for column in ("score", *sorted(c for c in map(str, scores) if c.startswith("score_"))):
-        values = scores[column].to_numpy(float)[kept]
-        result["scorers"][column] = {
-            "roc_area": float(roc_auc_score(y, values)),
-            "interval": _bootstrap(y, values, recording.to_numpy()[kept]),
-            "average_precision": float(average_precision_score(y, values)),
-        }
     if windowed:
+        flagged = scores["flagged"].to_numpy(bool)
+        found = np.unique(met.event[flagged[met.row]])
         result["events"] = len(truth)
-        result["found"] = _found(scores[scores["flagged"].astype(bool)], truth)
+        result["found"] = len(found)
+        result["uncovered"] = len(truth) - len(np.unique(met.event))
+        result["by_kind"] = _by_kind(truth, met, found, label == 0, areas)
+        result["event_scores"] = _score_events(scores, truth, flagged, codes)
     return result
 
 
+def _by_kind(
+    truth: pd.DataFrame,
+    met: _Meetings,
+    found: NDArray[np.intp],
+    negative: NDArray[np.bool_],
+    areas: _Areas,
+) -> dict[str, Any]:
+    kinds = truth["trial_type"].fillna("n/a").astype(str).to_numpy()
+    result = {}
+    for kind in sorted(set(kinds)):
+        positive = np.zeros(len(negative), bool)
+        positive[met.row[met.holds & (kinds[met.event] == kind)]] = True
+        result[kind] = {
+            "events": int((kinds == kind).sum()),
+            "found": int((kinds[found] == kind).sum()),
+            "windows": int(positive.sum()),
+            "scorers": areas.of(positive, negative) if positive.any() else {},
+        }
+    return result
+
+
+# ----------------------------------------------------------------------------- refusals
+
+
+def _refuse_lacking(scores: pd.DataFrame, windowed: bool) -> None:
+    wanted = ["recording", "score", *(["onset_s", "duration_s", "flagged"] if windowed else [])]
+    lacking = [name for name in wanted if name not in scores]
+    if lacking:
+        raise InputError(
+            f"the scores lack columns ({', '.join(lacking)}); expected the scores.parquet of a "
+            "scoring"
+        )
+    if scores.empty:
+        raise InputError("the scores have no rows; expected the scores.parquet of a scoring")
+
+
 def _refuse_other_times(scores: pd.DataFrame, truth: pd.DataFrame) -> None:
-    """Onsets far beyond the end of their recordings are in another unit."""
+    """Events that begin after their recording, or outlast it, are in another unit."""
     ends = (scores["onset_s"] + scores["duration_s"]).groupby(scores["recording"].astype(str)).max()
     if ends.isna().all():
         raise InputError("the truth has events, but the scores are of rows; expected id, label")
     end_s = truth["recording"].astype(str).map(ends)
-    late = truth["onset"] > end_s
-    if late.all() or (truth["onset"] > 10 * end_s).any():
-        worst = int((truth["onset"] / end_s).argmax())
-        raise InputError(
-            f"the truth has an onset of {truth['onset'].iloc[worst]:g} in "
-            f"{truth['recording'].iloc[worst]!r}, which ends at {end_s.iloc[worst]:g} s; are the "
-            "truth's times in milliseconds or samples?"
-        )
+    step_s = scores["onset_s"].diff()
+    # what is left over at the end of a recording has no window
+    rest_s = np.nanmax([scores["duration_s"].max(), step_s[step_s > 0].median()])
+    for name in ("onset", "duration"):
+        excess = truth[name] - end_s - rest_s
+        if (excess > 0).any():
+            worst = int(excess.to_numpy().argmax())
+            raise InputError(
+                f"row {truth.index[worst] + 2} of the truth has {name} {truth[name].iloc[worst]:g} "
+                f"in {truth['recording'].iloc[worst]!r}, whose windows end at "
+                f"{end_s.iloc[worst]:g} s; expected seconds from the recording's start; are the "
+                "truth's times in milliseconds or samples? If not, correct or remove the row"
+            )
 
 
-def _found(flagged: pd.DataFrame, truth: pd.DataFrame) -> int:
-    """Events that a flagged window touches."""
-    onset_s = flagged["onset_s"].to_numpy(float)
-    end_s = onset_s + flagged["duration_s"].to_numpy(float)
-    rows_of = flagged.groupby(flagged["recording"].astype(str)).indices
-    found = 0
-    for event in _events(truth):
-        rows = rows_of.get(event.recording, np.empty(0, np.intp))
-        found += bool(((onset_s[rows] < event.end_s) & (end_s[rows] > event.onset_s)).any())
-    return found
+def _finite_scores(scores: pd.DataFrame) -> dict[str, Float]:
+    """Every scorer's column, ``score`` first."""
+    values = {}
+    for name in ("score", *sorted(c for c in map(str, scores) if c.startswith("score_"))):
+        values[name] = scores[name].to_numpy(float)
+        if not np.isfinite(values[name]).all():
+            row = int(np.flatnonzero(~np.isfinite(values[name]))[0])
+            raise InputError(
+                f"{name} of row {row} ({scores['recording'].iloc[row]!r}) is "
+                f"{values[name][row]:g}; expected a number; score again"
+            )
+    return values
 
 
-def _bootstrap(y: NDArray[Any], values: NDArray[Any], groups: NDArray[Any]) -> list[float] | None:
-    """95% percentile interval of the ROC area over resampled groups; None for fewer than three."""
-    names, codes = np.unique(groups, return_inverse=True)
-    if len(names) < 3:
-        return None
+# ------------------------------------------------------------------------------ intervals
+
+
+def _units(scores: pd.DataFrame, windowed: bool) -> tuple[str, NDArray[np.int64]]:
+    """What is resampled as a whole, and which one each row belongs to."""
+    unit, names = "recording" if windowed else "row", scores["recording"].astype(str)
+    if windowed and "subject" in scores and scores["subject"].nunique() > 1:
+        unit, names = "subject", scores["subject"].astype(object).fillna(names).astype(str)
+    return unit, np.unique(names.to_numpy(object), return_inverse=True)[1].astype(np.int64)
+
+
+def _weights(n_units: int, rows: int) -> Iterator[Float]:
+    """How often each unit counts: once (first row), then as often as it is drawn.
+
+    In blocks of ``rows``, and the same at every call: what is compared is paired.
+    """
     rng = np.random.default_rng(0)
-    level = np.unique(values, return_inverse=True)[1]
-    areas = []
-    for _ in range(N_RESAMPLES if len(y) < 20000 else 200):
-        # a group drawn twice counts twice
-        weight = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[codes]
-        positive = np.bincount(level, weight * y)
-        negative = np.bincount(level, weight * (1 - y))
-        pairs = positive.sum() * negative.sum()
-        if pairs:
-            below = np.cumsum(negative) - negative / 2  # equal values count half
-            areas.append(float(positive @ below / pairs))
-    return [float(np.quantile(areas, 0.025)), float(np.quantile(areas, 0.975))] if areas else None
+    yield np.ones((1, n_units))
+    left = N_RESAMPLES if n_units >= MIN_UNITS else 0
+    while left > 0:
+        draws = [rng.integers(n_units, size=n_units) for _ in range(min(rows, left))]
+        yield np.array([np.bincount(draw, minlength=n_units) for draw in draws], float)
+        left -= len(draws)
+
+
+def _interval(resampled: Float) -> list[float] | None:
+    """95% percentile interval; draws in which a number is undefined do not count."""
+    known = resampled[np.isfinite(resampled)]
+    if not len(known):
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return [float(low), float(high)]
+
+
+class _Areas:
+    """Areas of all scorers under ROC and precision-recall curves, with intervals over units."""
+
+    def __init__(self, scores: dict[str, Float], codes: NDArray[np.int64]) -> None:
+        self.scores, self.codes = scores, codes
+        self.n_units = int(codes.max()) + 1
+
+    def of(self, positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> dict[str, Any]:
+        """Some rows against others."""
+        default: Float | None = None
+        result = {}
+        for name, values in self.scores.items():
+            roc, precision = self._curves(values, positive, negative)
+            default = roc if default is None else default
+            difference = default - roc
+            result[name] = {
+                "roc_area": float(roc[0]),
+                "interval": _interval(roc[1:]),
+                "average_precision": float(precision[0]),
+                "average_precision_interval": _interval(precision[1:]),
+                "difference": float(difference[0]),
+                "difference_interval": _interval(difference[1:]),
+            }
+        return result
+
+    def _curves(
+        self, values: Float, positive: NDArray[np.bool_], negative: NDArray[np.bool_]
+    ) -> tuple[Float, Float]:
+        """Both areas, of the data and of every resample; NaN where a class is missing.
+
+        Only where positives stand does either curve matter, so negatives are counted between
+        and at the levels of positives, for each unit: a resample is then a product of matrices.
+        """
+        from scipy.sparse import coo_array
+
+        levels, level = np.unique(values[positive], return_inverse=True)
+        own = values[negative]
+        # 2k: between level k-1 and level k; 2k + 1: at level k
+        n = len(levels)
+        left = np.searchsorted(levels, own)
+        place = 2 * left + (levels[np.minimum(left, n - 1)] == own)
+        cells = []
+        for rows, at, width in ((positive, level, n), (negative, place, 2 * n + 1)):
+            ones = np.ones(len(at))
+            table = coo_array((ones, (self.codes[rows], at)), shape=(self.n_units, width))
+            cells.append(table.toarray() if self.n_units * width < 5e6 else table.tocsr())
+        roc, precision = [], []
+        for weights in _weights(self.n_units, max(1, int(4e6) // max(2 * n, self.n_units))):
+            hits, negatives = weights @ cells[0], weights @ cells[1]
+            upto = np.cumsum(negatives, axis=1)
+            everything = upto[:, -1]
+            below, ties = upto[:, 0:-1:2], negatives[:, 1::2]
+            found = np.cumsum(hits[:, ::-1], axis=1)[:, ::-1]  # at this level and above
+            alarms = everything[:, None] - below
+            total = found[:, 0]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                pairs = np.einsum("ij,ij->i", hits, below + ties / 2)
+                roc.append(pairs / (total * everything))
+                # a class that was not drawn leaves nothing to say
+                share = hits * found / np.maximum(found + alarms, 1)
+                precision.append(np.where(everything > 0, share.sum(1) / total, np.nan))
+        return np.concatenate(roc), np.concatenate(precision)
+
+
+# --------------------------------------------------------------------------------- events
+
+
+def _score_events(
+    scores: pd.DataFrame,
+    truth: pd.DataFrame,
+    flagged: NDArray[np.bool_],
+    codes: NDArray[np.int64],
+) -> dict[str, Any]:
+    """Events found and false alarms, by ``timescoring``, over all recordings together.
+
+    Labelled events that touch are one event, and so are flagged windows. Two ways of counting:
+    ``any_overlap`` (:data:`ANY_OVERLAP`) suits events of any length, ``szcore`` has the
+    package's defaults and compares with the literature on seizures. Each has its ``parameters``
+    (by timescoring's names, seconds; null: no limit), ``true_events``, ``found``,
+    ``false_alarms``, and ``sensitivity``, ``precision``, ``f1``, ``false_alarms_per_hour`` and
+    ``false_alarms_per_24h``, each with ``NAME_interval``; ``mean_over_units`` is what SzCORE
+    reports: each subject counts the same. ``hours`` are those under at least one window.
+    """
+    from timescoring.annotations import Annotation
+    from timescoring.scoring import EventScoring
+
+    rules = {
+        "any_overlap": EventScoring.Parameters(**ANY_OVERLAP),
+        "szcore": EventScoring.Parameters(),
+    }
+    n_units = int(codes.max()) + 1
+    counts = {rule: np.zeros((n_units, 3)) for rule in rules}
+    hours = np.zeros(n_units)
+    onset = scores["onset_s"].to_numpy(float)
+    end = onset + scores["duration_s"].to_numpy(float)
+    event_onset, event_end = _spans(truth)
+    events_of = truth.groupby(truth["recording"].astype(str)).indices
+    for name, found in scores.groupby(scores["recording"].astype(str)).indices.items():
+        rows = np.asarray(found)[np.argsort(onset[found], kind="stable")]
+        events = events_of.get(name, np.empty(0, np.intp))
+        true = np.column_stack([event_onset[events], event_end[events]])
+        # outwards, so that a short event does not fall between two samples of the grid
+        true = np.column_stack(
+            [np.floor(true[:, 0] * GRID_HZ + 1e-6), np.ceil(true[:, 1] * GRID_HZ - 1e-6)]
+        )
+        shown = rows[flagged[rows]]
+        alarm = np.round(np.column_stack([onset[shown], end[shown]]) * GRID_HZ)
+        length = int(np.ceil(max(end[rows].max() * GRID_HZ, true.max(initial=0))))
+        reference = Annotation(_mask(true, length), GRID_HZ)
+        hypothesis = Annotation(_mask(alarm, length), GRID_HZ)
+        unit = codes[rows[0]]
+        for rule, parameters in rules.items():
+            scored = EventScoring(reference, hypothesis, parameters)
+            counts[rule][unit] += scored.refTrue, scored.tp, scored.fp
+        step = np.append(np.diff(onset[rows]), np.inf)
+        hours[unit] += np.minimum((end - onset)[rows], step).sum() / 3600
+    result: dict[str, Any] = {"hours": float(hours.sum()), "precision_s": 1 / GRID_HZ}
+    for rule, parameters in rules.items():
+        known = {
+            name: None if value == np.inf else value for name, value in vars(parameters).items()
+        }
+        result[rule] = {"parameters": known, **_event_rates(counts[rule], hours)}
+    return result
+
+
+def _mask(spans: Float, length: int) -> NDArray[np.bool_]:
+    """True within spans (first and last sample, exclusive)."""
+    edges = np.zeros(length + 1)
+    np.add.at(edges, np.minimum(spans[:, 0], length).astype(int), 1)
+    np.add.at(edges, np.minimum(spans[:, 1], length).astype(int), -1)
+    return np.asarray(np.cumsum(edges)[:-1] > 0)
+
+
+def _event_rates(counts: Float, hours: Float) -> dict[str, Any]:
+    """From (units, 3) numbers of true events, found ones and false alarms."""
+    total = counts.sum(0)
+    result: dict[str, Any] = {
+        "true_events": int(total[0]),
+        "found": int(total[1]),
+        "false_alarms": int(total[2]),
+    }
+    weights = np.concatenate(list(_weights(len(hours), 1000)))
+    for name, values in _rates(weights @ counts, weights @ hours).items():
+        result[name] = _known(values[0])
+        result[f"{name}_interval"] = _interval(values[1:])
+    each = _rates(counts, hours)
+    result["mean_over_units"] = {
+        name: _known(values[np.isfinite(values)].mean() if np.isfinite(values).any() else np.nan)
+        for name, values in each.items()
+    }
+    return result
+
+
+def _rates(counts: Float, hours: Float) -> dict[str, Float]:
+    """Rates of (n, 3) counts, as timescoring has them; NaN where there is nothing to count."""
+    true, found, alarms = counts.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "sensitivity": found / true,
+            "precision": found / (found + alarms),
+            "f1": 2 * found / (true + found + alarms),
+            "false_alarms_per_hour": alarms / hours,
+            "false_alarms_per_24h": 24 * alarms / hours,
+        }
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ae_pipeline.bundle import Bundle
     from ae_pipeline.data import Scorer
+    from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.split import Division
     from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, History
 
@@ -196,7 +197,7 @@ class TrainJob:
         if not len(train):
             raise InputError("nothing is left to train on after the split; lower its shares")
         validation = self.data.samples.take(self.division.rows("validation"))
-        self.fitted, self.baselines, self.history = _fit_all(
+        self.ensemble, self.baselines, self.history = _fit_all(
             self.study,
             train,
             validation,
@@ -214,9 +215,12 @@ class TrainJob:
         self.left_out: list[_HeldOut] = []
         for n, rows in enumerate(self.division.folds):
             self.progress.advance(n, len(self.division.folds), "subjects left out")
-            others = np.setdiff1d(np.flatnonzero(part == "train"), rows)
-            fitted, baselines, _ = _fit_all(self.study, samples.take(others), None, training)
-            self.left_out.append(_held_out(fitted, baselines, samples.take(rows), "calibration"))
+            others, held = (
+                samples.take(np.setdiff1d(np.flatnonzero(part == name), rows))
+                for name in ("train", "validation")
+            )
+            ensemble, baselines, _ = _fit_all(self.study, others, held, training)
+            self.left_out.append(_held_out(ensemble, baselines, samples.take(rows), "calibration"))
         self.progress.advance(1, 1, "subjects left out")
 
     def _judge(self) -> None:
@@ -229,7 +233,7 @@ class TrainJob:
         for part in ("calibration", "test"):
             samples = self.data.samples.take(self.division.rows(part))
             if len(samples):
-                held_out.append(_held_out(self.fitted, self.baselines, samples, part))
+                held_out.append(_held_out(self.ensemble, self.baselines, samples, part))
         if not any(each.frame["part"].iloc[0] == "calibration" for each in held_out):
             raise InputError(
                 "no calibration data is left after the split; give split.calibration a larger "
@@ -245,7 +249,7 @@ class TrainJob:
             self.study,
             self.data,
             self.division,
-            self.fitted,
+            self.ensemble,
             self.baselines,
             calibration,
             self.history,
@@ -298,13 +302,13 @@ class _HeldOut:
 
 
 def _held_out(
-    fitted: FittedAutoencoder, baselines: dict[str, Scorer], samples: Samples, part: str
+    ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples, part: str
 ) -> _HeldOut:
     from ae_pipeline.bundle import raw_scores
 
-    frame, scores, latents = raw_scores(fitted, baselines, samples)
+    frame, scores, latents = raw_scores(ensemble, baselines, samples)
     frame["part"] = part
-    frame["pca_loss"] = _pca_losses(fitted, baselines, samples)
+    frame["pca_loss"] = _pca_losses(ensemble.autoencoder, baselines, samples)
     n_entries = int(np.prod(samples.shape))
     frame["n_observed"] = n_entries if samples.mask is None else samples.mask.sum(1)
     return _HeldOut(frame, scores.by_entry, latents)
@@ -317,11 +321,12 @@ def _fit_all(
     training: Any,
     listener: Callable[[Epoch | Batch], None] | None = None,
     checkpoint: Path | None = None,
-) -> tuple[FittedAutoencoder, dict[str, Scorer], History]:
-    """Scale, autoencoder and baselines on the same training data."""
+) -> tuple[Ensemble, dict[str, Scorer], History]:
+    """Scale, autoencoder, its views and the baselines on the same training data."""
     import torch
 
     from ae_pipeline.baselines import BASELINES
+    from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.scaler import Scaler
     from ae_pipeline.train import fit
@@ -332,12 +337,13 @@ def _fit_all(
     model = Autoencoder(study.model, train.kind, train.shape, train.columns, has_missing)
     listeners = () if listener is None else (listener,)
     fitted, history = fit(model, train, validation, scaler, training, listeners, checkpoint)
+    ensemble = Ensemble.fit(fitted, train, validation, training.seed)
     latent_dim = study.model.latent_dim
     baselines = {
         name: scorer.fit(train, scaler, latent_dim, training.seed)
         for name, scorer in BASELINES.items()
     }
-    return fitted, baselines, history
+    return ensemble, baselines, history
 
 
 def _pca_losses(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_pipeline.calibrate import Calibration, Span
+from ae_pipeline.ensemble import VIEW_WORDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,25 +29,34 @@ EVENT_COLUMNS = (
 """Columns of an events file; onset and duration in seconds."""
 
 
-def reasons(frame: pd.DataFrame, usual_score: float) -> list[str]:
-    """One phrase for each sample: how large its error is, and where.
+def reasons(frame: pd.DataFrame, usual_error: float) -> list[str]:
+    """One phrase for each sample: what is unusual, how much, and where.
 
     Parameters
     ----------
     frame : DataFrame
-        ``score``; ``top_entry`` and ``top_ratio`` where there are channels or items.
-    usual_score : float
-        Median score of the calibration data.
+        ``score_autoencoder``, ``top_view``, ``top_deviation``; ``top_entry`` and ``top_ratio``
+        where there are channels or items.
+    usual_error : float
+        Median reconstruction error of the calibration data.
     """
-    times = frame["score"].to_numpy() / max(usual_score, 1e-12)
-    phrases = [f"error {_times(t)} the usual" for t in times.tolist()]
+    times = frame["score_autoencoder"].to_numpy() / max(usual_error, 1e-12)
+    phrases = [
+        f"{VIEW_WORDS[view]} ({_plain(deviation)} robust SD), error {_times(t)} the usual"
+        for view, deviation, t in zip(frame["top_view"], frame["top_deviation"], times, strict=True)
+    ]
     if "top_entry" not in frame:
         return phrases
-    entries, ratios = frame["top_entry"].tolist(), frame["top_ratio"].tolist()
     return [
         f"{phrase}, most at {entry} ({_times(ratio)} its usual)"
-        for phrase, entry, ratio in zip(phrases, entries, ratios, strict=True)
+        for phrase, entry, ratio in zip(
+            phrases, frame["top_entry"], frame["top_ratio"], strict=True
+        )
     ]
+
+
+def _plain(number: float) -> str:
+    return f"{number:.1f}" if abs(number) < 100 else f"{number:,.0f}"
 
 
 def _times(ratio: float) -> str:

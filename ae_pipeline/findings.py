@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ae_pipeline.baselines import BASELINES
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.report import (
     Evidence,
@@ -259,10 +260,10 @@ def _simple_methods(bundle: Bundle, frame: pd.DataFrame) -> str:
     n = max(1, len(frame) // 10)
     own = set(frame["score"].nlargest(n).index)
     shares = [
-        f"{name.removeprefix('score_').replace('_', ' ')} "
-        f"{len(own & set(frame[name].nlargest(n).index)) / n:.0%}"
-        for name in map(str, frame)
-        if name.startswith("score_")
+        f"{name.replace('_', ' ')} "
+        f"{len(own & set(frame[f'score_{name}'].nlargest(n).index)) / n:.0%}"
+        for name in BASELINES
+        if f"score_{name}" in frame
     ]
     return f"Of the most abnormal tenth, the simple methods name the same: {', '.join(shares)}."
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from ae_pipeline.data import Scorer
     from ae_pipeline.split import Division
-    from ae_pipeline.train import FittedAutoencoder, History
+    from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.train import History
 
 __all__ = ["interval", "judge_held_out", "make_bundle", "train_metrics"]
 
@@ -36,7 +37,7 @@ def make_bundle(
     study: Study,
     data: Gathered,
     division: Division,
-    fitted: FittedAutoencoder,
+    ensemble: Ensemble,
     baselines: dict[str, Scorer],
     calibration: Calibration,
     history: History,
@@ -58,7 +59,7 @@ def make_bundle(
         columns=describe_columns(samples.columns),
         positions_m=data.positions_m,
         sfreq_hz=samples.sfreq_hz,
-        has_missing=fitted.model.has_missing,
+        has_missing=ensemble.autoencoder.model.has_missing,
         source=study.source.model_dump(mode="json", exclude={"path", "limit", "digits"}),
         preprocess=preprocess,
         windows=study.windows,
@@ -78,7 +79,7 @@ def make_bundle(
         training_digest=digest_json(sorted(data.digests.values())),
         versions=dict(versions()),
     )
-    return Bundle(info, fitted, baselines, calibration)
+    return Bundle(info, ensemble, baselines, calibration)
 
 
 def judge_held_out(
@@ -128,7 +129,7 @@ def judge_held_out(
     frame["p_value"] = p
     if info.entries:
         frame["top_entry"], frame["top_ratio"] = bundle.top_entries(by_entry)
-    frame["reason"] = reasons(frame, float(np.median(reference.scores["score"])))
+    frame["reason"] = reasons(frame, float(np.median(reference.scores["score_autoencoder"])))
     return frame
 
 
@@ -154,7 +155,7 @@ def train_metrics(
     n_parameters : int
     history : History
     frame : DataFrame
-        Judged held-out rows with ``score``, ``pca_loss`` and ``n_observed`` (entries a row).
+        Judged held-out rows with ``score_autoencoder``, ``pca_loss`` and ``n_observed`` (entries a row).
     windowed : bool
         Intervals are over subjects (EEG) rather than over rows.
     """
@@ -162,7 +163,7 @@ def train_metrics(
     if test.empty:  # few subjects: every calibration row was scored by a model that never saw it
         test = frame[frame["part"] == "calibration"]
     weight = test["n_observed"].to_numpy(float)
-    own, linear = test["score"].to_numpy(), test["pca_loss"].to_numpy()
+    own, linear = test["score_autoencoder"].to_numpy(), test["pca_loss"].to_numpy()
     gain = linear - own
     unit = "subject" if windowed else "recording"
     by_unit = gain if not windowed else test.assign(gain=gain).groupby(unit)["gain"].mean()

@@ -142,7 +142,9 @@ def score_recording(
     total = frame["score"].to_numpy()
     frame["flagged"] = total > threshold
     frame["q_value"] = np.nan
-    frame["reason"] = reasons(frame, float(np.median(bundle.calibration.scores["score"])))
+    frame["reason"] = reasons(
+        frame, float(np.median(bundle.calibration.scores["score_autoencoder"]))
+    )
     spans = find_events(
         frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy(), total, threshold
     )
@@ -220,7 +222,9 @@ def score_rows(bundle: Bundle, samples: Samples, detection: Detection) -> RowsRe
     frame = judged.frame
     frame["q_value"] = benjamini_hochberg(frame["p_value"].to_numpy())
     frame["flagged"] = frame["q_value"] <= detection.error_rate
-    frame["reason"] = reasons(frame, float(np.median(bundle.calibration.scores["score"])))
+    frame["reason"] = reasons(
+        frame, float(np.median(bundle.calibration.scores["score_autoencoder"]))
+    )
     worst, best = pick_examples(bundle, samples, frame)
     return RowsResult(
         contract_frame(frame, bundle.info.kind), judged.latents, judged.by_entry, worst, best

@@ -39,6 +39,7 @@ __all__ = [
     "FittedAutoencoder",
     "History",
     "Listener",
+    "Pass",
     "Training",
     "TrainingError",
     "choose_device",
@@ -160,11 +161,17 @@ class _Feed:
     def gather(self, rows: Tensor | slice) -> tuple[Tensor, Tensor | None]:
         """Samples and their masks (1 where observed)."""
         if self._starts is None:
-            return self._view[rows], None if self.observed is None else self.observed[rows]
+            observed = None if self.observed is None else _rows(self.observed, rows)
+            return _rows(self._view, rows), observed
         # a copy of its own, changed in place: another one would cost a tenth of a training step
         batch = self._view[self._starts[rows]].to(self.device)
         batch.sub_(self._center).mul_(self._inverse_scale).clamp_(-LIMIT, LIMIT)
         return batch, None
+
+
+def _rows(values: Tensor, rows: Tensor | slice) -> Tensor:
+    """``values[rows]``; for many rows ``index_select`` is five times faster than brackets."""
+    return values[rows] if isinstance(rows, slice) else values.index_select(0, rows)
 
 
 @dataclass(frozen=True)
@@ -181,46 +188,47 @@ class FittedAutoencoder:
 
     def score(self, samples: Samples) -> Scores:
         """Mean loss per entry of the clean input, reconstructed through the mean code."""
-        return Scores.join([scores for scores, _ in self._walk(samples)])
+        return Scores.join([each.scores for each in self.passes(samples)])
 
     def latents(self, samples: Samples) -> NDArray[np.float32]:
         """Mean codes, (n, latent_dim)."""
-        return np.concatenate([code for _, code in self._walk(samples)])
-
-    def score_and_latents(self, samples: Samples) -> tuple[Scores, NDArray[np.float32]]:
-        """Both in one pass."""
-        pairs = list(self._walk(samples))
-        return Scores.join([scores for scores, _ in pairs]), np.concatenate([c for _, c in pairs])
+        return np.concatenate([each.code.cpu().numpy() for each in self.passes(samples)])
 
     def reconstruct(self, samples: Samples) -> NDArray[np.float32]:
         """What the model makes of the samples, in the data's own units, (n, *shape)."""
-        import torch
-
-        parts = []
-        with torch.inference_mode():
-            for x, observed in self._batches(samples):
-                parts.append(self.model.likelihood.mean(self.model(x, observed)).cpu().numpy())
+        parts = [each.mean.cpu().numpy() for each in self.passes(samples)]
         return self.scaler.inverse(np.concatenate(parts))
 
-    def _batches(self, samples: Samples) -> Iterator[tuple[Tensor, Tensor | None]]:
-        device = str(next(self.model.parameters()).device)
-        feed = _Feed(samples, self.scaler, device)
-        self.model.eval()
-        for rows in samples.chunks(SCORING_BATCH):
-            yield feed.gather(rows)
-
-    def _walk(self, samples: Samples) -> Iterator[tuple[Scores, NDArray[np.float32]]]:
+    def passes(self, samples: Samples) -> Iterator[Pass]:
+        """Send samples through the model, batch by batch, in order; nothing is corrupted."""
         import torch
 
+        feed = _Feed(samples, self.scaler, str(next(self.model.parameters()).device))
+        self.model.eval()
         with torch.inference_mode():
-            for x, observed in self._batches(samples):
+            for rows in samples.chunks(SCORING_BATCH):
+                x, observed = feed.gather(rows)
                 code = self.model.encode(x, observed).mean
-                errors = self.model.likelihood.loss_per_entry(self.model.decode(code), x)
+                parameters = self.model.decode(code)
+                errors = self.model.likelihood.loss_per_entry(parameters, x)
                 by_entry, total = _reduce(errors, observed, samples.kind == "mnist")
-                yield (
-                    Scores(total.cpu().double().numpy(), by_entry.cpu().numpy()),
-                    code.cpu().numpy(),
-                )
+                scores = Scores(total.cpu().double().numpy(), by_entry.cpu().numpy())
+                yield Pass(x, observed, code, self.model.likelihood.mean(parameters), scores)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A batch that went through the model, in network units.
+
+    ``x`` and ``mean`` (its reconstruction) are (n, *shape), ``observed`` is 1 where an entry
+    was, ``code`` is (n, latent_dim).
+    """
+
+    x: Tensor
+    observed: Tensor | None
+    code: Tensor
+    mean: Tensor
+    scores: Scores
 
 
 def _reduce(errors: Tensor, observed: Tensor | None, image: bool) -> tuple[Tensor, Tensor]:

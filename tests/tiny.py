@@ -96,6 +96,7 @@ def train(study: Study, data: Gathered) -> Trained:
     from ae_pipeline.baselines import BASELINES, PrincipalComponents
     from ae_pipeline.bundle import raw_scores
     from ae_pipeline.calibrate import Calibration
+    from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.results import make_bundle
     from ae_pipeline.scaler import Scaler
@@ -115,7 +116,8 @@ def train(study: Study, data: Gathered) -> Trained:
         for name, scorer in BASELINES.items()
     }
     rows = np.concatenate([division.rows("calibration"), division.rows("test")])
-    frame, scores, _ = raw_scores(fitted, baselines, samples.take(rows))
+    ensemble = Ensemble.fit(fitted, inside, held, 0)
+    frame, scores, _ = raw_scores(ensemble, baselines, samples.take(rows))
     frame["part"] = division.part[rows]
     pca = baselines["pca"]
     assert isinstance(pca, PrincipalComponents)
@@ -128,7 +130,7 @@ def train(study: Study, data: Gathered) -> Trained:
     calibration = Calibration.from_frame(
         frame[chosen].reset_index(drop=True), scores.by_entry[chosen], division.unit
     )
-    bundle = make_bundle(study, data, division, fitted, baselines, calibration, history)
+    bundle = make_bundle(study, data, division, ensemble, baselines, calibration, history)
     return Trained(
         study,
         data,
