@@ -86,6 +86,8 @@ class BundleInfo(Config):
     training: dict[str, Any]
     """What the normal data was and how the model was trained; no identities."""
     training_digest: str
+    rehearsal: dict[str, Any] = {}
+    """How well each scorer told planted deviations from held-out data."""
     versions: dict[str, str]
 
 
@@ -131,7 +133,7 @@ class Bundle:
         InputError
             Where the samples are not what the model was trained on.
         """
-        self._refuse_misfit(samples)
+        self.refuse_misfit(samples)
         frame, scores, latents = raw_scores(self.ensemble, self.baselines, samples)
         total = frame["score"].to_numpy()
         frame["p_value"] = conformal_p(total, self.calibration.scores["score"])
@@ -234,7 +236,8 @@ class Bundle:
             return (Axis("item", self.info.entries),)
         return (Axis("row"), Axis("column"))
 
-    def _refuse_misfit(self, samples: Samples) -> None:
+    def refuse_misfit(self, samples: Samples) -> None:
+        """Raise InputError where samples are not what the model was trained on."""
         expected, given = self.info.shape, samples.shape
         if samples.kind != self.info.kind:
             raise InputError(f"the model is for {self.info.kind} data, not {samples.kind}")

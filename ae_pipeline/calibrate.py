@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Calibration",
     "Detection",
+    "Reach",
     "Span",
-    "benjamini_hochberg",
+    "adjusted",
     "conformal_p",
     "conformal_p_without_own",
     "find_events",
+    "reach",
     "recording_score",
 ]
 
@@ -46,6 +48,9 @@ class Detection(Config):
     """Share of false discoveries allowed among flagged rows or recordings."""
     false_alarms_per_hour: float = Field(6.0, gt=0)
     """EEG: events an hour that clean calibration recordings may raise."""
+    dependence: Literal["positive", "any"] = "positive"
+    """How rows or recordings may depend on each other: positive (Benjamini-Hochberg) is right for
+    separate people; any (Benjamini-Yekutieli) holds always and flags less."""
 
 
 @dataclass(frozen=True)
@@ -107,20 +112,94 @@ def conformal_p_without_own(scores: Float, group: NDArray[np.int64]) -> Float:
     return p
 
 
-def benjamini_hochberg(p: Float) -> Float:
-    """Adjusted p-values (q); flagging q <= a keeps the expected false discovery share at a.
+def adjusted(p: Float, dependence: Literal["positive", "any"] = "positive") -> Float:
+    """Adjusted p-values (q): flagging q <= a keeps the expected false share among flagged at a.
 
-    Benjamini and Hochberg (1995); holds for independent p-values and for conformal ones that
-    share their calibration data (Bates et al., 2023).
+    Parameters
+    ----------
+    p : array of shape (n,)
+    dependence : {'positive', 'any'}
+        Benjamini and Hochberg (1995), which holds for independent p-values and for conformal
+        ones that share their calibration data (Bates et al., 2023), or Benjamini and Yekutieli
+        (2001), which holds under any dependence.
     """
-    n = len(p)
-    if n == 0:
+    from scipy.stats import false_discovery_control
+
+    if not len(p):
         return p
-    order = np.argsort(p)
-    ranked = p[order] * n / np.arange(1, n + 1)
-    q = np.empty(n)
-    q[order] = np.minimum(1.0, np.minimum.accumulate(ranked[::-1])[::-1])
-    return q
+    method = "bh" if dependence == "positive" else "by"
+    return np.asarray(false_discovery_control(p, method=method), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a number of calibration recordings (or rows) allows to be said.
+
+    Parameters
+    ----------
+    n_calibration, n_batch : int
+        Exchangeable calibration units, and how many are judged together.
+    error_rate : float
+    smallest_p : float
+        The smallest p-value that can come out.
+    fewest : int or None
+        How many of the batch must reach the smallest p before any is flagged; None where
+        nothing can be flagged however abnormal it is.
+    needed : int
+        Calibration units with which a single abnormal one could be flagged.
+    """
+
+    n_calibration: int
+    n_batch: int
+    error_rate: float
+    smallest_p: float
+    fewest: int | None
+    needed: int
+
+    def sentence(self, what: str) -> str:
+        """One sentence for the report; empty where a single abnormal one can be flagged."""
+        if self.fewest == 1 or not self.n_batch:
+            return ""
+        rate = f"an error rate of {self.error_rate:g}"
+        more = f"{self.needed:,} would be needed for one alone"
+        if self.fewest is None:
+            return (
+                f"Cannot flag at {rate} with {self.n_calibration:,} calibration {what} (smallest "
+                f"p {self.smallest_p:.2g}); {more}."
+            )
+        return (
+            f"With {self.n_calibration:,} calibration {what} (smallest p {self.smallest_p:.2g}) "
+            f"flags at {rate} begin where {self.fewest:,} of {self.n_batch:,} are as abnormal as "
+            f"can be; {more}."
+        )
+
+
+def reach(
+    n_calibration: int,
+    n_batch: int,
+    error_rate: float,
+    dependence: Literal["positive", "any"] = "positive",
+) -> Reach:
+    """Plan how much calibration data a wanted error rate needs.
+
+    Parameters
+    ----------
+    n_calibration : int
+        Calibration recordings, respondents or images.
+    n_batch : int
+        How many are judged together.
+    error_rate : float
+    dependence : {'positive', 'any'}
+    """
+    smallest = 1 / (n_calibration + 1)
+    strictness = 1.0
+    if dependence == "any":  # Benjamini and Yekutieli's harmonic sum
+        strictness = float((1 / np.arange(1, max(n_batch, 1) + 1)).sum())
+    # k equal p-values have q = p * strictness * n / k
+    fewest = int(np.ceil(smallest * strictness * n_batch / error_rate - 1e-9))
+    needed = int(np.ceil(strictness * max(n_batch, 1) / error_rate - 1 - 1e-9))
+    possible = max(fewest, 1) if fewest <= n_batch else None
+    return Reach(n_calibration, n_batch, error_rate, smallest, possible, needed)
 
 
 def recording_score(scores: Float) -> float:
@@ -324,6 +403,36 @@ class Calibration:
         """Events an hour that the calibration recordings raise at a threshold."""
         flagged = int((self.scores["score"] > threshold).sum())
         return float(self._n_events[flagged - 1]) / self.hours if flagged else 0.0
+
+    def false_alarm_interval(self, threshold: float) -> tuple[float, float]:
+        """95% interval of the alarm rate (1/h), over calibration recordings.
+
+        Recordings are resampled, not events: a few restless people raise most of the alarms.
+        With fewer than three recordings the exact Poisson interval of the count (Garwood, 1936)
+        is given, which is too narrow where people differ.
+        """
+        from scipy.stats import chi2
+
+        hours = self.hours
+        scores = self.scores["score"]
+        groups = self._by_recording()
+        counts = [
+            len(find_events(self.onset_s[g], self.duration_s[g], scores[g], threshold))
+            for g in groups
+        ]
+        seconds = [float(self._seconds[g].sum()) for g in groups]
+        n = int(np.sum(counts))
+        exact = (
+            float(chi2.ppf(0.025, 2 * n) / 2 / hours) if n else 0.0,
+            float(chi2.ppf(0.975, 2 * n + 2) / 2 / hours),
+        )
+        if len(counts) < 3:
+            return exact
+        drawn = np.random.default_rng(0).integers(len(counts), size=(2000, len(counts)))
+        rates = np.array(counts)[drawn].sum(1) / (np.array(seconds)[drawn].sum(1) / 3600)
+        low, high = np.quantile(rates, [0.025, 0.975])
+        # resampling cannot see alarms that happened not to occur: never narrower than exact
+        return min(float(low), exact[0]), max(float(high), exact[1])
 
     def event_threshold(self, false_alarms_per_hour: float, without: int | None = None) -> float:
         """Lowest threshold down to which calibration recordings raise no more events than allowed.

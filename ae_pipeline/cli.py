@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "app",
+    "calibrate",
     "data_app",
     "data_fetch",
     "data_list",
@@ -325,6 +326,7 @@ def validate(
 
     Example: ae-pipeline validate study.yaml
     """
+    from ae_pipeline.calibrate import reach
     from ae_pipeline.gather import gather
     from ae_pipeline.split import divide
     from ae_pipeline.study import load_study
@@ -338,13 +340,35 @@ def validate(
             progress.warn(line)
         for failure in data.failures:
             progress.warn(failure.reason)
+    rows_or_recordings = division.rows("calibration")
+    column = "recording" if checked.kind == "eeg" else "subject"
+    meta = data.samples.meta
+    n_calibration = int(meta[column].iloc[rows_or_recordings].nunique())
+    if division.folds:
+        n_calibration = int(meta[column].nunique())
     parts = {str(part): int((division.part == part).sum()) for part in sorted({*division.part})}
-    found = {"rows": len(data.samples), "shape": data.samples.shape, **data.facts, "parts": parts}
+    what = "recordings" if checked.kind == "eeg" else "rows"
+    allowed = reach(n_calibration, 10, checked.detection.error_rate, checked.detection.dependence)
+    planned = {
+        f"calibration_{what}": n_calibration,
+        "smallest_p": allowed.smallest_p,
+        "for_one_among_ten": allowed.needed,
+    }
+    found = {
+        **planned,
+        "rows": len(data.samples),
+        "shape": data.samples.shape,
+        **data.facts,
+        "parts": parts,
+    }
     if as_json:
         print(json.dumps({**found, "failed": [f.reason for f in data.failures]}))
     else:
         for key, value in found.items():
             print(f"{key}: {value}")
+        sentence = allowed.sentence(what)
+        if sentence:
+            print(f"judging 10 {what} together: {sentence}")
         print(f"next: ae-pipeline train {study}")
     raise typer.Exit(1 if data.failures else 0)
 
@@ -395,6 +419,30 @@ def score(
         no_prefect,
         as_json,
     )
+
+
+@app.command()
+def calibrate(
+    inputs: Annotated[list[str], typer.Argument(help="Normal data.", metavar="INPUT...")],
+    model: Annotated[str, typer.Option(help="Bundle folder, runs:/ID/model, models:/NAME@ALIAS.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new bundle.")],
+    as_json: Json = False,
+) -> None:
+    """Calibrate a model on other normal data: same weights, other thresholds.
+
+    Example: ae-pipeline calibrate --model derivatives/study/model --out recalibrated normal/
+    """
+    from ae_pipeline.experiment import recalibrate
+
+    with _console() as progress:
+        result = recalibrate(model, inputs, out.absolute(), progress)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        for name in ("n_calibration", "smallest_p", "threshold", "bundle"):
+            print(f"{name}: {result[name]}")
+        print(f"next: ae-pipeline score --model {out} --out RESULTS YOUR_DATA")
+    raise typer.Exit(1 if result["failed"] else 0)
 
 
 @app.command()

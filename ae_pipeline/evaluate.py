@@ -30,6 +30,9 @@ OVERLAP = 0.75
 """Share of the shorter of window and event that makes a window positive."""
 
 N_RESAMPLES = 1000
+N_LEVELS = 1000
+"""Resamples, not the areas themselves, tell no more scores of positives apart than this."""
+
 MIN_UNITS = 3
 """With fewer subjects than this there is no interval."""
 
@@ -226,7 +229,7 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
             f"{n_positive} of {n_positive + n_negative} windows or rows are labelled abnormal; "
             "areas need both"
         )
-    unit, codes = _units(scores, windowed)
+    unit, codes = _units(scores)
     areas = _Areas(_finite_scores(scores), codes)
     result: dict[str, Any] = {
         "positives": n_positive,
@@ -322,8 +325,9 @@ def _finite_scores(scores: pd.DataFrame) -> dict[str, Float]:
 # ------------------------------------------------------------------------------ intervals
 
 
-def _units(scores: pd.DataFrame, windowed: bool) -> tuple[str, NDArray[np.int64]]:
+def _units(scores: pd.DataFrame) -> tuple[str, NDArray[np.int64]]:
     """What is resampled as a whole, and which one each row belongs to."""
+    windowed = "onset_s" in scores and bool(scores["onset_s"].notna().any())
     unit, names = "recording" if windowed else "row", scores["recording"].astype(str)
     if windowed and "subject" in scores and scores["subject"].nunique() > 1:
         unit, names = "subject", scores["subject"].astype(object).fillna(names).astype(str)
@@ -381,40 +385,62 @@ class _Areas:
     def _curves(
         self, values: Float, positive: NDArray[np.bool_], negative: NDArray[np.bool_]
     ) -> tuple[Float, Float]:
-        """Both areas, of the data and of every resample; NaN where a class is missing.
+        """Both areas, of the data and of every resample; NaN where a class is missing."""
+        exact = self._count(values, positive, negative, None)
+        coarse = self._count(values, positive, negative, N_LEVELS)
+        rows = 1 + int(4e6) // max(coarse[1].shape[1], self.n_units)  # what memory holds at once
+        parts = [
+            _areas(weights, *(coarse if n else exact))
+            for n, weights in enumerate(_weights(self.n_units, rows))
+        ]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-        Only where positives stand does either curve matter, so negatives are counted between
-        and at the levels of positives, for each unit: a resample is then a product of matrices.
+    def _count(
+        self,
+        values: Float,
+        positive: NDArray[np.bool_],
+        negative: NDArray[np.bool_],
+        n_levels: int | None,
+    ) -> tuple[Any, Any]:
+        """Positives and negatives of each unit at the levels where positives stand.
+
+        Nothing between those levels matters to either curve. Returns tables of shape
+        (units, n) and (units, 2n + 1): column 2k + 1 of the second is level k, column 2k lies
+        under it. More than ``n_levels`` neighbouring levels are counted as one.
         """
         from scipy.sparse import coo_array
 
         levels, level = np.unique(values[positive], return_inverse=True)
+        step = 1 if n_levels is None else -(-len(levels) // n_levels)
         own = values[negative]
-        # 2k: between level k-1 and level k; 2k + 1: at level k
-        n = len(levels)
-        left = np.searchsorted(levels, own)
-        place = 2 * left + (levels[np.minimum(left, n - 1)] == own)
-        cells = []
-        for rows, at, width in ((positive, level, n), (negative, place, 2 * n + 1)):
+        under = np.searchsorted(levels, own)
+        equal = levels[np.minimum(under, len(levels) - 1)] == own
+        within = equal | ((under % step > 0) & (under < len(levels)))
+        place = np.where(within, 2 * (under // step) + 1, 2 * -(-under // step))
+        n = -(-len(levels) // step)
+        tables = []
+        for rows, at, width in ((positive, level // step, n), (negative, place, 2 * n + 1)):
             ones = np.ones(len(at))
             table = coo_array((ones, (self.codes[rows], at)), shape=(self.n_units, width))
-            cells.append(table.toarray() if self.n_units * width < 5e6 else table.tocsr())
-        roc, precision = [], []
-        for weights in _weights(self.n_units, max(1, int(4e6) // max(2 * n, self.n_units))):
-            hits, negatives = weights @ cells[0], weights @ cells[1]
-            upto = np.cumsum(negatives, axis=1)
-            everything = upto[:, -1]
-            below, ties = upto[:, 0:-1:2], negatives[:, 1::2]
-            found = np.cumsum(hits[:, ::-1], axis=1)[:, ::-1]  # at this level and above
-            alarms = everything[:, None] - below
-            total = found[:, 0]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                pairs = np.einsum("ij,ij->i", hits, below + ties / 2)
-                roc.append(pairs / (total * everything))
-                # a class that was not drawn leaves nothing to say
-                share = hits * found / np.maximum(found + alarms, 1)
-                precision.append(np.where(everything > 0, share.sum(1) / total, np.nan))
-        return np.concatenate(roc), np.concatenate(precision)
+            # a small table is faster in full, that of many rows would not fit
+            tables.append(table.toarray() if self.n_units * width < 5e6 else table.tocsr())
+        return tables[0], tables[1]
+
+
+def _areas(weights: Float, positives: Any, negatives: Any) -> tuple[Float, Float]:
+    """Areas under ROC and precision-recall curves for each row of unit weights."""
+    hits, others = weights @ positives, weights @ negatives
+    under = np.cumsum(others, axis=1)
+    everything = under[:, -1]
+    below, ties = under[:, 0:-1:2], others[:, 1::2]
+    found = np.cumsum(hits[:, ::-1], axis=1)[:, ::-1]  # at a level and above
+    alarms = everything[:, None] - below
+    total = found[:, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        roc = np.einsum("ij,ij->i", hits, below + ties / 2) / (total * everything)
+        share = (hits * found / np.maximum(found + alarms, 1)).sum(1)
+        # a class that was not drawn leaves nothing to say
+        return roc, np.where(everything > 0, share / total, np.nan)
 
 
 # --------------------------------------------------------------------------------- events

@@ -29,6 +29,7 @@ from ae_pipeline.folder import (
     replace_folder,
 )
 from ae_pipeline.gather import Failure, Gathered, Input, find_inputs, gather, open_input, rows_of
+from ae_pipeline.rehearsal import rehearse, summarise
 from ae_pipeline.results import judge_held_out, make_bundle, train_metrics
 from ae_pipeline.study import Study, load_study
 
@@ -47,6 +48,7 @@ __all__ = [
     "ScoreJob",
     "Step",
     "TrainJob",
+    "recalibrate",
     "run_plainly",
     "score_job",
     "train_job",
@@ -213,6 +215,7 @@ class TrainJob:
         training = self.study.training.model_copy(update={"epochs": epochs, "early_stopping": None})
         samples, part = self.data.samples, self.division.part
         self.left_out: list[_HeldOut] = []
+        self.rehearsals: list[pd.DataFrame] = []
         for n, rows in enumerate(self.division.folds):
             self.progress.advance(n, len(self.division.folds), "subjects left out")
             others, held = (
@@ -220,7 +223,9 @@ class TrainJob:
                 for name in ("train", "validation")
             )
             ensemble, baselines, _ = _fit_all(self.study, others, held, training)
-            self.left_out.append(_held_out(ensemble, baselines, samples.take(rows), "calibration"))
+            held_out = samples.take(rows)
+            self.left_out.append(_held_out(ensemble, baselines, held_out, "calibration"))
+            self.rehearsals.append(self._rehearse(ensemble, baselines, held_out))
         self.progress.advance(1, 1, "subjects left out")
 
     def _judge(self) -> None:
@@ -230,10 +235,14 @@ class TrainJob:
 
         self.progress.stage("calibrating")
         held_out = list(self.left_out) if self.division.folds else []
+        rehearsals = list(self.rehearsals) if self.division.folds else []
+        has_test = bool(len(self.division.rows("test")))
         for part in ("calibration", "test"):
             samples = self.data.samples.take(self.division.rows(part))
             if len(samples):
                 held_out.append(_held_out(self.ensemble, self.baselines, samples, part))
+                if not self.division.folds and part == ("test" if has_test else "calibration"):
+                    rehearsals.append(self._rehearse(self.ensemble, self.baselines, samples))
         if not any(each.frame["part"].iloc[0] == "calibration" for each in held_out):
             raise InputError(
                 "no calibration data is left after the split; give split.calibration a larger "
@@ -241,10 +250,19 @@ class TrainJob:
             )
         frame = pd.concat([each.frame for each in held_out], ignore_index=True)
         by_entry = np.concatenate([each.by_entry for each in held_out])
+        technical = frame["recording"].astype(str).isin(self.data.technical)
+        if technical.all():
+            technical[:] = False
+            self.progress.warn(
+                "every held-out recording has a bad channel; they calibrate nevertheless, and "
+                "thresholds are higher for it"
+            )
+        frame.loc[technical & (frame["part"] == "calibration"), "part"] = "left out"
         chosen = (frame["part"] == "calibration").to_numpy()
         calibration = Calibration.from_frame(
             frame[chosen].reset_index(drop=True), by_entry[chosen], self.division.unit
         )
+        rehearsal = summarise(pd.concat(rehearsals, ignore_index=True))
         bundle = make_bundle(
             self.study,
             self.data,
@@ -253,6 +271,7 @@ class TrainJob:
             self.baselines,
             calibration,
             self.history,
+            rehearsal,
         )
         frame = judge_held_out(bundle, frame, by_entry, chosen)
         n_parameters = outputs.count_parameters(bundle)
@@ -265,8 +284,23 @@ class TrainJob:
             bundle,
             frame,
             np.concatenate([each.latents for each in held_out]),
-            train_metrics(n_parameters, self.history, frame, self.study.kind == "eeg"),
+            {
+                **train_metrics(n_parameters, self.history, frame, self.study.kind == "eeg"),
+                "rehearsal": rehearsal,
+            },
         )
+
+    def _rehearse(
+        self, ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples
+    ) -> pd.DataFrame:
+        """Known deviations planted into samples that these scorers were not fitted on."""
+        cleaning = self.study.preprocess
+        nyquist_hz = (samples.sfreq_hz or 2.0) / 2
+        low_hz = (cleaning.high_pass_hz if cleaning else None) or 0.0
+        high_hz = min((cleaning.low_pass_hz if cleaning else None) or nyquist_hz, 0.95 * nyquist_hz)
+        seed = self.study.training.seed
+        one_subject = self.data.samples.meta["subject"].nunique() == 1
+        return rehearse(ensemble, baselines, samples, (low_hz, high_hz), seed, one_subject)
 
     def _write(self) -> None:
         self.progress.stage("writing the report")
@@ -487,6 +521,8 @@ class ScoreJob:
             lambda seconds: self.progress.advance(seconds, recording.duration_s, recording.name),
         )
         self.progress.advance(1, 1, recording.name)
+        for warning in result.summary["warnings"]:
+            self.progress.warn(warning)
         outputs.write_recording(self.run, result, this)
 
     def _rows(self, item: Input, this: str) -> None:
@@ -512,3 +548,122 @@ class ScoreJob:
     def _publish(self) -> None:
         self.progress.stage("publishing to MLflow")
         self.result |= outputs.publish(self.out, self.progress.warn)
+
+
+# ---------------------------------------------------------------------------- calibrate
+
+
+def recalibrate(
+    model: str, inputs: Sequence[str], out: Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Write a bundle with the same weights and other calibration data.
+
+    Parameters
+    ----------
+    model : str
+        As in :func:`score_job`.
+    inputs : sequence of str
+        Normal data that nothing was fitted on.
+    out : Path
+        Folder of the new bundle; must not hold anything.
+    progress : Progress, optional
+
+    Returns
+    -------
+    dict
+        ``bundle``, ``n_calibration``, ``smallest_p``, ``threshold`` and ``failed`` (reasons).
+
+    Raises
+    ------
+    StudyError
+        Where the model or the folder cannot be used.
+    InputError
+        Where no input is left to calibrate with.
+    """
+    from dataclasses import replace
+
+    import pandas as pd
+
+    from ae_pipeline import bundle as bundles
+    from ae_pipeline.calibrate import Calibration
+    from ae_pipeline.folder import write_folder
+
+    progress = progress or Progress()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StudyError(f"{out}: is there already; name a new folder with --out")
+    old = bundles.load(outputs.model_folder(model))
+    source = outputs.source_of(old.info)
+    frames: list[pd.DataFrame] = []
+    errors: list[NDArray[np.float32]] = []
+    failed: list[str] = []
+    for item in find_inputs(source, inputs):
+        if isinstance(item, Failure):
+            failed.append(item.reason)
+            continue
+        progress.stage(f"scoring {item.name}")
+        try:
+            for frame, by_entry in _raw_parts(old, source, item):
+                frames.append(frame)
+                errors.append(by_entry)
+        except InputError as error:
+            failed.append(str(error))
+    for reason in failed:
+        progress.warn(reason)
+    if not frames:
+        raise InputError("nothing is left to calibrate with; name other normal data")
+    unit = "row" if old.info.kind != "eeg" else "recording"
+    calibration = Calibration.from_frame(
+        pd.concat(frames, ignore_index=True), np.concatenate(errors), unit
+    )
+    threshold = None
+    if old.info.kind == "eeg":
+        threshold = calibration.event_threshold(old.info.detection.false_alarms_per_hour)
+    info = old.info.model_copy(
+        update={
+            "threshold": threshold,
+            "exchangeable_unit": unit,
+            "claims": (
+                f"Calibrated anew on {calibration.n_recordings} {unit}s given by name: "
+                "p-values hold for data like these, if nothing was fitted on them.",
+            ),
+        }
+    )
+    with write_folder(out) as place:
+        bundles.save(place, replace(old, info=info, calibration=calibration))
+    return {
+        "bundle": str(out),
+        "n_calibration": calibration.n_recordings,
+        "smallest_p": calibration.smallest_p,
+        "threshold": threshold,
+        "failed": failed,
+    }
+
+
+def _raw_parts(
+    bundle: Bundle, source: Any, item: Input
+) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
+    """Scores of an input without any judgement, part by part; bad recordings are refused."""
+    from ae_pipeline.bundle import columns_of, raw_scores
+    from ae_pipeline.preprocess import survey
+    from ae_pipeline.windows import cut
+
+    info = bundle.info
+    if info.kind != "eeg":
+        samples, _ = rows_of(source, item, columns_of(info))
+        bundle.refuse_misfit(samples)
+        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
+        yield frame, scores.by_entry
+        return
+    assert info.preprocess is not None
+    assert info.windows is not None
+    assert info.sfreq_hz is not None
+    recording = open_input(source, item).pick(info.entries)
+    plan = survey(recording, info.preprocess, info.source.get("line_freq_hz"), info.sfreq_hz)
+    if plan.bads:
+        raise InputError(
+            f"{item.name}: bad channel {plan.bads[0].name} ({plan.bads[0].reason}); left out of "
+            "the calibration, because normal data was asked for"
+        )
+    for samples in cut(recording, plan, info.windows):
+        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
+        yield frame, scores.by_entry

@@ -13,6 +13,7 @@ import numpy as np
 
 from ae_pipeline.baselines import BASELINES
 from ae_pipeline.bundle import Bundle, BundleInfo
+from ae_pipeline.calibrate import Detection, reach
 from ae_pipeline.report import (
     Evidence,
     GroupView,
@@ -34,6 +35,7 @@ __all__ = [
     "group_view",
     "layers_of",
     "recording_view",
+    "rehearsal_sentence",
     "rows_view",
     "train_headline",
     "train_view",
@@ -109,6 +111,29 @@ def _facts(info: BundleInfo, digest: str) -> dict[str, str]:
 # -------------------------------------------------------------------------------- train
 
 
+def rehearsal_sentence(rehearsal: Mapping[str, Any]) -> str:
+    """Whether the simple methods would have done, from the planted deviations."""
+    if not rehearsal:
+        return ""
+    names = {"pca": "PCA", "robust_z": "robust z-score", "isolation_forest": "Isolation Forest"}
+    beats = rehearsal["beats_baselines"]["ensemble"]
+    areas = {name: values["roc_area"] for name, values in rehearsal["scorers"].items()}
+    against = beats["against"]
+    told = (
+        f"Planted deviations were told from held-out data with an area of "
+        f"{areas['ensemble']:.2f} by the ensemble, {areas['autoencoder']:.2f} by the "
+        f"autoencoder's error alone and {areas[against]:.2f} by the best simple method "
+        f"({names[against]})"
+    )
+    bounds = beats["interval"]
+    if bounds is None:
+        gain = "with too few subjects to say whether that is a difference"
+    else:
+        gain = f"a difference of {beats['difference']:+.2f} ({bounds[0]:+.2f} to {bounds[1]:+.2f})"
+    recommended = names.get(rehearsal["recommended"], f"the {rehearsal['recommended']}")
+    return f"{told}: {gain}. The simplest that does not lose: {recommended}."
+
+
 def train_headline(info: BundleInfo, metrics: Mapping[str, Any], claims: Sequence[str]) -> Headline:
     """Verdict, numbers and next steps of a training run."""
     loss_name = LOSS_NAMES.get(info.kind, "loss per answer")
@@ -150,7 +175,7 @@ def train_headline(info: BundleInfo, metrics: Mapping[str, Any], claims: Sequenc
             "Score new data: ae-pipeline score --model MODEL --out RESULTS DATA",
             "Compare with the other runs of this study: ae-pipeline ui",
         ),
-        f"{comparison}.",
+        f"{rehearsal_sentence(metrics['rehearsal'])} {comparison}.",
         tuple(claims),
     )
 
@@ -200,7 +225,7 @@ def recording_view(bundle: Bundle, result: RecordingResult, threshold: float) ->
 
     info, summary = bundle.info, result.summary
     n_events = summary["n_events"]
-    alarms = info.detection.false_alarms_per_hour
+    alarms = " (".join(_alarms(bundle)) + ")"
     sentences = {
         "clean": "Nothing here is more abnormal than in clean recordings",
         "technical": "Something is wrong with the recording itself",
@@ -219,7 +244,7 @@ def recording_view(bundle: Bundle, result: RecordingResult, threshold: float) ->
             Number(
                 "Events",
                 str(n_events),
-                f"{summary['events_per_hour']:.1f} an hour; clean recordings at most {alarms:g}",
+                f"{summary['events_per_hour']:.1f} an hour; calibration recordings {alarms}",
             ),
             Number(
                 "Recording p",
@@ -233,8 +258,8 @@ def recording_view(bundle: Bundle, result: RecordingResult, threshold: float) ->
             "Look at the events in MNE: mne.read_annotations on the _annot.fif beside this page",
             "Decide about the channels named bad before averaging or interpolating",
         ),
-        _simple_methods(bundle, result.frame),
-        info.claims,
+        f"{rehearsal_sentence(info.rehearsal)} {_simple_methods(bundle, result.frame)}".strip(),
+        (*result.summary["warnings"], *info.claims),
     )
     latents = latents_frame(result.frame, result.latents)
     return RecordingView(
@@ -268,35 +293,30 @@ def _simple_methods(bundle: Bundle, frame: pd.DataFrame) -> str:
     return f"Of the most abnormal tenth, the simple methods name the same: {', '.join(shares)}."
 
 
-def group_view(
-    info: BundleInfo, digest: str, recordings: pd.DataFrame, n_calibration: int
-) -> GroupView:
+def group_view(bundle: Bundle, detection: Detection, recordings: pd.DataFrame) -> GroupView:
     """The page of everything scored into one folder."""
+    info = bundle.info
     done = recordings[recordings["verdict"] != "failed"]
     n_failed = len(recordings) - len(done)
     odd = done[(done["verdict"] != "clean") | done["flagged"].fillna(False).astype(bool)]
-    smallest = 1 / (n_calibration + 1)
     warnings = list(info.claims)
-    if len(done) and not _can_flag(smallest, len(done), info.detection.error_rate):
-        warnings.append(
-            f"No recording can be flagged as a whole at an error rate of "
-            f"{info.detection.error_rate:g}: with {n_calibration} calibration recordings the "
-            f"smallest p is {smallest:.2g}. Events are not affected."
-        )
+    allowed = reach(
+        bundle.calibration.n_recordings, len(done), detection.error_rate, detection.dependence
+    ).sentence("recordings")
+    if allowed:
+        warnings.append(f"Whole recordings: {allowed} Events are not affected.")
+    rate = f"q at most {detection.error_rate:g}"
     headline = Headline(
         f"{len(odd)} of {len(done)} recordings deserve a look"
         + (f"; {n_failed} could not be read." if n_failed else "."),
         (
             Number("Scored", str(len(done))),
-            Number(
-                "Flagged",
-                str(int(done["flagged"].sum())),
-                f"q at most {info.detection.error_rate:g}",
-            ),
+            Number("Flagged as a whole", str(int(done["flagged"].sum())), rate),
+            Number("False alarms", *_alarms(bundle)),
             Number("Failed", str(n_failed)),
         ),
         ("Open the worst first; each name leads to its report",),
-        "",
+        rehearsal_sentence(info.rehearsal),
         tuple(warnings),
     )
     links = {name: f"{name}_report.html" for name in done["recording"]}
@@ -305,18 +325,26 @@ def group_view(
         headline=headline,
         recordings=recordings,
         links=links,
-        facts=_facts(info, digest),
+        facts=_facts(info, bundle.digest),
     )
 
 
-def _can_flag(smallest_p: float, n: int, error_rate: float) -> bool:
-    """Whether any batch of ``n`` could have a q at or under the rate (all at the smallest p)."""
-    return n > 0 and smallest_p <= error_rate
+def _alarms(bundle: Bundle) -> tuple[str, str]:
+    """Alarms an hour on calibration recordings at the threshold, with their interval."""
+    threshold = bundle.info.threshold
+    assert threshold is not None
+    calibration = bundle.calibration
+    low, high = calibration.false_alarm_interval(threshold)
+    return (
+        f"{calibration.false_alarms_per_hour(threshold):.1f} an hour",
+        f"{low:.1f} to {high:.1f} (95%), on {calibration.n_recordings} calibration recordings, "
+        f"{calibration.hours:.2g} h",
+    )
 
 
 def rows_view(
     bundle: Bundle,
-    title: str,
+    detection: Detection,
     scores: pd.DataFrame,
     latents: pd.DataFrame,
     worst: Evidence,
@@ -329,15 +357,11 @@ def rows_view(
     n_flagged = int(scores["flagged"].sum())
     n_calibration = bundle.calibration.n_recordings
     things = THINGS[info.kind]
-    rate = info.detection.error_rate
+    rate = detection.error_rate
     warnings = list(info.claims)
-    needed = len(scores) / rate - 1
-    if n_calibration < needed:
-        warnings.append(
-            f"With {n_calibration} calibration {things} the smallest p is "
-            f"{bundle.calibration.smallest_p:.2g}: a single odd one among {len(scores)} cannot "
-            f"reach q = {rate:g} (that takes {needed:,.0f}); several can."
-        )
+    allowed = reach(n_calibration, len(scores), rate, detection.dependence).sentence(things)
+    if allowed:
+        warnings.append(allowed)
     label = "label" if "label" in scores and scores["label"].notna().any() else "score"
     headline = Headline(
         f"{n_flagged} of {len(scores)} {things} are flagged as unlike the training data.",
@@ -354,11 +378,11 @@ def rows_view(
             "Look at the flagged ones below; nothing has been excluded",
             "The whole list is in scores.parquet",
         ),
-        _simple_methods(bundle, scores),
+        f"{rehearsal_sentence(info.rehearsal)} {_simple_methods(bundle, scores)}".strip(),
         tuple(warnings),
     )
     return RowsView(
-        title=title,
+        title=info.study,
         kind=info.kind,
         headline=headline,
         scores=scores,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ae_pipeline.data import InputError, Recording, Samples
 from ae_pipeline.folder import cache_dir, digest_files, key
 from ae_pipeline.preprocess import Plan, survey
@@ -18,7 +20,17 @@ from ae_pipeline.sources import eeg, mnist, questionnaire
 from ae_pipeline.study import Study
 from ae_pipeline.windows import count_windows, materialise
 
-__all__ = ["Failure", "Gathered", "Input", "find_inputs", "gather", "open_input", "rows_of"]
+__all__ = [
+    "Failure",
+    "Gathered",
+    "Input",
+    "find_inputs",
+    "gather",
+    "open_input",
+    "rows_of",
+    "task_of",
+    "usual_amplitude_uv",
+]
 
 Advance = Callable[[int, int, str], None]
 
@@ -47,6 +59,8 @@ class Gathered:
     facts: dict[str, Any] = field(default_factory=dict)
     positions_m: tuple[tuple[float | None, ...], ...] = ()
     sfreq_hz: float | None = None
+    technical: frozenset[str] = frozenset()
+    """Recordings with a bad channel: they train, but do not calibrate."""
 
 
 def gather(study: Study, say: Callable[[str], None], advance: Advance) -> Gathered:
@@ -137,14 +151,45 @@ def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gather
         "channels": len(usual),
         "reference": ", ".join(references),
         "bad_channels": sum(len(plan.bads) for _, plan in parts),
+        **_card(parts),
     }
     positions = tuple(
         tuple(None if value != value else float(value) for value in row)
         for row in parts[0][0].positions_m.tolist()
     )
+    technical = frozenset(recording.name for recording, plan in parts if plan.bads)
     return Gathered(
-        samples, digests, tuple(notes), tuple(failures), facts, positions, float(sfreq_hz)
+        samples,
+        digests,
+        tuple(notes),
+        tuple(failures),
+        facts,
+        positions,
+        float(sfreq_hz),
+        technical,
     )
+
+
+def _card(parts: Sequence[tuple[Recording, Plan]]) -> dict[str, Any]:
+    """What the recordings tell about the state they were made in, for later comparison."""
+    amplitudes = [usual_amplitude_uv(plan) for _, plan in parts]
+    tasks = sorted({task for recording, _ in parts if (task := task_of(recording.name))})
+    return {
+        "amplitude_uv": [round(min(amplitudes), 2), round(max(amplitudes), 2)],
+        "recorded_at_hz": sorted({recording.sfreq_hz for recording, _ in parts}),
+        "tasks": tasks,
+    }
+
+
+def usual_amplitude_uv(plan: Plan) -> float:
+    """Median over channels of the robust standard deviation before filtering, microvolts."""
+    return float(np.median(plan.amplitude_uv))
+
+
+def task_of(name: str) -> str:
+    """The ``task`` entity of a BIDS name, else nothing."""
+    entities = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
+    return entities.get("task", "") if "sub" in entities else ""
 
 
 def _with_channels(recording: Recording, usual: tuple[str, ...]) -> Recording:

@@ -682,11 +682,9 @@ def _group_of_recordings(
     run: ScoreRun, summaries: list[dict[str, Any]], stems: list[str]
 ) -> report.Headline:
     out, info = run.out, run.bundle.info
-    recordings = recordings_frame(summaries, run.detection.error_rate)
+    recordings = recordings_frame(summaries, run.detection)
     scores, latents = _rebuilt(out, stems)
-    view = findings.group_view(
-        info, run.bundle.digest, recordings, run.bundle.calibration.n_recordings
-    )
+    view = findings.group_view(run.bundle, run.detection, recordings)
     names = _pseudonyms(recordings, info.kind)
     write_json(out / "pseudonyms.json", names)
     for folder in (out, out / SHARED):
@@ -699,13 +697,7 @@ def _group_of_recordings(
             write_frame(
                 folder / "latents.parquet", latents if folder == out else _masked(latents, names)
             )
-        page = (
-            view
-            if folder == out
-            else findings.group_view(
-                info, run.bundle.digest, shown, run.bundle.calibration.n_recordings
-            )
-        )
+        page = view if folder == out else findings.group_view(run.bundle, run.detection, shown)
         if folder != out:
             page = _without_links(page)
         write_text(folder / "group_report.html", report.group_page(page))
@@ -727,7 +719,7 @@ def _group_of_rows(
 ) -> report.Headline:
     import pandas as pd
 
-    from ae_pipeline.calibrate import benjamini_hochberg
+    from ae_pipeline.calibrate import adjusted
 
     out, bundle = run.out, run.bundle
     if not stems:
@@ -736,7 +728,7 @@ def _group_of_rows(
             warnings=tuple(f["reason"] for f in failed),
         )
     scores, latents = _rebuilt(out, stems)
-    scores["q_value"] = benjamini_hochberg(scores["p_value"].to_numpy())
+    scores["q_value"] = adjusted(scores["p_value"].to_numpy(), run.detection.dependence)
     scores["flagged"] = scores["q_value"] <= run.detection.error_rate
     worst, best = _load_examples([out / f"{stem}_examples.npz" for stem in stems])
     items = None
@@ -764,7 +756,7 @@ def _group_of_rows(
         write_frame(folder / "latents.parquet", hide(latents))
         view = findings.rows_view(
             bundle,
-            bundle.info.study,
+            run.detection,
             hide(scores),
             hide(latents),
             findings.evidence(bundle.info, _with_frame(worst, hide)),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ae_pipeline.bundle import Bundle, BundleInfo, describe_columns
 from ae_pipeline.calibrate import (
     Calibration,
-    benjamini_hochberg,
+    adjusted,
     conformal_p,
     conformal_p_without_own,
 )
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ae_pipeline.data import Scorer
-    from ae_pipeline.split import Division
     from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.split import Division
     from ae_pipeline.train import History
 
 __all__ = ["interval", "judge_held_out", "make_bundle", "train_metrics"]
@@ -41,6 +41,7 @@ def make_bundle(
     baselines: dict[str, Scorer],
     calibration: Calibration,
     history: History,
+    rehearsal: dict[str, Any] | None = None,
 ) -> Bundle:
     """Put together everything that scoring needs."""
     samples = data.samples
@@ -68,6 +69,7 @@ def make_bundle(
         exchangeable_unit=division.unit,
         claims=division.claims,
         training={
+            **study.normal,
             **data.facts,
             "parts": {
                 part: int((division.part == part).sum())
@@ -77,6 +79,7 @@ def make_bundle(
             "seed": study.training.seed,
         },
         training_digest=digest_json(sorted(data.digests.values())),
+        rehearsal=rehearsal or {},
         versions=dict(versions()),
     )
     return Bundle(info, ensemble, baselines, calibration)
@@ -114,7 +117,7 @@ def judge_held_out(
         p[calibration] = conformal_p(own, own, left_out=True)
         q = np.empty(len(p))
         for rows in (calibration, ~calibration):
-            q[rows] = benjamini_hochberg(p[rows])
+            q[rows] = adjusted(p[rows], info.detection.dependence)
         frame["q_value"] = q
         frame["flagged"] = q <= info.detection.error_rate
     else:
@@ -155,7 +158,8 @@ def train_metrics(
     n_parameters : int
     history : History
     frame : DataFrame
-        Judged held-out rows with ``score_autoencoder``, ``pca_loss`` and ``n_observed`` (entries a row).
+        Judged held-out rows with ``score_autoencoder``, ``pca_loss`` and ``n_observed``
+        (entries a row).
     windowed : bool
         Intervals are over subjects (EEG) rather than over rows.
     """

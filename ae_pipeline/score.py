@@ -6,7 +6,7 @@ numbers a window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from ae_pipeline.bundle import Bundle
 from ae_pipeline.calibrate import (
     Detection,
-    benjamini_hochberg,
+    adjusted,
     conformal_p,
     find_events,
     recording_score,
 )
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.explain import events_frame, reasons
+from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.windows import cut
 
@@ -36,6 +37,7 @@ __all__ = [
     "RowsResult",
     "contract_frame",
     "latents_frame",
+    "mismatches",
     "pick_examples",
     "recordings_frame",
     "score_recording",
@@ -159,6 +161,7 @@ def score_recording(
     covered_s = _covered_s(frame)
     verdict, reason = _verdict(len(spans), covered_s / 3600, bads, detection)
     summary = {
+        "warnings": mismatches(info.training, recording, plan),
         "recording": recording.name,
         "subject": recording.subject,
         "session": recording.session,
@@ -185,6 +188,31 @@ def score_recording(
         best.example(bundle, N_BEST),
         summary,
     )
+
+
+def mismatches(card: Mapping[str, Any], recording: Recording, plan: Plan) -> list[str]:
+    """Where a recording was made in another state than the training data, as far as known.
+
+    Parameters
+    ----------
+    card : mapping
+        :attr:`BundleInfo.training`.
+    """
+    found = []
+    low, high = card.get("amplitude_uv", (0.0, np.inf))
+    amplitude = usual_amplitude_uv(plan)
+    if not low / 2 <= amplitude <= high * 2:
+        found.append(
+            f"{recording.name}: usual amplitude {amplitude:.3g} uV, in training {low:.3g} to "
+            f"{high:.3g}; another gain, unit, reference or amplifier?"
+        )
+    task, tasks = task_of(recording.name), card.get("tasks", [])
+    if task and tasks and task not in tasks:
+        found.append(
+            f"{recording.name}: task {task!r}, the model was trained on {', '.join(tasks)}; what "
+            "differs by task will look abnormal"
+        )
+    return found
 
 
 def _covered_s(frame: pd.DataFrame) -> float:
@@ -220,7 +248,7 @@ def score_rows(bundle: Bundle, samples: Samples, detection: Detection) -> RowsRe
     """
     judged = bundle.judge(samples)
     frame = judged.frame
-    frame["q_value"] = benjamini_hochberg(frame["p_value"].to_numpy())
+    frame["q_value"] = adjusted(frame["p_value"].to_numpy(), detection.dependence)
     frame["flagged"] = frame["q_value"] <= detection.error_rate
     frame["reason"] = reasons(
         frame, float(np.median(bundle.calibration.scores["score_autoencoder"]))
@@ -332,7 +360,7 @@ def latents_frame(frame: pd.DataFrame, latents: NDArray[np.float32]) -> pd.DataF
     return pd.concat([frame[keys], codes], axis=1)
 
 
-def recordings_frame(summaries: list[dict[str, Any]], error_rate: float) -> pd.DataFrame:
+def recordings_frame(summaries: list[dict[str, Any]], detection: Detection) -> pd.DataFrame:
     """One row a recording with q across the batch, worst first; failed ones last.
 
     Parameters
@@ -340,8 +368,8 @@ def recordings_frame(summaries: list[dict[str, Any]], error_rate: float) -> pd.D
     summaries : list of dict
         :attr:`RecordingResult.summary` of scored recordings; of failed ones ``recording``,
         ``subject``, ``verdict`` and ``reason``.
-    error_rate : float
-        Recordings with q at or under it are flagged.
+    detection : Detection
+        Recordings with q at or under its error rate are flagged.
     """
     import pandas as pd
 
@@ -355,9 +383,9 @@ def recordings_frame(summaries: list[dict[str, Any]], error_rate: float) -> pd.D
         frame[name] = frame[name].astype("Int64")
     done = frame["p_value"].notna().to_numpy()
     q = np.full(len(frame), np.nan)
-    q[done] = benjamini_hochberg(frame["p_value"].to_numpy()[done])
+    q[done] = adjusted(frame["p_value"].to_numpy()[done], detection.dependence)
     frame["q_value"] = q
-    frame["flagged"] = done & (np.nan_to_num(q, nan=1.0) <= error_rate)
+    frame["flagged"] = done & (np.nan_to_num(q, nan=1.0) <= detection.error_rate)
     for name in ("recording", "subject", "session", "quality_findings", "verdict", "reason"):
         frame[name] = frame[name].astype("string")
     frame = frame.assign(_done=done).sort_values(

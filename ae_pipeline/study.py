@@ -80,6 +80,9 @@ class Study(Config):
     """What you expect, in one sentence; logged before training and printed atop the report."""
     primary_metric: Literal["test_loss", "roc_area"] = "test_loss"
     """The number that decides between models: test_loss needs no labels."""
+    normal: dict[str, str] = {}
+    """What the normal data was, as far as you know: {task: rest, eyes: closed, age: 18-30,
+    amplifier: ...}; kept with the model and shown beside its results."""
     source: Annotated[AnySource, Field(discriminator="kind")]
     """Where the data is and what it is."""
     preprocess: Preprocess | None = None
@@ -122,7 +125,9 @@ class Study(Config):
 
     def decisive(self) -> dict[str, Any]:
         """The part of the study that decides the numbers (what a key is made of)."""
-        content = self.model_dump(mode="json", exclude={"outputs", "hypothesis", "primary_metric"})
+        content = self.model_dump(
+            mode="json", exclude={"outputs", "hypothesis", "primary_metric", "normal"}
+        )
         content["source"].pop("path", None)  # the content of the files counts, not their place
         return content
 

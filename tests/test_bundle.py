@@ -112,7 +112,7 @@ def test_weights_of_another_model_are_refused(saved: Path, tmp_path: Path) -> No
 def test_missing_weights_are_named(saved: Path) -> None:
     weights = saved / "weights.safetensors"
     arrays = load_file(weights)
-    for lacking in ("calibration/recording", "pca/mean", "autoencoder/scaler.scale"):
+    for lacking in ("calibration/recording", "pca/mean", "autoencoder/scaler.scale", "ensemble/above"):
         save_file({k: v for k, v in arrays.items() if k != lacking}, weights)
         assert lacking.partition("/")[2] in refusal(lambda: bundles.load(saved), StudyError)
 
@@ -174,9 +174,8 @@ def test_plain_arrays_are_judged_like_samples(trained: tiny.Trained) -> None:
     given = values if mask is None else np.where(mask, values, np.nan)
     judged = trained.bundle.judge_values(given)
     expected = trained.bundle.judge(samples).frame
-    assert list(judged) == [c for c in expected if c not in (*bundles.KEYS, "label")]
-    for column in judged.select_dtypes("number"):
-        assert np.allclose(judged[column], expected[column], rtol=1e-6)
+    keys = [c for c in expected if c in (*bundles.KEYS, "label")]
+    tiny.assert_equal_scores(trained, judged, expected.drop(columns=keys))
     flat = trained.bundle.judge_values(given.reshape(len(given), -1))
     pd.testing.assert_frame_equal(flat, judged)
 
@@ -256,7 +255,8 @@ def test_a_column_of_the_users_own_is_never_taken_for_a_scorer() -> None:
     assert "score_total" in trained.data.samples.meta
     assert "score_total" not in trained.bundle.judge(some(trained.data.samples)).frame
     assert set(trained.calibration.scores) == {
-        *("score", "score_pca", "score_robust_z", "score_isolation_forest")
+        *("score", "score_autoencoder", "score_relative", "score_latent"),
+        *("score_pca", "score_robust_z", "score_isolation_forest"),
     }
 
 
@@ -273,6 +273,6 @@ def test_the_channel_that_deviates_most_from_its_own_usual_is_named() -> None:
 def test_a_row_does_not_depend_on_the_others(trained: tiny.Trained) -> None:
     samples = trained.data.samples
     rows = np.array([3, 90, 41])
-    whole = trained.bundle.judge(samples).frame.iloc[rows].reset_index(drop=True)
+    whole = trained.bundle.judge(samples).frame.iloc[rows]
     alone = pd.concat([trained.bundle.judge(samples.take([row])).frame for row in rows])
-    pd.testing.assert_frame_equal(whole, alone.reset_index(drop=True), rtol=1e-5)
+    tiny.assert_equal_scores(trained, whole, alone)

@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 
 from ae_pipeline.calibrate import (
     Calibration,
-    benjamini_hochberg,
+    adjusted,
     conformal_p,
     conformal_p_without_own,
     find_events,
@@ -100,7 +100,7 @@ def defined_q(p: NDArray[np.float64]) -> list[float]:
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30))
 def test_q_values_are_those_of_benjamini_and_hochberg(values: list[int]) -> None:
     p = np.array(values) / 50
-    q = benjamini_hochberg(p)
+    q = adjusted(p)
     assert q == pytest.approx(defined_q(p))
     assert q == pytest.approx(false_discovery_control(p))
 
@@ -111,7 +111,7 @@ def test_the_false_discovery_rate_holds_for_p_values_of_one_calibration_set() ->
     for _ in range(300):
         reference, normal = rng.standard_normal(200), rng.standard_normal(90)
         odd = rng.standard_normal(10) + 4
-        q = benjamini_hochberg(conformal_p(np.append(normal, odd), reference))
+        q = adjusted(conformal_p(np.append(normal, odd), reference))
         flagged = q <= 0.1
         shares.append(flagged[:90].sum() / max(1, flagged.sum()))
     assert np.mean(shares) <= 0.1
@@ -119,7 +119,7 @@ def test_the_false_discovery_rate_holds_for_p_values_of_one_calibration_set() ->
 
 
 def test_no_p_values_have_no_q_values() -> None:
-    assert len(benjamini_hochberg(np.zeros(0))) == 0
+    assert len(adjusted(np.zeros(0))) == 0
 
 
 # -------------------------------------------------------------------------------- events

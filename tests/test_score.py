@@ -11,7 +11,7 @@ import tiny
 from ae_pipeline.calibrate import (
     Calibration,
     Span,
-    benjamini_hochberg,
+    adjusted,
     conformal_p,
     recording_score,
 )
@@ -32,7 +32,10 @@ from ae_pipeline.windows import cut
 PLANTED = ((12.0, 1.0, 1), (40.0, 2.0, 3))
 """Onset (s), duration (s) and channel: Cz and Oz."""
 
-SCORERS = ["score_isolation_forest", "score_pca", "score_robust_z"]
+SCORERS = [
+    *("score_autoencoder", "score_isolation_forest", "score_latent", "score_pca"),
+    *("score_relative", "score_robust_z", "score_spectrum"),
+]
 
 
 def scored(recording: Recording, **more: Any) -> RecordingResult:
@@ -144,10 +147,8 @@ def test_scores_do_not_depend_on_the_size_of_blocks(
     plan = survey(planted.recording, info.preprocess, 50.0, info.sfreq_hz)
     blocks = cut(planted.recording, plan, info.windows, block_s)
     frame = pd.concat([bundle.judge(samples).frame for samples in blocks], ignore_index=True)
-    for name in ("score", *SCORERS, "p_value"):
-        # relative to the scale of a score: 1e-5
-        assert np.allclose(frame[name], planted.frame[name], rtol=1e-5, atol=1e-5), name
-    assert frame["onset_s"].to_numpy() == pytest.approx(planted.frame["onset_s"].to_numpy())
+    names = ["onset_s", "score", *SCORERS, "p_value"]
+    tiny.assert_equal_scores(tiny.eeg(), frame[names], planted.frame[names])
 
 
 def test_scores_do_not_depend_on_what_was_scored_before(planted: RecordingResult) -> None:
@@ -224,6 +225,7 @@ COLUMNS = [
     *("recording", "subject", "window", "onset_s", "duration_s", "score", *SCORERS),
     *("p_value", "q_value", "flagged", "top_channel", "top_band", "reason"),
 ]
+WITHOUT_BANDS = [name for name in COLUMNS if name != "score_spectrum"]
 
 
 def dtypes(frame: pd.DataFrame) -> dict[str, str]:
@@ -251,7 +253,7 @@ def test_rows_have_the_columns_of_the_contract() -> None:
     answers = tiny.answers(40, seed=1)
     result = score_rows(tiny.table().bundle, answers, tiny.table().study.detection)
     frame = result.frame
-    assert list(frame) == [name.replace("top_channel", "top_item") for name in COLUMNS]
+    assert list(frame) == [name.replace("top_channel", "top_item") for name in WITHOUT_BANDS]
     types = dtypes(frame)
     assert types["top_item"] == types["recording"] == "string"
     assert (types["q_value"], types["flagged"], types["window"]) == ("float64", "bool", "int64")
@@ -259,7 +261,7 @@ def test_rows_have_the_columns_of_the_contract() -> None:
     assert frame[["onset_s", "duration_s"]].isna().all(axis=None)
     assert set(frame["top_item"]) <= set(answers.entries)
     assert frame["q_value"].to_numpy() == pytest.approx(
-        benjamini_hochberg(frame["p_value"].to_numpy())
+        adjusted(frame["p_value"].to_numpy())
     )
     assert frame["flagged"].tolist() == (frame["q_value"] <= 0.05).tolist()
 
@@ -267,7 +269,7 @@ def test_rows_have_the_columns_of_the_contract() -> None:
 def test_images_keep_their_labels_and_have_no_top_entry() -> None:
     pictures = tiny.images(30, seed=1)
     frame = score_rows(tiny.pictures().bundle, pictures, tiny.pictures().study.detection).frame
-    assert list(frame) == [*COLUMNS, "label"]
+    assert list(frame) == [*WITHOUT_BANDS, "label"]
     assert frame["label"].tolist() == pictures.meta["label"].tolist()
     assert frame["top_channel"].isna().all()
     assert not frame["reason"].str.contains("most at").any()
@@ -363,7 +365,7 @@ def test_recordings_stand_worst_first_and_failed_ones_last(
     assert frame["reason"].tolist()[2] == "is empty"
     assert frame.loc[2, ["score", "p_value", "q_value", "n_windows"]].isna().all()
     p = frame["p_value"].to_numpy()[:2]
-    assert frame["q_value"].to_numpy()[:2] == pytest.approx(benjamini_hochberg(p))
+    assert frame["q_value"].to_numpy()[:2] == pytest.approx(adjusted(p))
 
 
 def test_recordings_have_the_same_types_whatever_happened(

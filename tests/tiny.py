@@ -41,13 +41,16 @@ def one_recording(
     amplitude_uv: float = 10.0,
     sfreq_hz: float = SFREQ_HZ,
 ) -> Recording:
-    """Noise with an alpha rhythm; ``planted`` are bursts (onset_s, duration_s, channel)."""
+    """Noise with an alpha rhythm; ``planted`` are bursts (onset_s, duration_s, channel).
+
+    10.3 Hz: of 10 Hz every window of half a second's step holds the same phase.
+    """
     rng = np.random.default_rng(abs(hash_of(name)))
     n = round(seconds * sfreq_hz)
     t = np.arange(n) / sfreq_hz
     noise = np.cumsum(rng.standard_normal((len(channels), n)), 1)
     slow = np.apply_along_axis(lambda x: np.convolve(x, np.ones(200) / 200, "same"), 1, noise)
-    data = (noise - slow[:, :n]) / 3 + np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6))
+    data = (noise - slow[:, :n]) / 3 + np.sin(2 * np.pi * 10.3 * t + rng.uniform(0, 6))
     data *= amplitude_uv
     for onset_s, duration_s, channel in planted:
         here = (t >= onset_s) & (t < onset_s + duration_s)
@@ -143,6 +146,19 @@ def train(study: Study, data: Gathered) -> Trained:
         scores.by_entry,
         bundle,
     )
+
+
+def assert_equal_scores(trained: Trained, one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Equal rows; scores to 1e-5 of their scale, which is how far apart held-out ones lie."""
+    assert list(one) == list(other)
+    for name in one:
+        if str(name).startswith(("score", "top_deviation")):
+            like = trained.frame[name].to_numpy()
+            a, b = one[name].to_numpy(), other[name].to_numpy()
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.ptp(like), err_msg=name)
+        else:
+            left, right = (frame[[name]].reset_index(drop=True) for frame in (one, other))
+            pd.testing.assert_frame_equal(left, right, rtol=1e-5)
 
 
 @cache

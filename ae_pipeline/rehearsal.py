@@ -1,0 +1,267 @@
+"""A rehearsal without labels: which detector finds known deviations in held-out data.
+
+Nobody has labels on the first day. Copies of held-out samples are altered in ways that are known
+to happen (a popping electrode, a careless respondent, a turned image), and every scorer is asked
+to tell the copies from the originals. Nothing is fitted on either. The result says whether the
+autoencoder, and the ensemble, are worth having beside the simple methods on this very data; it
+is about the deviations planted here, not about those that nobody thought of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline.baselines import BASELINES
+from ae_pipeline.bundle import raw_scores
+from ae_pipeline.data import Samples
+from ae_pipeline.sources.plant import Event, plant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ae_pipeline.data import Scorer
+    from ae_pipeline.ensemble import Ensemble
+
+__all__ = ["SIMPLEST_FIRST", "altered", "rehearse", "summarise"]
+
+Float = NDArray[np.float32]
+
+SIMPLEST_FIRST = ("robust_z", "pca", "isolation_forest", "autoencoder", "ensemble")
+"""Order in which scorers are recommended where they do equally well."""
+
+N_ROWS = 300
+N_RESAMPLES = 500
+
+EEG_KINDS = (
+    "blink",
+    "muscle",
+    "pop",
+    "flat",
+    "clipped",
+    "line_noise",
+    "slow_drift",
+    "rhythmic_sharp",
+    "alpha",
+)
+
+
+def rehearse(
+    ensemble: Ensemble,
+    baselines: dict[str, Scorer],
+    samples: Samples,
+    band_hz: tuple[float, float],
+    seed: int,
+    by_recording: bool = False,
+) -> pd.DataFrame:
+    """Scores of some held-out samples and of their altered copies.
+
+    Parameters
+    ----------
+    ensemble, baselines
+        Not fitted on ``samples``.
+    samples : Samples
+        At most 300 of them are used.
+    band_hz : (low, high)
+        EEG: the band of the cleaned signal, which altered copies stay in.
+    seed : int
+    by_recording : bool
+        There is one subject only: its recordings are the units of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        ``unit`` (subject, recording or row), ``altered``, and a column for each of
+        :data:`SIMPLEST_FIRST`.
+    """
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+    chosen = samples.take(np.sort(rng.permutation(len(samples))[:N_ROWS]))
+    parts = []
+    for is_altered, data in ((False, chosen), (True, altered(chosen, band_hz, rng))):
+        frame, _, _ = raw_scores(ensemble, baselines, data)
+        columns = {"ensemble": frame["score"]} | {
+            name: frame[f"score_{name}"] for name in ("autoencoder", *BASELINES)
+        }
+        by_subject = samples.kind == "eeg" and not by_recording
+        units = frame["subject" if by_subject else "recording"].astype(str)
+        parts.append(pd.DataFrame({"unit": units, "altered": is_altered, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def altered(samples: Samples, band_hz: tuple[float, float], rng: np.random.Generator) -> Samples:
+    """Copies of samples, each changed in one known way."""
+    values, mask = samples.batch(slice(None))
+    change = {"eeg": _windows, "mnist": _images, "questionnaire": _answers}[samples.kind]
+    return replace(
+        samples, values=change(samples, values.copy(), band_hz, rng), mask=mask, raw=None
+    )
+
+
+def _windows(
+    samples: Samples, values: Float, band_hz: tuple[float, float], rng: np.random.Generator
+) -> Float:
+    """Events over the middle of a window, on a random few of its channels, half of them subtle."""
+    assert samples.sfreq_hz is not None
+    n_channels, n_times = samples.shape
+    length_s = n_times / samples.sfreq_hz
+    for row in range(len(values)):
+        kind = EEG_KINDS[row % len(EEG_KINDS)]
+        wanted = 1 + int(rng.integers(max(1, n_channels // 4)))
+        moving = np.flatnonzero(values[row].std(1) > 0)
+        channels = tuple(int(c) for c in rng.permutation(moving)[:wanted])
+        if not channels:
+            continue
+        # mains lies outside of most cleaned bands; what is left of it in-band is at 0.8 of the edge
+        freq_hz = 0.8 * band_hz[1] if kind == "line_noise" else None
+        event = Event(
+            0.1 * length_s,
+            0.8 * length_s,
+            kind,
+            channels,
+            "strong" if rng.random() < 0.5 else "subtle",
+            freq_hz,
+        )
+        values[row] = plant(values[row], samples.sfreq_hz, event, rng, band_hz)
+    return values
+
+
+def _images(samples: Samples, values: Float, _: Any, rng: np.random.Generator) -> Float:
+    """Turned by 90 degrees, negative, noisy, or with a quarter erased."""
+    half_height, half_width = (n // 2 for n in samples.shape)
+    for row in range(len(values)):
+        image = values[row]
+        if row % 4 == 0 and image.shape[0] == image.shape[1]:
+            image = np.rot90(image)
+        elif row % 4 == 1:
+            image = 1 - image
+        elif row % 4 == 2:
+            image = np.clip(image + rng.normal(0, 0.3, image.shape), 0, 1)
+        else:
+            top, left = rng.integers(2) * half_height, rng.integers(2) * half_width
+            image = image.copy()
+            image[top : top + half_height, left : left + half_width] = 0
+        values[row] = image
+    return values
+
+
+def _answers(samples: Samples, values: Float, _: Any, rng: np.random.Generator) -> Float:
+    """Random answers, one answer throughout, left-right-left, or random from the middle on.
+
+    Random answers of items without levels are other people's.
+    """
+    others = np.stack([rng.permutation(column) for column in values.T], 1)
+    low = np.array([min(c.levels) if c.levels else np.nan for c in samples.columns])
+    high = np.array([max(c.levels) if c.levels else np.nan for c in samples.columns])
+    for column, at in zip(samples.columns, range(len(samples.columns)), strict=True):
+        if column.levels:
+            others[:, at] = rng.choice(column.levels, len(values))
+    half = values.shape[1] // 2
+    for row in range(len(values)):
+        answers = others[row].copy()
+        if row % 4 == 1:
+            share = rng.random()
+            answers = np.where(
+                np.isnan(low), answers, _nearest(samples, low + share * (high - low))
+            )
+        elif row % 4 == 2:
+            ends = np.where(np.arange(len(low)) % 2, high, low)
+            answers = np.where(np.isnan(low), answers, ends)
+        elif row % 4 == 3:
+            answers[:half] = values[row, :half]
+        values[row] = answers
+    return values
+
+
+def _nearest(samples: Samples, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The possible answer nearest to ``wanted``, for each item."""
+    return np.array(
+        [
+            min(column.levels, key=lambda level, w=w: abs(level - w)) if column.levels else w  # type: ignore[misc]
+            for column, w in zip(samples.columns, wanted, strict=True)
+        ]
+    )
+
+
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Areas under the ROC curve, paired comparisons, and which scorer to take.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From :func:`rehearse`, of one or several models.
+
+    Returns
+    -------
+    dict
+        ``scorers`` (``roc_area`` and a 95% ``interval`` over units), ``beats_baselines`` for
+        ``autoencoder`` and ``ensemble`` against the best baseline (``value``, ``difference``,
+        ``interval``, ``against``), ``recommended``: the simplest scorer that does not lose to
+        the best one, ``units`` and ``rows``. Intervals are None for fewer than three units.
+    """
+    y = frame["altered"].to_numpy()
+    names, codes = np.unique(frame["unit"].to_numpy(), return_inverse=True)
+    scores = frame[list(SIMPLEST_FIRST)].to_numpy()
+    areas = _areas(scores, y, np.ones(len(y)))
+    drawn = None
+    if len(names) >= 3:
+        rng = np.random.default_rng(0)
+        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), N_RESAMPLES)
+        drawn = np.stack([_areas(scores, y, weight[codes]) for weight in weights])
+
+    def bounds(values: NDArray[np.float64]) -> list[float]:
+        return [float(v) for v in np.quantile(values, [0.025, 0.975])]
+
+    def compare(first: int, second: int) -> dict[str, Any]:
+        difference = float(areas[first] - areas[second])
+        limits = None if drawn is None else bounds(drawn[:, first] - drawn[:, second])
+        value = None if limits is None else bool(limits[0] > 0)
+        return {"value": value, "difference": difference, "interval": limits}
+
+    position = {name: i for i, name in enumerate(SIMPLEST_FIRST)}
+    simple = max(BASELINES, key=lambda name: areas[position[name]])
+    best = int(areas.argmax())
+    recommended = next(
+        name
+        for i, name in enumerate(SIMPLEST_FIRST)
+        if i == best or _not_worse(compare(i, best)["interval"], areas[i] - areas[best])
+    )
+    return {
+        "scorers": {
+            name: {
+                "roc_area": float(areas[i]),
+                "interval": None if drawn is None else bounds(drawn[:, i]),
+            }
+            for i, name in enumerate(SIMPLEST_FIRST)
+        },
+        "beats_baselines": {
+            name: {**compare(position[name], position[simple]), "against": simple}
+            for name in ("autoencoder", "ensemble")
+        },
+        "recommended": recommended,
+        "units": len(names),
+        "rows": len(frame) // 2,
+    }
+
+
+def _not_worse(interval: list[float] | None, difference: float) -> bool:
+    """Not clearly below the best; without an interval, within a hundredth of it."""
+    return difference >= -0.01 if interval is None else interval[1] >= 0
+
+
+def _areas(
+    scores: NDArray[np.float64], y: NDArray[np.bool_], weight: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Weighted area under the ROC curve of each column; ties count half."""
+    areas = np.empty(scores.shape[1])
+    for i, column in enumerate(scores.T):
+        _, rank = np.unique(column, return_inverse=True)
+        negative = np.bincount(rank, weight * ~y)
+        positive = np.bincount(rank, weight * y)
+        below = np.cumsum(negative) - negative / 2
+        areas[i] = (positive * below).sum() / (positive.sum() * negative.sum())
+    return areas
