@@ -256,7 +256,8 @@ def recording_view(bundle: Bundle, result: RecordingResult, threshold: float) ->
         ),
         (
             "Look at the events in MNE: mne.read_annotations on the _annot.fif beside this page",
-            "Decide about the channels named bad before averaging or interpolating",
+            *(["Decide about the bad channels before averaging"] if len(result.bads) else []),
+            "Score more recordings into the same folder: the group report ranks them",
         ),
         f"{rehearsal_sentence(info.rehearsal)} {_simple_methods(bundle, result.frame)}".strip(),
         (*result.summary["warnings"], *info.claims),

@@ -112,7 +112,12 @@ def test_weights_of_another_model_are_refused(saved: Path, tmp_path: Path) -> No
 def test_missing_weights_are_named(saved: Path) -> None:
     weights = saved / "weights.safetensors"
     arrays = load_file(weights)
-    for lacking in ("calibration/recording", "pca/mean", "autoencoder/scaler.scale", "ensemble/above"):
+    for lacking in (
+        "calibration/recording",
+        "pca/mean",
+        "autoencoder/scaler.scale",
+        "ensemble/above",
+    ):
         save_file({k: v for k, v in arrays.items() if k != lacking}, weights)
         assert lacking.partition("/")[2] in refusal(lambda: bundles.load(saved), StudyError)
 

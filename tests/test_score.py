@@ -10,6 +10,7 @@ import tiny
 
 from ae_pipeline.calibrate import (
     Calibration,
+    Detection,
     Span,
     adjusted,
     conformal_p,
@@ -260,9 +261,7 @@ def test_rows_have_the_columns_of_the_contract() -> None:
     assert frame["recording"].tolist() == answers.meta["recording"].tolist()
     assert frame[["onset_s", "duration_s"]].isna().all(axis=None)
     assert set(frame["top_item"]) <= set(answers.entries)
-    assert frame["q_value"].to_numpy() == pytest.approx(
-        adjusted(frame["p_value"].to_numpy())
-    )
+    assert frame["q_value"].to_numpy() == pytest.approx(adjusted(frame["p_value"].to_numpy()))
     assert frame["flagged"].tolist() == (frame["q_value"] <= 0.05).tolist()
 
 
@@ -354,7 +353,7 @@ def summaries(clean: RecordingResult, planted: RecordingResult) -> list[dict[str
 def test_recordings_stand_worst_first_and_failed_ones_last(
     clean: RecordingResult, planted: RecordingResult
 ) -> None:
-    frame = recordings_frame(summaries(clean, planted), 0.05)
+    frame = recordings_frame(summaries(clean, planted), Detection())
     assert frame["recording"].tolist() == ["Zoe_1", "Yves_1", "broken"]
     assert list(frame) == [
         *("recording", "subject", "session", "duration_s", "usable_share", "quality_findings"),
@@ -371,9 +370,9 @@ def test_recordings_stand_worst_first_and_failed_ones_last(
 def test_recordings_have_the_same_types_whatever_happened(
     clean: RecordingResult, planted: RecordingResult
 ) -> None:
-    mixed = recordings_frame(summaries(clean, planted), 0.05)
+    mixed = recordings_frame(summaries(clean, planted), Detection())
     for some in (summaries(clean, planted)[:1], summaries(clean, planted)[1:], []):
-        assert dtypes(recordings_frame(some, 0.05)) == dtypes(mixed)
+        assert dtypes(recordings_frame(some, Detection())) == dtypes(mixed)
     assert dtypes(mixed)["flagged"] == "bool"
     assert dtypes(mixed)["n_windows"] == dtypes(mixed)["n_events"] == "Int64"
     assert dtypes(mixed)["p_value"] == "float64"
@@ -382,9 +381,12 @@ def test_recordings_have_the_same_types_whatever_happened(
 def test_recordings_are_flagged_by_their_q_value() -> None:
     base = {"subject": "s", "verdict": "clean", "reason": "", "score": 1.0}
     rows = [{**base, "recording": f"r{i}", "p_value": p} for i, p in enumerate((0.001, 0.04, 0.9))]
-    frame = recordings_frame(rows, 0.05)
+    frame = recordings_frame(rows, Detection(error_rate=0.05))
     assert frame["q_value"].to_numpy() == pytest.approx([0.003, 0.06, 0.9])
     assert frame["flagged"].tolist() == [True, False, False]
+    frame = recordings_frame(rows, Detection(error_rate=0.005, dependence="any"))
+    assert frame["q_value"].to_numpy()[0] == pytest.approx(0.003 * (1 + 1 / 2 + 1 / 3))
+    assert not frame["flagged"].any()
 
 
 def test_a_recordings_p_value_compares_it_with_calibration_recordings(
@@ -400,13 +402,36 @@ def test_a_recordings_p_value_compares_it_with_calibration_recordings(
 
 
 def test_reasons_say_how_much_and_where() -> None:
-    frame = pd.DataFrame({"score": [3.0, 1500.0], "top_entry": ["Fz", "Oz"], "top_ratio": [2, 123]})
-    assert reasons(frame, 1.5) == [
-        "error 2.0 times the usual, most at Fz (2.0 times its usual)",
-        "error 1,000 times the usual, most at Oz (123 times its usual)",
+    frame = pd.DataFrame(
+        {
+            "score": [-1.0, 2000.0],
+            "score_autoencoder": [3.0, 1500.0],
+            "top_view": ["spectrum", "error"],
+            "top_deviation": [4.25, 1234.5],
+            "top_entry": ["Fz", "Oz"],
+            "top_ratio": [2, 123],
+        }
+    )
+    plain = [
+        "power in a band unusual (4.2 robust SD), error 2.0 times the usual",
+        "signal error (1,234 robust SD), error 1,000 times the usual",
     ]
-    assert reasons(frame[["score"]], 3.0)[0] == "error 1.0 times the usual"
+    where = [", most at Fz (2.0 times its usual)", ", most at Oz (123 times its usual)"]
+    assert reasons(frame, 1.5) == [a + b for a, b in zip(plain, where, strict=True)]
+    assert reasons(frame.drop(columns=["top_entry", "top_ratio"]), 1.5) == plain
     assert all("inf" not in reason for reason in reasons(frame, 0.0))
+
+
+def test_the_view_that_deviates_most_is_the_one_that_is_told() -> None:
+    answers = tiny.answers(40, seed=4)
+    values, _ = answers.batch(slice(None))
+    alike = replace(answers, values=np.full_like(values, 5), mask=np.ones_like(values, bool))
+    bundle = tiny.table().bundle
+    seen = bundle.ensemble.look(alike)
+    assert max(seen.deviations, key=lambda name: seen.deviations[name][0]) == "relative"
+    told = score_rows(bundle, alike, Detection()).frame["reason"]
+    deviation = seen.deviations["relative"][0]
+    assert told.str.startswith(f"shape not explained ({deviation:.1f} robust SD), error ").all()
 
 
 def test_channels_are_listed_strongest_first() -> None:

@@ -1,4 +1,4 @@
-"""What holds for every scorer on every kind of data: the autoencoder and each baseline."""
+"""What holds for every scorer on every kind of data: autoencoder, ensemble, each baseline."""
 
 from __future__ import annotations
 
@@ -15,21 +15,29 @@ from made import answers, as_array, of_kind
 from ae_pipeline import baselines, train
 from ae_pipeline.baselines import BASELINES
 from ae_pipeline.data import Kind, Samples, Scorer
+from ae_pipeline.ensemble import Ensemble
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.scaler import Scaler
 from ae_pipeline.train import FittedAutoencoder, Training, fit
 
 KINDS: tuple[Kind, ...] = ("eeg", "mnist", "questionnaire")
-NAMES = ("dense", "conv", *BASELINES)
+NAMES = ("dense", "conv", "ensemble", *BASELINES)
 EVERY = [pytest.param(name, kind, id=f"{name}-{kind}") for name in NAMES for kind in KINDS]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+# in robust deviations, of which a normal sample has a few and each may be a twentieth of a view
+CLOSE_DEVIATIONS = {"rtol": 1e-5, "atol": 1e-4}
+
+
+def close(name: str) -> dict[str, float]:
+    return CLOSE_DEVIATIONS if name == "ensemble" else CLOSE
 
 
 def build(name: str, samples: Samples) -> Autoencoder:
     torch.manual_seed(0)
+    architecture = "dense" if name == "ensemble" else name
     config = Model.model_validate(
-        {"architecture": {"kind": name}, "objective": {"kind": "vanilla"}, "latent_dim": 4}
+        {"architecture": {"kind": architecture}, "objective": {"kind": "vanilla"}, "latent_dim": 4}
     )
     return Autoencoder(
         config, samples.kind, samples.shape, samples.columns, samples.kind == "questionnaire"
@@ -41,7 +49,8 @@ def fitted_on(name: str, samples: Samples) -> Scorer:
     if name in BASELINES:
         return BASELINES[name].fit(samples, scaler, 4, 0)
     training = Training(epochs=3, batch_size=16, device="cpu")
-    return fit(build(name, samples), samples, None, scaler, training)[0]
+    fitted = fit(build(name, samples), samples, None, scaler, training)[0]
+    return Ensemble.fit(fitted, samples, None, 0) if name == "ensemble" else fitted
 
 
 @cache
@@ -57,7 +66,7 @@ def test_a_rows_score_does_not_depend_on_the_other_rows(name: str, kind: Kind) -
     order = np.random.default_rng(0).permutation(len(samples))
     for rows in (order, order[:7], order[:1], np.repeat(order[:3], 5)):
         part = scorer.score(samples.take(rows))
-        np.testing.assert_allclose(part.total, whole.total[rows], **CLOSE)
+        np.testing.assert_allclose(part.total, whole.total[rows], **close(name))
         np.testing.assert_allclose(part.by_entry, whole.by_entry[rows], **CLOSE)
 
 
@@ -71,7 +80,7 @@ def test_scores_do_not_depend_on_the_batch_size(
     monkeypatch.setattr(train, "SCORING_BATCH", size)
     monkeypatch.setattr(baselines, "CHUNK", size)
     scores = scorer.score(samples)
-    np.testing.assert_allclose(scores.total, expected.total, **CLOSE)
+    np.testing.assert_allclose(scores.total, expected.total, **close(name))
     np.testing.assert_allclose(scores.by_entry, expected.by_entry, **CLOSE)
 
 
@@ -79,7 +88,7 @@ def test_scores_do_not_depend_on_the_batch_size(
 def test_views_on_a_signal_score_as_plain_windows_do(name: str) -> None:
     scorer, samples = trained(name, "eeg")
     views, plain = scorer.score(samples), scorer.score(as_array(samples))
-    np.testing.assert_allclose(views.total, plain.total, **CLOSE)
+    np.testing.assert_allclose(views.total, plain.total, **close(name))
     np.testing.assert_allclose(views.by_entry, plain.by_entry, **CLOSE)
 
 
@@ -91,6 +100,8 @@ def test_a_scorer_is_rebuilt_from_its_state(name: str, kind: Kind) -> None:
     again: Scorer
     if name in BASELINES:
         again = BASELINES[name](scorer.scaler, **state)  # type: ignore[attr-defined]
+    elif isinstance(scorer, Ensemble):
+        again = Ensemble(scorer.autoencoder, **state)
     else:
         model = build(name, samples)
         scaler = Scaler(state.pop("scaler.center"), state.pop("scaler.scale"))
@@ -186,7 +197,7 @@ def test_scores_are_finite_whatever_the_amplifier_wrote(
     assert np.isfinite(scores.total).all()
     assert np.isfinite(scores.by_entry).all()
     usual = scorer.score(samples).total
-    np.testing.assert_allclose(scores.total[3:], usual[3:], **CLOSE)
+    np.testing.assert_allclose(scores.total[3:], usual[3:], **close(name))
     if spoil is not spoil_flat:
         # a forest sees only that something lies beyond its training data, not how far
         limit = np.median(usual) if name == "isolation_forest" else usual.max()
@@ -224,7 +235,7 @@ def test_entries_are_channels_or_items_or_nothing(name: str, kind: Kind) -> None
     assert scores.by_entry.shape == (len(samples), 0 if cannot_say else samples.shape[0])
 
 
-@pytest.mark.parametrize("name", ["dense", "conv", "pca", "robust_z"])
+@pytest.mark.parametrize("name", ["dense", "conv", "ensemble", "pca", "robust_z"])
 def test_a_channel_that_broke_is_the_one_that_is_named(name: str) -> None:
     scorer, samples = trained(name, "eeg")
     usual = scorer.score(samples)

@@ -466,6 +466,34 @@ def test_latents_are_the_codes_of_the_clean_input() -> None:
     np.testing.assert_allclose(latents, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["eeg", "mnist", "questionnaire"])
+def test_passes_go_through_the_samples_in_order_and_in_network_units(kind: Kind) -> None:
+    samples = of_kind(kind, 150)  # three batches
+    fitted, _ = run(samples)
+    passes = list(fitted.passes(samples))
+    values, mask = samples.batch(slice(None))
+    x, mean, code = (
+        np.concatenate([getattr(each, name).numpy() for each in passes])
+        for name in ("x", "mean", "code")
+    )
+    np.testing.assert_allclose(x, fitted.scaler.transform(values, mask), rtol=1e-6, atol=1e-6)
+    if mask is None:
+        assert all(each.observed is None for each in passes)
+    else:
+        observed = np.concatenate(
+            [each.observed.numpy() for each in passes if each.observed is not None]
+        )
+        np.testing.assert_array_equal(observed, mask)
+    with torch.inference_mode():
+        given = None if mask is None else torch.from_numpy(mask.astype(np.float32))
+        expected = fitted.model.encode(torch.from_numpy(x), given).mean.numpy()
+    np.testing.assert_allclose(code, expected, rtol=1e-4, atol=1e-5)
+    made = fitted.scaler.transform(fitted.reconstruct(samples))
+    np.testing.assert_allclose(mean, made, rtol=1e-4, atol=1e-5)
+    total = np.concatenate([each.scores.total for each in passes])
+    np.testing.assert_array_equal(total, fitted.score(samples).total)
+
+
 def test_a_reconstruction_is_in_the_datas_own_units() -> None:
     samples = as_array(eeg(60))
     fitted, _ = run(samples, epochs=80, learning_rate=3e-3)
