@@ -28,6 +28,7 @@ from ae_pipeline.folder import (
     pseudonyms,
     read_json,
     versions,
+    write_bytes,
     write_frame,
     write_json,
     write_text,
@@ -307,6 +308,8 @@ def write_train(run: TrainRun, place: Path) -> None:
             run.data.notes,
         )
         write_text(folder / "report.html", report.train_page(view))
+    for name, picture in report.train_figures(view).items():
+        write_bytes(shared / "figures" / name, picture)
     headline = findings.train_headline(run.bundle.info, run.metrics, run.bundle.info.claims)
     summary = _markdown(run.study.study, headline, run.study.hypothesis)
     write_text(shared / "summary.md", summary)

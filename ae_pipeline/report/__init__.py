@@ -12,6 +12,7 @@ from ae_pipeline.report.pages import (
     index_page,
     recording_page,
     rows_page,
+    train_figures,
     train_page,
 )
 from ae_pipeline.report.views import (
@@ -38,5 +39,6 @@ __all__ = [
     "index_page",
     "recording_page",
     "rows_page",
+    "train_figures",
     "train_page",
 ]

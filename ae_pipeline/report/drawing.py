@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -116,6 +116,15 @@ class Picture:
     alt: str
     caption: str
     wide: bool = False
+    drawn: Figure | None = field(default=None, repr=False, compare=False)
+
+    def png(self) -> bytes:
+        """The same as a picture file on white, for viewers that show no page."""
+        assert self.drawn is not None
+        file = io.BytesIO()
+        with house_style():
+            self.drawn.savefig(file, format="png", dpi=120, facecolor="white", transparent=False)
+        return file.getvalue()
 
 
 # ------------------------------------------------------------------------------- drawing
@@ -149,7 +158,7 @@ def picture(fig: Figure, alt: str, caption: str, wide: bool = False) -> Picture:
     """The figure as SVG for a place in the middle of a page."""
     file = io.StringIO()
     fig.savefig(file, format="svg", metadata={"Date": None})
-    return Picture(_inline(file.getvalue(), alt), alt, caption, wide)
+    return Picture(_inline(file.getvalue(), alt), alt, caption, wide, fig)
 
 
 def _inline(svg: str, alt: str) -> Markup:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from jinja2 import Environment, Template
 
-__all__ = ["group_page", "index_page", "recording_page", "rows_page", "train_page"]
+__all__ = ["group_page", "index_page", "recording_page", "rows_page", "train_figures", "train_page"]
 
 MAX_SHOWN = 8  # samples of evidence
 MAX_EVENTS = 50
@@ -108,6 +108,16 @@ def train_page(view: TrainView) -> str:
         map=_map(view.latents, view.scores, view.color_by),
         layers=_layers(view.layers),
     )
+
+
+def train_figures(view: TrainView) -> dict[str, bytes]:
+    """The training page's main figures as PNG files by name, for MLflow's viewer."""
+    pictures = {
+        "loss.png": figures.loss_curve(view.history),
+        "scores.png": figures.score_histogram(view.scores),
+        "latent-map.png": _map(view.latents, view.scores, view.color_by),
+    }
+    return {name: picture.png() for name, picture in pictures.items() if picture is not None}
 
 
 def recording_page(view: RecordingView) -> str:
