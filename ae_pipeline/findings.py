@@ -103,7 +103,11 @@ def _facts(info: BundleInfo, digest: str) -> dict[str, str]:
         "Model digest": digest[:16],
         "Training data digest": info.training_digest[:16],
     }
-    facts |= {name.replace("_", " ").capitalize(): str(v) for name, v in info.training.items()}
+    facts |= {
+        name.replace("_", " ").capitalize(): str(value)
+        for name, value in info.training.items()
+        if name != "channel_amplitude_uv"
+    }
     facts |= {f"Version of {name}": version for name, version in info.versions.items()}
     return facts
 

@@ -176,6 +176,9 @@ def _card(parts: Sequence[tuple[Recording, Plan]]) -> dict[str, Any]:
     tasks = sorted({task for recording, _ in parts if (task := task_of(recording.name))})
     return {
         "amplitude_uv": [round(min(amplitudes), 2), round(max(amplitudes), 2)],
+        "channel_amplitude_uv": [
+            round(float(a), 3) for a in np.median([plan.amplitude_uv for _, plan in parts], axis=0)
+        ],
         "recorded_at_hz": sorted({recording.sfreq_hz for recording, _ in parts}),
         "tasks": tasks,
     }

@@ -49,6 +49,23 @@ HAMMING_LENGTH = 3.3
 MIN_CHANNELS_FOR_AVERAGE = 16
 """With fewer electrodes the average over the scalp is no estimate of zero (Nunez 2006)."""
 
+FLAT_UV = 0.1
+"""A stretch that moves less than this, peak to peak, holds no brain."""
+
+MOST_CLIPPED = 0.02
+"""Share of samples at the extremes: real EEG at 16 bits stays under a tenth of this."""
+
+MOST_LINE_NOISE = 0.5
+"""Share of a channel's power at the line frequency: above, mains is what was recorded."""
+
+LEAST_CORRELATION = 0.2
+"""With its most similar neighbour; real scalp channels have at least 0.5, loose ones noise."""
+
+MIN_CHANNELS_FOR_CORRELATION = 8
+
+DEAD = ("not_a_number", "flat", "amplitude", "marked")
+"""Kinds of finding that leave nothing to score; the others are findings about real signal."""
+
 STRETCH_S = 2.0
 """What the survey looks at, a few times a minute: long enough for 0.5 Hz resolution."""
 
@@ -135,7 +152,9 @@ class BadChannel:
     """A channel left out of the reference, why in words, and what was measured."""
 
     name: str
-    kind: Literal["not_a_number", "flat", "amplitude", "marked"]
+    kind: Literal[
+        "not_a_number", "flat", "amplitude", "clipped", "line_noise", "disconnected", "marked"
+    ]
     reason: str
     measured: float
 
@@ -280,7 +299,7 @@ def survey(
     look = _look(recording, segments, line_freq_hz)
     bads = _bad_channels(recording, look)
     good = [name for name in recording.ch_names if name not in {bad.name for bad in bads}]
-    if not good:
+    if sum(bad.kind in DEAD for bad in bads) == len(recording.ch_names):
         found = "; ".join(sorted({bad.reason for bad in bads}))
         raise InputError(f"{where} has no usable channel ({found}); check the file or drop it")
     return Plan(
@@ -307,6 +326,11 @@ def _reference(recording: Recording, config: Preprocess, n_good: int) -> Literal
             f"recording {recording.name!r} has differences of electrodes as channels "
             f"({', '.join(recording.ch_names[:3])}, ...), which have no average reference; "
             "set preprocess.reference to auto or none"
+        )
+    if config.reference == "average" and n_good < 2:
+        raise InputError(
+            f"recording {recording.name!r} has {n_good} channels good enough for an average "
+            "reference, two are needed; set preprocess.reference to none or drop the file"
         )
     if config.reference == "auto":
         many = len(recording.ch_names) >= MIN_CHANNELS_FOR_AVERAGE and n_good >= 2
@@ -383,6 +407,9 @@ class _Look(NamedTuple):
     flat_share: NDArray[np.float64]
     not_a_number: NDArray[np.float64]  # share of samples
     line_noise_ratio: NDArray[np.float64]
+    line_noise_share: NDArray[np.float64]  # of the power above 1 Hz
+    clipped_share: NDArray[np.float64]  # of samples
+    correlation: NDArray[np.float64]  # with the most similar other channel
 
 
 def _look(
@@ -396,6 +423,7 @@ def _look(
     every = max(1, round(seconds / 60 / 60))  # in more than an hour, not in each minute
     missing, total = np.zeros(n_channels, np.int64), 0
     medians, deviations, ranges, powers = [], [], [], []
+    shares, plateaus, similar = [], [], []
     frequencies = np.fft.rfftfreq(n_stretch, 1 / sfreq_hz)
     around = np.abs(frequencies - (line_freq_hz or 0)) <= 4
     for number, block in enumerate(replace(recording, segments=segments).blocks(60.0)):
@@ -418,21 +446,82 @@ def _look(
         count = min(4, max(1, n_here // n_stretch))
         for start in np.linspace(0, max(0, n_here - n_stretch), count).astype(int):
             stretch = data[:, start : start + n_stretch].astype(np.float64)
+            plateaus.append(_plateaus(stretch))
             median = np.median(stretch, axis=1, keepdims=True)
             medians.append(median[:, 0])
             stretch -= median
             deviations.append(1.4826 * np.median(np.abs(stretch), axis=1))
             ranges.append(np.ptp(stretch, axis=1))
+            similar.append(_largest_correlation(stretch))
             if stretch.shape[1] == n_stretch:
-                spectrum = np.fft.rfft(stretch * np.hanning(n_stretch))
-                powers.append(np.abs(spectrum[:, around]) ** 2)
+                power = np.abs(np.fft.rfft(stretch * np.hanning(n_stretch))) ** 2
+                powers.append(power[:, around])
+                shares.append(_line_share(power, np.asarray(frequencies), line_freq_hz))
+    offset_uv = np.median(medians, axis=0)
+    amplitude_uv = np.median(deviations, axis=0)
     return _Look(
-        offset_uv=np.median(medians, axis=0),
-        amplitude_uv=np.median(deviations, axis=0),
-        flat_share=np.mean(np.array(ranges) < 0.1, axis=0),
+        offset_uv=offset_uv,
+        amplitude_uv=amplitude_uv,
+        flat_share=np.mean(np.array(ranges) < FLAT_UV, axis=0),
         not_a_number=missing / total,
         line_noise_ratio=_line_noise_ratio(powers, frequencies[around], line_freq_hz),
+        line_noise_share=np.median(shares, axis=0) if shares else np.zeros(n_channels),
+        clipped_share=_clipped_share(np.array(plateaus), offset_uv, amplitude_uv),
+        correlation=np.median(similar, axis=0),
     )
+
+
+def _plateaus(stretch: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lowest value, share of samples in runs of three or more there, highest, share: (4, n)."""
+    rows = []
+    for extreme in (stretch.min(axis=1), stretch.max(axis=1)):
+        at = stretch == extreme[:, None]
+        inside = at[:, :-2] & at[:, 1:-1] & at[:, 2:]
+        rows += [extreme, inside.mean(axis=1)]
+    return np.array(rows)
+
+
+def _clipped_share(
+    plateaus: NDArray[np.float64],
+    offset_uv: NDArray[np.float64],
+    amplitude_uv: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Share of samples held at a channel's extremes over the whole recording.
+
+    Only extremes far out count: a pause in the recording holds its value, too, but near the middle.
+    """
+    share = np.zeros(plateaus.shape[2])
+    for values, held, pick in (
+        (plateaus[:, 0], plateaus[:, 1], np.min),
+        (plateaus[:, 2], plateaus[:, 3], np.max),
+    ):
+        extreme = pick(values, axis=0)
+        far = np.abs(extreme - offset_uv) > 2 * np.maximum(amplitude_uv, FLAT_UV)
+        at = (values == extreme) & (held > 0)
+        again = at.sum(axis=0) >= 2  # an amplifier clips more than once
+        share += np.where(far & again, np.where(at, held, 0).mean(axis=0), 0)
+    return share
+
+
+def _largest_correlation(stretch: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Absolute correlation with the most similar other channel; 0 for a flat one."""
+    centred = stretch - stretch.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(centred, axis=1, keepdims=True)
+    scaled = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
+    correlation = np.abs(scaled @ scaled.T)
+    np.fill_diagonal(correlation, 0)
+    return np.asarray(correlation.max(axis=1))
+
+
+def _line_share(
+    power: NDArray[Any], frequencies: NDArray[Any], line_freq_hz: float | None
+) -> NDArray[np.float64]:
+    """Share of the power above 1 Hz that lies within 0.75 Hz of the line frequency."""
+    if line_freq_hz is None:
+        return np.zeros(len(power))
+    total = power[:, frequencies >= 1].sum(axis=1)
+    at_line = power[:, np.abs(frequencies - line_freq_hz) <= 0.75].sum(axis=1)
+    return np.asarray(np.divide(at_line, total, out=np.zeros(len(power)), where=total > 0))
 
 
 def _line_noise_ratio(
@@ -453,7 +542,12 @@ def _line_noise_ratio(
 
 
 def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:
-    """Channels that cannot be trusted at all; finer findings belong to the quality view."""
+    """Channels that cannot be trusted, each for the first reason that holds."""
+    # where channels have nothing in common at all (bipolar, simulated), one alone proves nothing
+    comparable = (
+        len(recording.ch_names) >= MIN_CHANNELS_FOR_CORRELATION
+        and float(np.median(look.correlation)) > 0.5
+    )
     alive = look.amplitude_uv[look.flat_share <= 0.5]
     usual_uv = float(np.median(alive)) if len(alive) >= 3 else math.inf
     bads = []
@@ -471,6 +565,19 @@ def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:
         elif amplitude > 10 * usual_uv:
             reason = f"amplitude {amplitude:.0f} µV where the others have {usual_uv:.3g} µV"
             bads.append(BadChannel(name, "amplitude", reason, amplitude))
+        elif look.clipped_share[i] > MOST_CLIPPED:
+            share = float(look.clipped_share[i])
+            bads.append(
+                BadChannel(name, "clipped", f"clipped in {share:.1%} of the samples", share)
+            )
+        elif look.line_noise_share[i] > MOST_LINE_NOISE:
+            share = float(look.line_noise_share[i])
+            reason = f"{share:.0%} of its power is line noise"
+            bads.append(BadChannel(name, "line_noise", reason, share))
+        elif comparable and look.correlation[i] < LEAST_CORRELATION:
+            most = float(look.correlation[i])
+            reason = f"disconnected: correlates at most {most:.2f} with any other channel"
+            bads.append(BadChannel(name, "disconnected", reason, most))
         elif name in recording.bads:
             bads.append(BadChannel(name, "marked", "marked as bad in the file", amplitude))
     return tuple(bads)

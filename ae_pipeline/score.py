@@ -42,7 +42,11 @@ __all__ = [
     "recordings_frame",
     "score_recording",
     "score_rows",
+    "wrong_gains",
 ]
+
+WRONG_GAIN = 5.0
+"""Factor by which a channel may differ from training; electrodes differ by two to three."""
 
 N_WORST = 6
 N_BEST = 3
@@ -152,9 +156,9 @@ def score_recording(
     )
     calibration = bundle.calibration
     events = events_frame(spans, frame, errors, info.entries, calibration, bundle.model_id)
-    bads = pd.DataFrame(
-        [{"name": bad.name, "reason": bad.reason} for bad in plan.bads], columns=["name", "reason"]
-    )
+    found = {bad.name: bad.reason for bad in plan.bads}
+    found = wrong_gains(info.training, plan) | found
+    bads = pd.DataFrame(list(found.items()), columns=["name", "reason"])
     score = recording_score(total)
     reference = calibration.recording_scores()
     flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
@@ -167,7 +171,7 @@ def score_recording(
         "session": recording.session,
         "duration_s": recording.duration_s,
         "usable_share": max(0.0, covered_s - flagged_s) / recording.duration_s,
-        "quality_findings": "; ".join(f"{b.name}: {b.reason}" for b in plan.bads),
+        "quality_findings": "; ".join(f"{name}: {why}" for name, why in found.items()),
         "n_windows": len(frame),
         "n_events": len(spans),
         "events_per_hour": len(spans) / (covered_s / 3600),
@@ -213,6 +217,25 @@ def mismatches(card: Mapping[str, Any], recording: Recording, plan: Plan) -> lis
             "differs by task will look abnormal"
         )
     return found
+
+
+def wrong_gains(card: Mapping[str, Any], plan: Plan) -> dict[str, str]:
+    """Channels far larger or smaller than in training, beside what the whole recording is.
+
+    A scale of each recording's own would hide them; these are the training population's.
+    """
+    usual = np.array(card.get("channel_amplitude_uv", ()))
+    if len(usual) != len(plan.amplitude_uv):
+        return {}
+    ratio = np.array(plan.amplitude_uv) / np.maximum(usual, 1e-9)
+    ratio /= max(float(np.median(ratio)), 1e-9) if len(ratio) > 2 else 1.0
+    return {
+        name: f"gain off: amplitude {amplitude:.3g} uV where {expected:.3g} uV is usual"
+        for name, amplitude, expected, r in zip(
+            plan.ch_names, plan.amplitude_uv, usual, ratio, strict=True
+        )
+        if not 1 / WRONG_GAIN <= r <= WRONG_GAIN
+    }
 
 
 def _covered_s(frame: pd.DataFrame) -> float:

@@ -132,7 +132,7 @@ def test_the_spectrum_is_the_largest_deviation_of_band_power_from_its_reconstruc
 
     def differences(samples: Samples) -> np.ndarray:
         x, made, _ = in_network_units(trained, samples)
-        return np.subtract(log_power(x.astype(float)), log_power(made.astype(float)))
+        return np.asarray(log_power(x.astype(float)) - log_power(made.astype(float)))
 
     usual = differences(part(trained, "validation"))
     center = np.median(usual, 0)

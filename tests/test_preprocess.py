@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -347,3 +348,74 @@ def test_impossible_filters_are_study_errors(keys: dict[str, object]) -> None:
 
 def test_yaml_reads_off_as_false_and_that_is_understood() -> None:
     assert Preprocess(notch=False).notch == "off"
+
+
+# ---------------------------------------------------------------------- quality findings
+
+
+def _findings(change: Callable[[np.ndarray, np.ndarray], None]) -> dict[str, str]:
+    """What the survey finds in twelve channels of shared rhythm after ``change(data, t)``."""
+    rng = np.random.default_rng(0)
+    sfreq_hz, n = 200.0, 200 * 60
+    t = np.arange(n) / sfreq_hz
+    shared = 20 * np.sin(2 * np.pi * 9.7 * t) + np.cumsum(rng.standard_normal(n)) * 0.3
+    data = shared * rng.uniform(0.7, 1.3, (12, 1)) + 5 * rng.standard_normal((12, n))
+    data = np.round(data, 2)
+    change(data, t)
+    signal = data.astype(np.float32)
+    recording = Recording(
+        name="made",
+        subject="made",
+        session="",
+        path=Path("made.edf"),
+        files=(),
+        ch_names=tuple(f"E{i}" for i in range(12)),
+        positions_m=np.full((12, 3), np.nan),
+        sfreq_hz=sfreq_hz,
+        n_times=n,
+        annotations=(),
+        reader=lambda start, stop: signal[:, start:stop],
+    )
+    plan = survey(recording, Preprocess(), 50.0, sfreq_hz)
+    return {bad.name: bad.kind for bad in plan.bads}
+
+
+def test_a_clean_recording_has_no_finding() -> None:
+    assert _findings(lambda data, t: None) == {}
+
+
+def test_a_clipped_channel_is_found() -> None:
+    def clip(data: np.ndarray, t: np.ndarray) -> None:
+        data[3] *= 4
+        np.clip(data[3], -70, 70, out=data[3])
+
+    assert _findings(clip) == {"E3": "clipped"}
+
+
+def test_a_channel_of_mains_is_found() -> None:
+    def hum(data: np.ndarray, t: np.ndarray) -> None:
+        data[4] += 60 * np.sin(2 * np.pi * 50 * t)
+
+    assert _findings(hum) == {"E4": "line_noise"}
+
+
+def test_a_disconnected_channel_is_found() -> None:
+    def pull(data: np.ndarray, t: np.ndarray) -> None:
+        data[5] = 15 * np.random.default_rng(1).standard_normal(len(t))
+
+    assert _findings(pull) == {"E5": "disconnected"}
+
+
+def test_a_pause_that_holds_its_value_is_no_clipping() -> None:
+    def pause(data: np.ndarray, t: np.ndarray) -> None:
+        data[:, 1000:1100] = data[:, [1000]]
+
+    assert _findings(pause) == {}
+
+
+def test_normal_recordings_have_almost_no_findings(shared_data: Path) -> None:
+    source = EegSource(path=Path())
+    for found in find([shared_data / "eegmat", shared_data / "eegmmidb"]):
+        recording = open_recording(found, source)
+        plan = survey(recording, Preprocess(high_pass_hz=1), 50.0, 160.0)
+        assert len(plan.bads) <= 1, (found.name, plan.bads)
