@@ -488,7 +488,7 @@ def _clipped_share(
 ) -> NDArray[np.float64]:
     """Share of samples held at a channel's extremes over the whole recording.
 
-    Only extremes far out count: a pause in the recording holds its value, too, but near the middle.
+    A pause in the recording holds its value, too, but hardly ever at the very extreme, and once.
     """
     share = np.zeros(plateaus.shape[2])
     for values, held, pick in (
@@ -496,10 +496,10 @@ def _clipped_share(
         (plateaus[:, 2], plateaus[:, 3], np.max),
     ):
         extreme = pick(values, axis=0)
-        far = np.abs(extreme - offset_uv) > 2 * np.maximum(amplitude_uv, FLAT_UV)
+        away = np.abs(extreme - offset_uv) > np.maximum(amplitude_uv, FLAT_UV)
         at = (values == extreme) & (held > 0)
         again = at.sum(axis=0) >= 2  # an amplifier clips more than once
-        share += np.where(far & again, np.where(at, held, 0).mean(axis=0), 0)
+        share += np.where(away & again, np.where(at, held, 0).mean(axis=0), 0)
     return share
 
 
