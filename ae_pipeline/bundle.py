@@ -20,7 +20,7 @@ from ae_pipeline.baselines import BASELINES
 from ae_pipeline.calibrate import Calibration, Detection, conformal_p
 from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.data import Axis, Column, InputError, Kind, Samples, Scorer, Scores
-from ae_pipeline.ensemble import Ensemble
+from ae_pipeline.ensemble import LINEAR_TO, Ensemble
 from ae_pipeline.folder import digest_files, write_json, write_through
 from ae_pipeline.models import Model
 from ae_pipeline.preprocess import Preprocess
@@ -292,7 +292,9 @@ def raw_scores(
     deviations = np.stack([_finite(values) for values in seen.deviations.values()], 1)
     top = deviations.argmax(1)
     frame["top_view"] = np.array(names, dtype=object)[top]
-    frame["top_deviation"] = deviations[np.arange(len(top)), top]
+    # in words a deviation is told in full, not compressed as it is added
+    largest = deviations[np.arange(len(top)), top] / LINEAR_TO
+    frame["top_deviation"] = _finite(LINEAR_TO * np.sinh(np.clip(largest, -80, 80)))
     return frame, scores, seen.latents
 
 

@@ -11,7 +11,7 @@ abnormal. The views, each a logarithm:
   signal against that of its reconstruction from what is usual; two-sided in each band.
 
 Every view is put in robust standard deviations of normal data that the network was not fitted
-on, and the views are added. Nothing here has seen an anomaly; the sum is calibrated as one.
+on, compressed beyond three of them, and the views are added. Nothing here has seen an anomaly; the sum is calibrated as one.
 """
 
 from __future__ import annotations
@@ -48,6 +48,14 @@ ROWS_PER_COMPONENT = 200
 MOST_COMPONENTS = 16
 FIT_ROWS = 10_000
 FLOOR = 1e-6
+LINEAR_TO = 3.0
+"""Robust deviations up to which a view counts in full; beyond, its logarithm does, so that no
+view drowns the others."""
+
+MOST_NORMAL = -2.0
+"""How far below the usual a one-sided view may pull: nothing is so normal that it outweighs
+what another view sees."""
+
 LEAST_SPREAD = 0.05
 """A twentieth of an error more or less is no deviation, however alike the normal data are."""
 
@@ -56,7 +64,7 @@ LEAST_SPREAD = 0.05
 class Seen:
     """Samples through the autoencoder: scores, codes (n, latent_dim), views (n,) by name.
 
-    ``deviations`` are the views in robust standard deviations, as they are added.
+    ``deviations`` are the views in robust standard deviations, compressed, as they are added.
     """
 
     autoencoder: Scores
@@ -79,6 +87,9 @@ class Ensemble:
         The Gaussian mixture of the training codes.
     band_center, band_spread : array of shape (channels, bands)
         Usual log power of signal against reconstruction (EEG; empty otherwise).
+    least_variance : array of shape (1,)
+        Own variance below which a sample counts as having this much: the share of a constant
+        sample's variance that is not explained means nothing.
     center, below, above : array of shape (views,)
         Median of each view and its spread on either side, in the order of :meth:`names`.
     """
@@ -89,6 +100,7 @@ class Ensemble:
     precisions_cholesky: NDArray[np.float64]
     band_center: NDArray[np.float64]
     band_spread: NDArray[np.float64]
+    least_variance: NDArray[np.float64]
     center: NDArray[np.float64]
     below: NDArray[np.float64]
     above: NDArray[np.float64]
@@ -128,6 +140,7 @@ class Ensemble:
             mixture.precisions_cholesky_,
             np.zeros(shape if n_bands else (0, 0)),
             np.ones(shape if n_bands else (0, 0)),
+            np.full(1, FLOOR),
             np.zeros(0),
             np.zeros(0),
             np.zeros(0),
@@ -144,6 +157,9 @@ class Ensemble:
             center = np.median(difference, 0)
             spread = 1.4826 * np.median(np.abs(difference - center), 0)
             fitted = replace(self, band_center=center, band_spread=np.maximum(spread, 1e-3))
+        own = np.concatenate([_own_variance(each)[1] for each in self._passes(reference)])
+        least = np.maximum(np.quantile(own, 0.05, keepdims=True), FLOOR)
+        fitted = replace(fitted, least_variance=least)
         views = fitted._views(reference)[2]
         center, below, above = (np.zeros(len(views)) for _ in range(3))
         for i, values in enumerate(views.values()):
@@ -166,6 +182,7 @@ class Ensemble:
             "precisions_cholesky",
             "band_center",
             "band_spread",
+            "least_variance",
             "center",
             "below",
             "above",
@@ -184,7 +201,8 @@ class Ensemble:
         for i, (name, values) in enumerate(views.items()):
             away = values - self.center[i]
             away = np.where(away >= 0, away / self.above[i], away / self.below[i])
-            deviations[name] = np.abs(away) if name in TWO_SIDED else away
+            away = np.abs(away) if name in TWO_SIDED else np.maximum(away, MOST_NORMAL)
+            deviations[name] = LINEAR_TO * np.arcsinh(away / LINEAR_TO)
         total = np.sum(list(deviations.values()), 0)
         return Seen(scores, latents, views, deviations, total)
 
@@ -198,19 +216,24 @@ class Ensemble:
         for each in self._passes(samples):
             scores.append(each.scores)
             codes.append(each.code.cpu().numpy())
-            relative.append(_unexplained(each))
+            relative.append(self._unexplained(each))
             if self.band_center.size:
                 away = np.abs(_band_difference(each, samples) - self.band_center) / self.band_spread
                 spectrum.append(away.max((1, 2)))
         joined, latents = Scores.join(scores), np.concatenate(codes)
         views = {
-            "error": np.log(joined.total + FLOOR),
+            "error": np.log(np.maximum(joined.total, FLOOR)),
             "relative": np.log(np.concatenate(relative) + FLOOR),
             "latent": -self._log_density(latents.astype(np.float64)),
         }
         if spectrum:
             views["spectrum"] = np.log(np.concatenate(spectrum) + FLOOR)
         return joined, latents, views
+
+    def _unexplained(self, each: Pass) -> NDArray[np.float64]:
+        """Squared error over the sample's own variance, (n,)."""
+        left, own = _own_variance(each)
+        return np.asarray(left / np.maximum(own, self.least_variance))
 
     def _log_density(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log density of codes (n, latent_dim) under the mixture."""
@@ -225,16 +248,15 @@ class Ensemble:
         return np.asarray(density, dtype=np.float64)
 
 
-def _unexplained(each: Pass) -> NDArray[np.float64]:
-    """Squared error over the sample's own variance, (n,); over what was observed."""
-    x, mean = each.x.flatten(1), each.mean.flatten(1)
+def _own_variance(each: Pass) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean squared error and own variance of each sample, (n,), over what was observed."""
+    x, mean = each.x.flatten(1).double(), each.mean.flatten(1).double()
     weight = x.new_ones(x.shape) if each.observed is None else each.observed.flatten(1)
-    n = weight.sum(1, keepdim=True).clamp_min(1)
-    center = (x * weight).sum(1, keepdim=True) / n
-    own = ((x - center).square() * weight).sum(1)
-    left = ((x - mean).square() * weight).sum(1)
-    share: NDArray[np.float64] = (left / own.clamp_min(FLOOR)).cpu().double().numpy()
-    return share
+    n = weight.sum(1).clamp_min(1)
+    center = (x * weight).sum(1) / n
+    own = ((x - center[:, None]).square() * weight).sum(1) / n
+    left = ((x - mean).square() * weight).sum(1) / n
+    return left.cpu().numpy(), own.cpu().numpy()
 
 
 def _bands(samples: Samples) -> list[tuple[float, float]]:

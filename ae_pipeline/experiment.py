@@ -55,6 +55,10 @@ __all__ = [
 ]
 
 
+MIN_TRAIN = 10
+"""Fewer than this, and nothing could be learned but the samples themselves."""
+
+
 class Progress:
     """Who is told what happens; this one keeps silent."""
 
@@ -196,8 +200,11 @@ class TrainJob:
         self.progress.stage("training")
         self.work.mkdir(parents=True, exist_ok=True)
         train = self.data.samples.take(self.division.rows("train"))
-        if not len(train):
-            raise InputError("nothing is left to train on after the split; lower its shares")
+        if len(train) < MIN_TRAIN:
+            raise InputError(
+                f"{len(train)} windows or rows are left to train on after the split, at least "
+                f"{MIN_TRAIN} are needed; lower the shares of split or add data"
+            )
         validation = self.data.samples.take(self.division.rows("validation"))
         self.ensemble, self.baselines, self.history = _fit_all(
             self.study,
