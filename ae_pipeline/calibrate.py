@@ -447,6 +447,8 @@ class Calibration:
         -------
         float
             One of the scores; windows above it are flagged. Infinity where nothing is left.
+            At most half of the calibration windows are: more than that cannot be abnormal,
+            however few events they merge into.
 
         Notes
         -----
@@ -456,6 +458,7 @@ class Calibration:
         kept = np.ones(len(self.recording), bool) if without is None else self.recording != without
         if not kept.any():
             return float("inf")
+        half = int(kept.sum()) // 2
         allowed = int(false_alarms_per_hour * self._seconds[kept].sum() / 3600 + 1e-9)
         stop = 2 * allowed + 64  # too many events are met long before the smallest score
         while True:
@@ -467,9 +470,9 @@ class Calibration:
             last = scores[:-1] > scores[1:]
             too_many = np.flatnonzero(last & (n_events[:-1] > allowed))
             if len(too_many):
-                return float(scores[too_many[0]])
-            if stop >= len(kept):
-                return float(scores[-1])
+                return float(scores[min(too_many[0], half)])
+            if len(scores) > half:
+                return float(scores[half])
             stop *= 4
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -6,6 +6,7 @@ abnormal. The views, each a logarithm:
 * ``error``: the mean loss per entry. Two-sided: too well reconstructed is unusual, too.
 * ``relative``: the share of the sample's own variance that the model does not explain; a simple
   sample has a small error and can still be badly explained.
+* ``spread``: the sample's own variance, two-sided: the same answer throughout, a faint signal.
 * ``latent``: how improbable the code is under a Gaussian mixture fitted to the training codes.
 * ``spectrum`` (EEG): the largest deviation, over channels and bands, of the log power of the
   signal against that of its reconstruction from what is usual; two-sided in each band.
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TWO_SIDED", "VIEW_WORDS", "Ensemble", "Seen"]
 
-TWO_SIDED = ("error",)
+TWO_SIDED = ("error", "spread")
 """Views whose small values are as unusual as large ones; a code cannot be too probable."""
 
 VIEW_WORDS = {
     "error": "signal error",
     "relative": "shape not explained",
+    "spread": "varies too little or too much",
     "latent": "combination of features unusual",
     "spectrum": "power in a band unusual",
 }
@@ -212,11 +214,13 @@ class Ensemble:
     def _views(
         self, samples: Samples
     ) -> tuple[Scores, NDArray[np.float32], dict[str, NDArray[np.float64]]]:
-        scores, codes, relative, spectrum = [], [], [], []
+        scores, codes, relative, spread, spectrum = [], [], [], [], []
         for each in self._passes(samples):
             scores.append(each.scores)
             codes.append(each.code.cpu().numpy())
-            relative.append(self._unexplained(each))
+            left, own = _own_variance(each)
+            relative.append(left / np.maximum(own, self.least_variance))
+            spread.append(own)
             if self.band_center.size:
                 away = np.abs(_band_difference(each, samples) - self.band_center) / self.band_spread
                 spectrum.append(away.max((1, 2)))
@@ -224,16 +228,12 @@ class Ensemble:
         views = {
             "error": np.log(np.maximum(joined.total, FLOOR)),
             "relative": np.log(np.concatenate(relative) + FLOOR),
+            "spread": np.log(np.concatenate(spread) + FLOOR),
             "latent": -self._log_density(latents.astype(np.float64)),
         }
         if spectrum:
             views["spectrum"] = np.log(np.concatenate(spectrum) + FLOOR)
         return joined, latents, views
-
-    def _unexplained(self, each: Pass) -> NDArray[np.float64]:
-        """Squared error over the sample's own variance, (n,)."""
-        left, own = _own_variance(each)
-        return np.asarray(left / np.maximum(own, self.least_variance))
 
     def _log_density(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log density of codes (n, latent_dim) under the mixture."""

@@ -609,15 +609,18 @@ def recalibrate(
             continue
         progress.stage(f"scoring {item.name}")
         try:
-            for frame, by_entry in _raw_parts(old, source, item):
-                frames.append(frame)
-                errors.append(by_entry)
+            parts = list(_raw_parts(old, source, item))  # a recording calibrates whole or not
         except InputError as error:
             failed.append(str(error))
+            continue
+        for frame, by_entry in parts:
+            frames.append(frame)
+            errors.append(by_entry)
+    if not frames:
+        first = f"; {'the first: ' * (len(failed) > 1)}{failed[0]}" if failed else ""
+        raise InputError(f"none of {len(failed)} inputs can calibrate this model{first}")
     for reason in failed:
         progress.warn(reason)
-    if not frames:
-        raise InputError("nothing is left to calibrate with; name other normal data")
     unit = "row" if old.info.kind != "eeg" else "recording"
     calibration = Calibration.from_frame(
         pd.concat(frames, ignore_index=True), np.concatenate(errors), unit

@@ -282,7 +282,7 @@ def fit(
     TrainingError
         Where a loss is no longer finite; the checkpoint stays at a good epoch.
     StudyError
-        Where ``config.device`` is not there.
+        Where ``config.device`` is not there, or the objective's warm-up does not end.
     """
     import torch
 
@@ -291,6 +291,12 @@ def fit(
     batch_size = config.batch_size
     if batch_size == "auto":
         batch_size = 256 if model.config.architecture.kind == "dense" else 64
+    settled = model.config.objective.settled_epoch
+    if settled > config.epochs:
+        raise StudyError(
+            f"model.objective.warm_up_epochs: {settled - 1} leave none of {config.epochs} "
+            "training.epochs for the whole objective; shorten the warm-up or train longer"
+        )
     feed = _Feed(train, scaler, device)
     held_out = None if validation is None or not len(validation) else validation
     fitted = FittedAutoencoder(model, scaler)
@@ -315,7 +321,7 @@ def fit(
         for batch in range(n_batches):
             rows = order[batch * batch_size : (batch + 1) * batch_size]
             x, observed = feed.gather(rows)
-            loss = model.loss(x, observed, generator)
+            loss = model.loss(x, observed, generator, epoch)
             optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
             optimizer.step()
@@ -338,8 +344,9 @@ def fit(
                     else ""
                 )
             )
-        # without validation data there is nothing to choose an epoch by: the last one is kept
-        is_best = validation_loss is None or judged < history.best_loss
+        # without validation data there is nothing to choose an epoch by: the last one is kept,
+        # and an epoch before the whole objective was trained is never preferred to a later one
+        is_best = validation_loss is None or epoch <= settled or judged < history.best_loss
         seconds = time.perf_counter() - started
         history.rows.append(
             {

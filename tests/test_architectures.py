@@ -1,22 +1,34 @@
 from __future__ import annotations
 
+import math
 from math import prod, sqrt
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.models.architectures import Conv, Dense
-from ae_pipeline.models.layers import Crop, activation, glorot_, n_parameters
+from ae_pipeline.models.architectures import Architecture, Attention, Conv, Dense, Recurrent
+from ae_pipeline.models.layers import (
+    Crop,
+    Last,
+    PadEnd,
+    Positions,
+    Recurrence,
+    activation,
+    glorot_,
+    n_parameters,
+    twice_differentiable,
+)
 
 EEG, IMAGE, TABLE = (4, 101), (1, 28, 28), (1, 25)
 
 
 def round_trip(
-    architecture: Dense | Conv, shape: tuple[int, ...], output: tuple[int, ...], latent_dim: int = 3
+    architecture: Architecture, shape: tuple[int, ...], output: tuple[int, ...], latent_dim: int = 3
 ) -> None:
     encoder, decoder = architecture.build(shape, latent_dim, latent_dim, output)
     code = encoder(torch.randn(2, *shape))
@@ -111,10 +123,167 @@ def test_convolution_slides_over_time_with_electrodes_as_features() -> None:
     assert torch.equal(torch.roll(convolution(signal), 4, dims=2), convolution(moved))
 
 
-@pytest.mark.parametrize("architecture", [Dense(hidden=(16,)), Conv(channels=(4, 3), kernel=3)])
+# --------------------------------------------------------------------------- recurrence
+
+
+SERIES = st.one_of(
+    st.tuples(st.integers(1, 3), st.integers(1, 90)),
+    st.tuples(st.integers(1, 2), st.integers(1, 40), st.integers(1, 20)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=SERIES,
+    cell=st.sampled_from(["lstm", "gru"]),
+    both_ways=st.booleans(),
+    layers=st.integers(1, 2),
+    patch=st.one_of(st.just("auto"), st.integers(1, 9)),
+)
+def test_recurrences_give_back_any_shape(
+    shape: tuple[int, ...], cell: str, both_ways: bool, layers: int, patch: int | str
+) -> None:
+    architecture = Recurrent.model_validate(
+        {
+            "cell": cell,
+            "bidirectional": both_ways,
+            "layers": layers,
+            "patch": patch,
+            "embedding": 5,
+            "hidden": 4,
+        }
+    )
+    if patch != "auto" and int(patch) > shape[1]:
+        with pytest.raises(StudyError, match=f"patch: {patch} exceeds the input .{shape[1]}."):
+            architecture.build(shape, 1, 1, shape)
+    else:
+        round_trip(architecture, shape, shape, latent_dim=1)
+
+
+@pytest.mark.parametrize("architecture", [Recurrent(), Attention()])
+def test_tables_may_have_more_parameters_than_items(architecture: Architecture) -> None:
+    round_trip(architecture, TABLE, (1, 77))
+    round_trip(architecture, TABLE, (1, 3))
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_code_rests_on_what_the_recurrence_ends_with(cell: str, both_ways: bool) -> None:
+    recurrence = Recurrence(cell, 3, 4, 2, both_ways)
+    x = torch.randn(5, 7, 3)
+    out, state = recurrence.cells(x)
+    last_layer = (state[0] if cell == "lstm" else state)[-2 if both_ways else -1 :]
+    expected = last_layer.transpose(0, 1).flatten(1)
+    assert torch.equal(Last(both_ways)(out), expected)
+
+
+def test_electrodes_are_features_and_an_images_rows_are_steps() -> None:
+    def read(architecture: Recurrent, shape: tuple[int, ...]) -> tuple[int, ...]:
+        encoder, _ = architecture.build(shape, 2, 2, shape)
+        shapes: list[tuple[int, ...]] = []
+        (front,) = (m for m in encoder.modules() if isinstance(m, nn.Conv1d))
+        front.register_forward_hook(lambda _, inputs, out: shapes.extend([inputs[0].shape, out]))
+        x = torch.arange(2.0 * prod(shape)).reshape(2, *shape)
+        encoder(x)
+        if len(shape) == 3:  # the second step holds the second row
+            moved = x.clone()
+            moved[:, :, 1] += 1
+            before = shapes[1]
+            encoder(moved)
+            changed = (before != shapes[3]).any(1).any(0)  # type: ignore[attr-defined]
+            assert changed.nonzero().flatten().tolist() == [1]
+        return tuple(shapes[0])[1:]
+
+    assert read(Recurrent(patch=4), (6, 40)) == (6, 40)
+    assert read(Recurrent(), (1, 28, 20)) == (20, 28)
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps"), [((64, 256), 32), ((19, 500), 32), ((1, 28, 28), 28), ((1, 12), 12)]
+)
+def test_a_recurrence_reads_a_few_dozen_steps_at_most(shape: tuple[int, ...], steps: int) -> None:
+    encoder, _ = Recurrent().build(shape, 2, 2, shape)
+    seen: list[int] = []
+    (recurrence,) = (m for m in encoder.modules() if isinstance(m, Recurrence))
+    recurrence.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1]))
+    encoder(torch.zeros(1, *shape))
+    assert seen == [steps]
+
+
+# ---------------------------------------------------------------------------- attention
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=SERIES, patch=st.one_of(st.just("auto"), st.integers(1, 9)))
+def test_attention_gives_back_any_shape(shape: tuple[int, ...], patch: int | str) -> None:
+    architecture = Attention.model_validate({"patch": patch, "width": 8, "heads": 2, "layers": 1})
+    if patch != "auto" and int(patch) > min(shape[1:]):
+        with pytest.raises(StudyError, match=f"patch: {patch} exceeds the input"):
+            architecture.build(shape, 1, 1, shape)
+    else:
+        round_trip(architecture, shape, shape, latent_dim=1)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(ValidationError, match="width 10 is not a multiple of heads 4"):
+        Attention(width=10)
+
+
+def test_layers_of_attention_do_not_start_as_copies_of_each_other() -> None:
+    encoder, _ = Attention(layers=2).build(EEG, 2, 2, EEG)
+    one, other = (m for m in encoder if isinstance(m, nn.TransformerEncoderLayer))
+    assert not torch.equal(one.linear1.weight, other.linear1.weight)
+
+
+def test_attention_tells_where_a_patch_is() -> None:
+    """Without positions the blocks would treat exchanged patches alike."""
+    torch.manual_seed(0)
+    encoder, _ = Attention(patch=10, layers=1).build((2, 40), 3, 3, (2, 40))
+    x = torch.randn(1, 2, 40)
+    exchanged = torch.cat([x[..., 10:20], x[..., :10], x[..., 20:]], 2)
+    blocks = encoder[:-2]
+    out, other = blocks(x), blocks(exchanged)
+    assert not torch.allclose(out[:, [1, 0, 2, 3]], other, atol=1e-3)
+
+
+def test_positions_are_sines_and_cosines_and_not_stored() -> None:
+    positions = Positions(50, 6)
+    pattern = positions(torch.zeros(1, 50, 6))[0]
+    for place in (0, 7, 49):
+        expected = [
+            f(place / 10_000 ** (2 * i / 6)) for i in range(3) for f in (math.sin, math.cos)
+        ]
+        assert pattern[place].tolist() == pytest.approx(expected, abs=1e-5)
+    assert not positions.state_dict()
+
+
+def test_attention_and_recurrence_have_a_second_derivative_where_it_is_asked_for() -> None:
+    for architecture in (Attention(layers=1), Recurrent(), Recurrent(cell="gru")):
+        encoder, _ = architecture.build(EEG, 2, 2, EEG)
+        x = torch.randn(3, *EEG, requires_grad=True)
+        with twice_differentiable():
+            code = encoder(x)
+        (slope,) = torch.autograd.grad(code.sum(), x, create_graph=True)
+        slope.square().sum().backward()
+        assert x.grad is not None
+        assert bool(x.grad.any())
+
+
+# ------------------------------------------------------------------------ every of them
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Dense(hidden=(16,)),
+        Conv(channels=(4, 3), kernel=3),
+        Recurrent(hidden=8, layers=2, bidirectional=True),
+        Attention(width=8, heads=2),
+    ],
+)
 @pytest.mark.parametrize("shape", [EEG, IMAGE, TABLE])
 def test_every_parameter_gets_a_gradient(
-    architecture: Dense | Conv, shape: tuple[int, ...]
+    architecture: Architecture, shape: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
     encoder, decoder = architecture.build(shape, 5, 5, shape)
@@ -149,6 +318,15 @@ def test_leaky_relu_has_the_texts_slope() -> None:
 )
 def test_nonlinearities_are_what_their_names_say(name: str, expected: float) -> None:
     assert float(activation(name)(torch.tensor(-1.0))) == pytest.approx(expected, abs=1e-4)
+
+
+def test_padding_stands_at_the_end_and_crop_takes_it_off() -> None:
+    x = torch.rand(2, 3, 4, 5)
+    longer = PadEnd((2, 1))(x)
+    assert longer.shape == (2, 3, 6, 6)
+    assert float(longer.sum()) == pytest.approx(float(x.sum()), rel=1e-5)
+    assert torch.equal(Crop((4, 5))(longer), x)
+    assert PadEnd((0, 0))(x) is x
 
 
 def test_crop_keeps_the_beginning_of_each_trailing_axis() -> None:

@@ -169,13 +169,17 @@ def events_at(c: Calibration, threshold: float, without: int | None = None) -> i
 
 
 def walked_down(c: Calibration, allowed: float, without: int | None = None) -> float:
-    """The threshold by its definition: from the largest score down to the first too low one."""
+    """The threshold by its definition: from the largest score down to the first too low one.
+
+    At most half of the windows are above it.
+    """
     found = np.inf
-    for candidate in np.unique(c.scores["score"][c.recording != without])[::-1]:
+    scores = np.sort(c.scores["score"][c.recording != without])[::-1]
+    for candidate in dict.fromkeys(scores):
         if events_at(c, candidate, without) > allowed:
             break
         found = candidate
-    return float(found)
+    return max(float(found), scores[len(scores) // 2])
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -205,6 +209,19 @@ def test_alarm_rates_count_events_at_any_threshold(
 ) -> None:
     c = calibration(np.array(values), 1, *shape)
     assert c.false_alarms_per_hour(threshold) * c.hours == pytest.approx(events_at(c, threshold))
+
+
+@pytest.mark.parametrize("rate", [6, 1000, 1e9])
+def test_calibration_data_never_lead_to_everything_flagged(rate: float) -> None:
+    # scores that only rise merge into one event at any threshold, and any rate allows one an hour
+    rising = calibration(np.arange(8000.0), 1)
+    level = calibration(np.ones(8000), 2)
+    noise = calibration(smooth(8000), 4)
+    for c in (rising, level, noise):
+        for without in (None, 0):
+            kept = c.scores["score"][c.recording != without]
+            assert (kept > c.event_threshold(rate, without)).sum() <= len(kept) / 2
+    assert (rising.scores["score"] > rising.event_threshold(rate)).mean() == 0.5
 
 
 def test_a_slightly_lower_threshold_raises_too_many_events() -> None:

@@ -150,11 +150,11 @@ def test_the_spectrum_is_the_largest_deviation_of_band_power_from_its_reconstruc
 
 def test_only_signals_have_a_spectrum() -> None:
     assert set(tiny.eeg().bundle.ensemble.look(part(tiny.eeg(), "test")).views) == {
-        *("error", "relative", "latent", "spectrum")
+        *("error", "relative", "spread", "latent", "spectrum")
     }
     for trained in (tiny.table(), tiny.pictures()):
         views = trained.bundle.ensemble.look(part(trained, "test")).views
-        assert set(views) == {"error", "relative", "latent"}
+        assert set(views) == {"error", "relative", "spread", "latent"}
 
 
 def untrained(samples: Samples) -> training.FittedAutoencoder:
@@ -207,7 +207,7 @@ def test_every_view_of_a_sample_adds_to_its_score(trained: tiny.Trained) -> None
     for i, (name, view) in enumerate(seen.views.items()):
         away = view - ensemble.center[i]
         scaled = np.where(away < 0, away / ensemble.below[i], away / ensemble.above[i])
-        bounded = np.abs(scaled) if name == "error" else np.maximum(scaled, MOST_NORMAL)
+        bounded = np.abs(scaled) if name in TWO_SIDED else np.maximum(scaled, MOST_NORMAL)
         expected = LINEAR_TO * np.arcsinh(bounded / LINEAR_TO)
         np.testing.assert_allclose(seen.deviations[name], expected)
     np.testing.assert_allclose(seen.total, sum(seen.deviations.values()))

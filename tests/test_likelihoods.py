@@ -57,6 +57,28 @@ def test_gaussian_is_the_squared_error_and_a_normals_density_but_for_constants()
     torch.testing.assert_close(loss / 2 + 0.5 * math.log(2 * math.pi), density)
 
 
+def test_huber_is_the_squared_error_up_to_one_and_linear_beyond() -> None:
+    x = torch.tensor([0.0, 0.3, -1.0, 1.0, 3.0, -1001.0])
+    parameters = x.new_zeros(6).requires_grad_()
+    loss = FAMILIES["huber"].loss(parameters, x)
+    torch.testing.assert_close(loss, torch.tensor([0.0, 0.09, 1.0, 1.0, 5.0, 2001.0]))
+    loss.sum().backward()
+    assert parameters.grad is not None
+    assert float(parameters.grad.abs().max()) == 2  # an outlier pulls no more than one unit does
+    assert FAMILIES["huber"].mean(x) is x
+
+
+def test_huber_finds_the_middle_that_an_outlier_does_not_move() -> None:
+    x = torch.cat([torch.linspace(-0.5, 0.5, 99), torch.tensor([1e4])])
+    middle = torch.zeros(1, requires_grad=True)
+    for _ in range(100):
+        loss = Likelihood("huber", "eeg", (1,)).loss(middle.expand(100, 1), x[:, None])
+        (slope,) = torch.autograd.grad(loss, middle)
+        middle = (middle - 0.3 * slope).detach().requires_grad_()
+    assert float(middle) == pytest.approx(0.01, abs=0.001)  # 99 pull back what one pulls
+    assert float(x.mean()) > 99
+
+
 def test_categorical_is_the_distributions_log_probability_of_the_level() -> None:
     logits, level = randn(50, 5), torch.randint(0, 5, (50,), generator=RNG)
     loss = FAMILIES["categorical"].loss(logits, level / 4)
@@ -138,7 +160,7 @@ def test_each_column_of_a_mixed_table_has_its_own_family() -> None:
     assert used.tolist() == [1] * sum(sizes)  # each parameter belongs to one column
 
 
-@pytest.mark.parametrize("name", ["gaussian", "bernoulli", "categorical"])
+@pytest.mark.parametrize("name", ["gaussian", "huber", "bernoulli", "categorical"])
 def test_masked_loss_ignores_hidden_entries(name: str) -> None:
     likelihood = Likelihood(name, "questionnaire", (3,), ITEMS)
     x = torch.randint(0, 4, (8, 3), generator=RNG) / 3
@@ -157,7 +179,7 @@ def test_a_batch_without_any_observed_entry_costs_nothing() -> None:
     assert float(likelihood.loss(randn(2, 3), randn(2, 3), torch.zeros(2, 3))) == 0
 
 
-@pytest.mark.parametrize("name", ["gaussian", "bernoulli", "categorical"])
+@pytest.mark.parametrize("name", ["gaussian", "huber", "bernoulli", "categorical"])
 def test_the_fused_mean_is_the_mean_of_the_entries(name: str) -> None:
     likelihood = Likelihood(name, "questionnaire", (3,), ITEMS)
     parameters, x = randn(8, *likelihood.output_shape), torch.randint(0, 4, (8, 3)) / 3

@@ -14,7 +14,7 @@ from ae_pipeline.data import Column, Kind
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder, Code
 from ae_pipeline.models.layers import n_parameters
-from ae_pipeline.models.objectives import Objective, Vanilla
+from ae_pipeline.models.objectives import Encoding, Objective, Vanilla
 from ae_pipeline.scaler import Scaler
 
 ARCHITECTURES = ({"kind": "dense", "hidden": (32,)}, {"kind": "conv", "channels": (8, 4)})
@@ -171,6 +171,15 @@ def test_nominal_answers_reach_the_network_as_one_of_n() -> None:
     assert torch.equal(shown[:, index : index + 3], torch.eye(3))
 
 
+def test_noise_does_not_carry_a_nominal_answer_past_its_levels() -> None:
+    model, x, _ = prepare(ARCHITECTURES[0], "questionnaire")
+    (index,) = (i for i, column in enumerate(COLUMNS) if column.type == "nominal")
+    x[:, index] = torch.linspace(-3, 4, len(x))
+    shown = model._show(x)[:, index : index + 3]
+    assert shown[0].tolist() == [1, 0, 0]
+    assert shown[-1].tolist() == [0, 0, 1]
+
+
 def test_the_codes_nonlinearity_is_the_architectures() -> None:
     model, x, _ = prepare({**ARCHITECTURES[0], "code_activation": "sigmoid"}, "eeg")
     code = model.encode(1e3 * x).mean
@@ -179,10 +188,11 @@ def test_the_codes_nonlinearity_is_the_architectures() -> None:
 
 
 def test_glorot_reaches_every_layer() -> None:
-    model, *_ = prepare({**ARCHITECTURES[1], "init": "glorot"}, "eeg")
-    biases = [p for name, p in model.named_parameters() if name.endswith("bias")]
-    assert biases
-    assert all(float(p.abs().max()) == 0 for p in biases)
+    for kind in ("conv", "recurrent", "attention"):
+        model, *_ = prepare({"kind": kind, "init": "glorot"}, "eeg")
+        biases = [p for name, p in model.named_parameters() if "bias" in name]
+        assert biases
+        assert all(float(p.abs().max()) == 0 for p in biases)
 
 
 # ---------------------------------------------------------------------------- the parts
@@ -191,8 +201,9 @@ def test_glorot_reaches_every_layer() -> None:
 def test_vanilla_changes_nothing() -> None:
     x, observed = torch.randn(3, 4), torch.ones(3, 4)
     for objective in (Objective(), Vanilla()):
-        assert objective.corrupt(x, observed, generator()) == (x, observed, observed)
-        assert objective.penalty(lambda inputs: inputs, x, x, None) is None
+        assert objective.corrupt(x, observed, generator(), "mnist") == (x, observed, observed)
+        encoding = Encoding(lambda inputs: inputs, x, x, None, 4, True, generator(), 1)
+        assert objective.penalty(encoding) is None
         assert objective.bottleneck == "point"
 
 

@@ -17,6 +17,7 @@ from ae_pipeline.calibrate import (
     recording_score,
 )
 from ae_pipeline.data import Annotation, InputError, Recording
+from ae_pipeline.ensemble import LINEAR_TO, VIEW_WORDS
 from ae_pipeline.explain import EVENT_COLUMNS, events_frame, reasons
 from ae_pipeline.preprocess import survey
 from ae_pipeline.score import (
@@ -35,7 +36,7 @@ PLANTED = ((12.0, 1.0, 1), (40.0, 2.0, 3))
 
 SCORERS = [
     *("score_autoencoder", "score_isolation_forest", "score_latent", "score_pca"),
-    *("score_relative", "score_robust_z", "score_spectrum"),
+    *("score_relative", "score_robust_z", "score_spectrum", "score_spread"),
 ]
 
 
@@ -428,10 +429,10 @@ def test_the_view_that_deviates_most_is_the_one_that_is_told() -> None:
     alike = replace(answers, values=np.full_like(values, 5), mask=np.ones_like(values, bool))
     bundle = tiny.table().bundle
     seen = bundle.ensemble.look(alike)
-    assert max(seen.deviations, key=lambda name: seen.deviations[name][0]) == "relative"
     told = score_rows(bundle, alike, Detection()).frame["reason"]
-    deviation = seen.deviations["relative"][0]
-    assert told.str.startswith(f"shape not explained ({deviation:.1f} robust SD), error ").all()
+    view = max(seen.deviations, key=lambda name: seen.deviations[name][0])
+    deviation = LINEAR_TO * np.sinh(seen.deviations[view][0] / LINEAR_TO)
+    assert told.str.startswith(f"{VIEW_WORDS[view]} ({deviation:.1f} robust SD), error ").all()
 
 
 def test_channels_are_listed_strongest_first() -> None:

@@ -12,16 +12,24 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from ae_pipeline.config import Config, StudyError
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Activation", "AnyArchitecture", "Architecture", "Conv", "Dense"]
+__all__ = [
+    "Activation",
+    "AnyArchitecture",
+    "Architecture",
+    "Attention",
+    "Conv",
+    "Dense",
+    "Recurrent",
+]
 
 Activation = Literal["linear", "relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid"]
 Shape = tuple[int, ...]
@@ -29,6 +37,9 @@ Shape = tuple[int, ...]
 
 class Architecture(Protocol):
     """What a model needs of an architecture."""
+
+    exact_derivatives: ClassVar[bool]
+    """Whether the derivative of every unit of the code by the input is affordable."""
 
     @property
     def code_activation(self) -> Activation:
@@ -46,6 +57,8 @@ class Architecture(Protocol):
 
 class Dense(Config):
     """Fully connected layers, mirrored (Hinton and Salakhutdinov, 2006)."""
+
+    exact_derivatives: ClassVar[bool] = True
 
     kind: Literal["dense"] = "dense"
     """Every input is connected to every unit; right for tables and small images."""
@@ -86,6 +99,8 @@ class Conv(Config):
     EEG is convolved over time with electrodes as input features, images over both axes, tables
     over their items.
     """
+
+    exact_derivatives: ClassVar[bool] = False
 
     kind: Literal["conv"] = "conv"
     """Small filters slid over time (EEG) or over the image."""
@@ -168,4 +183,207 @@ class Conv(Config):
         return nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
-AnyArchitecture = Annotated[Dense | Conv, Field(discriminator="kind")]
+class Recurrent(Config):
+    """A recurrence over patches, read to its end; the decoder writes the patches again.
+
+    LSTM (Hochreiter and Schmidhuber, 1997) or GRU (Cho et al., 2014), in both directions if
+    wanted (Schuster and Paliwal, 1997), as encoder and decoder (Srivastava et al., 2015;
+    Malhotra et al., 2016, for anomalies). EEG is read over time with electrodes as features,
+    an image row by row, a table item by item. A strided front end joins neighbouring steps to
+    patches, because a recurrence over hundreds of steps is slow and forgets.
+    """
+
+    exact_derivatives: ClassVar[bool] = False
+
+    kind: Literal["recurrent"] = "recurrent"
+    """A memory that reads the signal step by step."""
+    cell: Literal["lstm", "gru"] = "lstm"
+    """Kind of memory: gru has fewer weights."""
+    bidirectional: bool = False
+    """Read forwards and backwards; costs twice as much."""
+    patch: Literal["auto"] | PositiveInt = "auto"
+    """Samples (rows, items) that are read at once: auto takes as many as leave at most 32 steps."""
+    embedding: PositiveInt = 64
+    """Numbers that a patch is turned into before it is read."""
+    hidden: PositiveInt = 64
+    """Units of the memory, in each direction."""
+    layers: PositiveInt = 1
+    """Recurrences on top of each other."""
+    code_activation: Activation = "linear"
+    """Nonlinearity of the code."""
+    init: Literal["default", "glorot"] = "default"
+    """Initial weights: PyTorch's default, or glorot."""
+
+    def build(
+        self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
+    ) -> tuple[nn.Module, nn.Module]:
+        """Encoder and decoder; see the module's docstring.
+
+        Raises
+        ------
+        StudyError
+            Where a patch is longer than the input.
+        """
+        from torch import nn
+
+        from ae_pipeline.models.layers import Crop, Last, PadEnd, Permute, Recurrence
+
+        def recurrence() -> Recurrence:
+            return Recurrence(
+                self.cell, self.embedding, self.hidden, self.layers, self.bidirectional
+            )
+
+        n_states = self.hidden * (2 if self.bidirectional else 1)
+        n_features, n_times = _as_series(input_shape)
+        patch, lacking = _patches(self.patch, (n_times,), 32)
+        encoder: list[nn.Module] = [
+            *_rows_as_steps(input_shape),
+            PadEnd(lacking),
+            nn.Conv1d(n_features, self.embedding, patch, stride=patch),
+            Permute(0, 2, 1),
+            recurrence(),
+            Last(self.bidirectional),
+            nn.Linear(n_states, code_size),
+        ]
+        n_features, n_times = _as_series(output_shape)
+        patch, lacking = _patches(self.patch, (n_times,), 32)
+        n_steps = (n_times + lacking[0]) // patch
+        decoder: list[nn.Module] = [
+            nn.Linear(latent_dim, n_steps * self.embedding),
+            nn.Unflatten(1, (n_steps, self.embedding)),
+            recurrence(),
+            Permute(0, 2, 1),
+            nn.ConvTranspose1d(n_states, n_features, patch, stride=patch),
+            Crop((n_times,)),
+        ]
+        if len(output_shape) == 3:
+            decoder += [nn.Unflatten(1, (output_shape[0], output_shape[2])), Permute(0, 1, 3, 2)]
+        return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+class Attention(Config):
+    """A transformer over patches (Vaswani et al., 2017; Dosovitskiy et al., 2021), mirrored.
+
+    Patches (of time over all electrodes, of an image's area, of neighbouring items) are
+    embedded, marked with their place, and every one attends to every other one.
+    """
+
+    exact_derivatives: ClassVar[bool] = False
+
+    kind: Literal["attention"] = "attention"
+    """Every part of the signal looks at every other one."""
+    patch: Literal["auto"] | PositiveInt = "auto"
+    """Samples (items; side of a patch in pixels) that are looked at as one: auto takes as many as
+    leave at most 32 patches of a signal, 64 of an image."""
+    width: PositiveInt = 64
+    """Numbers that stand for a patch; a multiple of heads."""
+    heads: PositiveInt = 4
+    """Things that a patch can look for at once."""
+    layers: PositiveInt = 2
+    """Blocks of attention in the encoder, and as many in the decoder."""
+    code_activation: Activation = "linear"
+    """Nonlinearity of the code."""
+    init: Literal["default", "glorot"] = "default"
+    """Initial weights: PyTorch's default, or glorot."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Attention:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+    def build(
+        self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
+    ) -> tuple[nn.Module, nn.Module]:
+        """Encoder and decoder; see the module's docstring.
+
+        Raises
+        ------
+        StudyError
+            Where a patch is longer than the input.
+        """
+        from torch import nn
+
+        from ae_pipeline.models.layers import Crop, PadEnd, Permute, Positions
+
+        def blocks(n_steps: int) -> list[nn.Module]:
+            return [
+                Positions(n_steps, self.width),
+                *(
+                    nn.TransformerEncoderLayer(
+                        self.width,
+                        self.heads,
+                        2 * self.width,
+                        dropout=0.0,
+                        activation="gelu",
+                        batch_first=True,
+                        norm_first=True,
+                    )
+                    for _ in range(self.layers)
+                ),
+                nn.LayerNorm(self.width),
+            ]
+
+        n_in, *grid = input_shape
+        patch, lacking = _patches(self.patch, tuple(grid), 64 if len(grid) == 2 else 32)
+        n_steps = prod((n + more) // patch for n, more in zip(grid, lacking, strict=True))
+        flat = len(grid) == 1
+        embed = (nn.Conv1d if flat else nn.Conv2d)(n_in, self.width, patch, stride=patch)
+        encoder: list[nn.Module] = [
+            PadEnd(lacking),
+            embed,
+            nn.Flatten(2),
+            Permute(0, 2, 1),
+            *blocks(n_steps),
+            nn.Flatten(),
+            nn.Linear(n_steps * self.width, code_size),
+        ]
+        n_out, *grid = output_shape
+        patch, lacking = _patches(self.patch, tuple(grid), 64 if len(grid) == 2 else 32)
+        counts = [(n + more) // patch for n, more in zip(grid, lacking, strict=True)]
+        draw = (nn.ConvTranspose1d if flat else nn.ConvTranspose2d)(
+            self.width, n_out, patch, stride=patch
+        )
+        decoder: list[nn.Module] = [
+            nn.Linear(latent_dim, prod(counts) * self.width),
+            nn.Unflatten(1, (prod(counts), self.width)),
+            *blocks(prod(counts)),
+            Permute(0, 2, 1),
+            nn.Unflatten(2, tuple(counts)),
+            draw,
+            Crop(grid),
+        ]
+        return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+def _patches(asked: int | str, grid: Shape, at_most: int) -> tuple[int, Shape]:
+    """Side of a patch, and what each axis lacks to a whole number of them."""
+    if isinstance(asked, int):
+        patch = asked
+        if patch > min(grid):
+            raise StudyError(
+                f"model.architecture.patch: {patch} exceeds the input ({min(grid)}); "
+                "choose a smaller one or auto"
+            )
+    else:
+        patch = next(
+            p for p in range(1, max(grid) + 1) if prod(-(-n // p) for n in grid) <= at_most
+        )
+    return patch, tuple(-n % patch for n in grid)
+
+
+def _as_series(shape: Shape) -> tuple[int, int]:
+    """(features, steps) of what is read step by step; an image's steps are its rows."""
+    return (shape[0] * shape[2], shape[1]) if len(shape) == 3 else (shape[0], shape[1])
+
+
+def _rows_as_steps(shape: Shape) -> list[nn.Module]:
+    """(n, features, rows, columns) -> (n, features * columns, rows); signals are so already."""
+    from torch import nn
+
+    from ae_pipeline.models.layers import Permute
+
+    return [Permute(0, 1, 3, 2), nn.Flatten(1, 2)] if len(shape) == 3 else []
+
+
+AnyArchitecture = Annotated[Dense | Conv | Recurrent | Attention, Field(discriminator="kind")]

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Column, Kind
 from ae_pipeline.models import Model
-from ae_pipeline.models.layers import activation, glorot_
+from ae_pipeline.models.layers import activation, glorot_, twice_differentiable
 from ae_pipeline.models.likelihoods import Likelihood
+from ae_pipeline.models.objectives import Encoding
 
 __all__ = ["Autoencoder", "Code", "Loss"]
 
@@ -81,6 +82,7 @@ class Autoencoder(nn.Module):
                 f"model.latent_dim: {config.latent_dim} is not below the input's {prod(shape)} "
                 "numbers, so nothing would have to be learned; choose a smaller one"
             )
+        config.objective.check(kind, tuple(shape), config.latent_dim)
         self.config = config
         self.kind = kind
         self.shape = tuple(shape)
@@ -107,47 +109,78 @@ class Autoencoder(nn.Module):
         n_inputs = self.shape[0] + sum(levels - 1 for _, levels in self._nominal)
         return self._grid((n_inputs + self.shape[0] * self.has_missing,))
 
-    def _embed(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """What the encoder sees: nominal answers one-hot, and which answers are missing."""
-        if self.kind == "questionnaire":
-            parts = [x]
-            if self._nominal:
-                one_hot = dict(self._nominal)
-                parts = [
-                    F.one_hot((x[:, i] * (one_hot[i] - 1)).round().long(), one_hot[i]).to(x.dtype)
-                    if i in one_hot
-                    else x[:, i : i + 1]
-                    for i in range(x.shape[1])
-                ]
-            if self.has_missing:
-                parts.append(torch.ones_like(x) if observed is None else observed)
-            x = torch.cat(parts, 1)
-        return x if self.kind == "eeg" else x.unsqueeze(1)
+    def _show(self, x: Tensor) -> Tensor:
+        """What the encoder is shown of the values: nominal answers as one of n."""
+        if not self._nominal:
+            return x
+        one_hot = dict(self._nominal)
+        parts = []
+        for i in range(x.shape[1]):
+            if i in one_hot:
+                # noise may have carried the answer past the last level
+                level = (x[:, i] * (one_hot[i] - 1)).round().long().clamp(0, one_hot[i] - 1)
+                parts.append(F.one_hot(level, one_hot[i]).to(x.dtype))
+            else:
+                parts.append(x[:, i : i + 1])
+        return torch.cat(parts, 1)
 
-    def encode(self, x: Tensor, observed: Tensor | None = None) -> Code:
-        """Latent features of ``x``; ``observed`` is 1 where an answer was given."""
-        code: Tensor = self.encoder(self._embed(x, observed))
+    def _code(self, shown: Tensor, observed: Tensor | None) -> Code:
+        """Latent features of what is shown, and of which answers are missing."""
+        if self.has_missing and self.kind == "questionnaire":
+            if observed is None:
+                observed = shown.new_ones((len(shown), self.shape[0]))
+            shown = torch.cat([shown, observed], 1)
+        code: Tensor = self.encoder(shown if self.kind == "eeg" else shown.unsqueeze(1))
         if self.config.objective.bottleneck == "gaussian":
             mean, log_variance = code.chunk(2, 1)
             return Code(mean, log_variance.clamp(-12.0, 12.0))
         return Code(self.code_activation(code))
+
+    def encode(self, x: Tensor, observed: Tensor | None = None) -> Code:
+        """Latent features of ``x``; ``observed`` is 1 where an answer was given."""
+        return self._code(self._show(x), observed)
 
     def decode(self, code: Tensor) -> Tensor:
         """Parameters of the likelihood, (n, *likelihood.output_shape), from (n, latent_dim)."""
         parameters: Tensor = self.decoder(code)
         return parameters if self.kind == "eeg" else parameters.squeeze(1)
 
-    def loss(self, x: Tensor, observed: Tensor | None, generator: torch.Generator) -> Loss:
-        """Training loss of a batch: corrupted as the objective says, against the clean input."""
-        seen, seen_observed, weight = self.config.objective.corrupt(x, observed, generator)
-        code = self.encode(seen, seen_observed)
+    def loss(
+        self, x: Tensor, observed: Tensor | None, generator: torch.Generator, epoch: int = 1
+    ) -> Loss:
+        """Training loss of a batch: corrupted as the objective says, against the clean input.
+
+        Parameters
+        ----------
+        x, observed : Tensor of shape (n, *shape)
+            In network units; ``observed`` is 1 where an entry was.
+        generator : torch.Generator
+            All noise comes from it.
+        epoch : int
+            From 1, for objectives that start gently.
+        """
+        objective = self.config.objective
+        seen, seen_observed, weight = objective.corrupt(x, observed, generator, self.kind)
+        shown = self._show(seen)
+        code = self._code(shown, seen_observed)
         parameters = self.decode(code.draw(generator))
         reconstruction = self.likelihood.loss(parameters, x, weight)
-        penalty = self.config.objective.penalty(
-            lambda inputs: self.encode(inputs, seen_observed).mean,
-            seen,
-            code.mean,
-            code.log_variance,
+
+        def encode(inputs: Tensor) -> Tensor:
+            with twice_differentiable():
+                return self._code(inputs, seen_observed).mean
+
+        penalty = objective.penalty(
+            Encoding(
+                encode,
+                shown,
+                code.mean,
+                code.log_variance,
+                prod(self.shape) if weight is None else weight.sum().clamp_min(1.0) / len(x),
+                self.config.architecture.exact_derivatives,
+                generator,
+                epoch,
+            )
         )
         total = reconstruction if penalty is None else reconstruction + penalty
         return Loss(total, reconstruction)

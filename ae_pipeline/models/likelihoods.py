@@ -6,7 +6,9 @@ in network units: 0 to 1 for pixels and for the levels of an item, standardised 
 
 Losses are natural logarithms per entry. The Gaussian is the mean squared error of the text
 (the constant and the factor 1/2 of the log density are left out), the Bernoulli its binary
-cross-entropy, the categorical its cross-entropy.
+cross-entropy, the categorical its cross-entropy. The Huber loss (Huber, 1964) is the squared
+error up to a deviation of one network unit and grows linearly beyond, with the same factor left
+out, so that it equals the Gaussian for small errors.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from ae_pipeline.data import Column, Kind
 
 __all__ = ["FAMILIES", "Family", "Likelihood", "LikelihoodName"]
 
-LikelihoodName = Literal["auto", "gaussian", "bernoulli", "categorical", "mixed"]
+LikelihoodName = Literal["auto", "gaussian", "huber", "bernoulli", "categorical", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Family:
 
 def _squared_error(parameters: Tensor, x: Tensor) -> Tensor:
     return (parameters - x).square()
+
+
+def _huber(parameters: Tensor, x: Tensor) -> Tensor:
+    return 2 * F.huber_loss(parameters, x, reduction="none")
 
 
 def _binary_cross_entropy(parameters: Tensor, x: Tensor) -> Tensor:
@@ -62,6 +68,7 @@ def _expected_level(parameters: Tensor) -> Tensor:
 
 FAMILIES: dict[str, Family] = {
     "gaussian": Family(_squared_error, lambda parameters: parameters),
+    "huber": Family(_huber, lambda parameters: parameters),
     "bernoulli": Family(_binary_cross_entropy, torch.sigmoid),
     "categorical": Family(_cross_entropy, _expected_level, needs_levels=True),
 }
@@ -116,7 +123,7 @@ class Likelihood:
         if not columns:
             raise StudyError(
                 f"model.likelihood: {name!r} needs items with declared levels, which {kind} "
-                "data does not have; use gaussian or bernoulli"
+                "data does not have; use gaussian, huber or bernoulli"
             )
         by_group: dict[tuple[str, int], list[int]] = {}
         for index, column in enumerate(columns):
