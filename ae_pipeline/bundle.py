@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ae_pipeline.baselines import BASELINES
 from ae_pipeline.calibrate import Calibration, Detection, conformal_p
@@ -86,7 +86,7 @@ class BundleInfo(Config):
     training: dict[str, Any]
     """What the normal data was and how the model was trained; no identities."""
     training_digest: str
-    rehearsal: dict[str, Any] = {}
+    rehearsal: dict[str, Any] = Field(default_factory=dict)
     """How well each scorer told planted deviations from held-out data."""
     versions: dict[str, str]
 

@@ -12,7 +12,8 @@ abnormal. The views, each a logarithm:
   signal against that of its reconstruction from what is usual; two-sided in each band.
 
 Every view is put in robust standard deviations of normal data that the network was not fitted
-on, compressed beyond three of them, and the views are added. Nothing here has seen an anomaly; the sum is calibrated as one.
+on, compressed beyond three of them, and the views are added. Nothing here has seen an anomaly;
+the sum is calibrated as one.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Study(Config):
     """What you expect, in one sentence; logged before training and printed atop the report."""
     primary_metric: Literal["test_loss", "roc_area"] = "test_loss"
     """The number that decides between models: test_loss needs no labels."""
-    normal: dict[str, str] = {}
+    normal: dict[str, str] = Field(default_factory=dict)
     """What the normal data was, as far as you know: {task: rest, eyes: closed, age: 18-30,
     amplifier: ...}; kept with the model and shown beside its results."""
     source: Annotated[AnySource, Field(discriminator="kind")]

@@ -12,7 +12,7 @@ NAMES = ("Fz", "Cz", "Pz", "Oz")
 
 
 def noise(n_channels: int = 4, seconds: float = 40, seed: int = 0) -> np.ndarray:
-    """Every channel a mixture of shared slow and own fast noise, (channels, times) in microvolts."""
+    """Shared slow and own fast noise, (channels, times) in microvolts."""
     rng = np.random.default_rng(seed)
     n = round(seconds * SFREQ_HZ)
     slow = np.cumsum(rng.normal(size=n)) * 0.5

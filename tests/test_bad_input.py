@@ -54,11 +54,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     argv = sys.argv
     sys.argv = ["ae-pipeline", "train", str(place / "study.yaml"), "--no-prefect"]
     try:
-        cli.main()
-    except SystemExit as end:
-        assert not end.code
+        with pytest.raises(SystemExit) as end:
+            cli.main()
     finally:
         sys.argv = argv
+    assert not end.value.code
     return place
 
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from made import answers, as_array, digits, eeg, of_kind
+from made import as_array, of_kind
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal, kl_divergence
@@ -26,7 +26,6 @@ from ae_pipeline.models.objectives import (
     Denoising,
     Encoding,
     Masked,
-    Objective,
     Sparse,
     Variational,
     active_units,
@@ -642,10 +641,3 @@ def test_a_single_unit_has_no_neighbours_and_a_single_channel_is_not_hidden() ->
         Masked(hide="channels").check("eeg", (1, 100), 2)
     with pytest.raises(StudyError, match="at least two items, given one"):
         Masked().check("questionnaire", (1,), 1)
-
-
-def test_the_data_of_the_grid_is_what_it_says() -> None:
-    """Objectives tell windows from images by the kind alone: both have two axes."""
-    assert len(eeg(2).shape) == len(digits(2).shape) == 2
-    assert len(answers(2).shape) == 1
-    assert Objective().settled_epoch == 1

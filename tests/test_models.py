@@ -19,9 +19,9 @@ from ae_pipeline.scaler import Scaler
 
 ARCHITECTURES = ({"kind": "dense", "hidden": (32,)}, {"kind": "conv", "channels": (8, 4)})
 LIKELIHOODS: dict[Kind, tuple[str, ...]] = {
-    "eeg": ("gaussian",),
+    "eeg": ("gaussian", "huber"),
     "mnist": ("bernoulli", "gaussian"),
-    "questionnaire": ("mixed", "gaussian"),
+    "questionnaire": ("mixed", "gaussian", "huber"),
 }
 GRID = [
     pytest.param(a, k, likelihood, id=f"{a['kind']}-{k}-{likelihood}")
