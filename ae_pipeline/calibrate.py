@@ -358,7 +358,9 @@ class Calibration:
         return 1 / (self.n_recordings + 1)
 
     def _by_recording(self) -> list[NDArray[np.int64]]:
-        return [np.flatnonzero(self.recording == unit) for unit in np.unique(self.recording)]
+        order = np.argsort(self.recording, kind="stable")
+        changes = np.flatnonzero(np.diff(self.recording[order])) + 1
+        return np.split(order, changes) if len(order) else []
 
     def recording_scores(self) -> Float:
         """One score for each calibration recording, by the default detector."""

@@ -476,15 +476,33 @@ def evaluate(
         f"{result['positives']} positive, {result['negatives']} negative, "
         f"{result['left_out']} left out (partial overlap)"
     )
+    print(f"intervals (95%) are over {result['units']} {result['unit']}s")
     for name, areas in result["scorers"].items():
-        bounds = areas["interval"]
-        span = "" if bounds is None else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
         print(
-            f"{name:24} ROC area {areas['roc_area']:.3f}{span}  "
+            f"{name:24} ROC area {areas['roc_area']:.3f}{_span(areas['interval'])}  "
             f"average precision {areas['average_precision']:.3f}"
         )
     if "found" in result:
         print(f"{result['found']} of {result['events']} events were flagged")
+    for name in ("any_overlap", "szcore"):
+        if name in result.get("event_scores", {}):
+            event = result["event_scores"][name]
+            print(
+                f"events, {name:16} sensitivity {_number(event['sensitivity'])}  precision "
+                f"{_number(event['precision'])}  F1 {_number(event['f1'])}  false alarms "
+                f"{_number(event['false_alarms_per_hour'])}/h"
+            )
+    for kind, found in result.get("by_kind", {}).items():
+        area = found["scorers"]["score"]["roc_area"]
+        print(f"{kind:24} ROC area {_number(area)}  {found['found']} of {found['events']} flagged")
+
+
+def _span(bounds: list[float] | None) -> str:
+    return "" if bounds is None else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
 
 
 @app.command()

@@ -55,8 +55,8 @@ __all__ = [
 ]
 
 
-MIN_TRAIN = 10
-"""Fewer than this, and nothing could be learned but the samples themselves."""
+MIN_TRAIN = 2
+"""A spread takes two samples; a model worth having takes thousands, which the report shows."""
 
 
 class Progress:

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from ae_pipeline.data import InputError, Samples
+from ae_pipeline.ensemble import TWO_SIDED, VIEW_WORDS
 from ae_pipeline.experiment import _fit_all
 from ae_pipeline.results import interval
 from ae_pipeline.sources.mnist import MnistSource, load
@@ -47,11 +48,6 @@ WANTED = 0.99
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 OURS = "**ensemble (our default)**"
 ORACLE = "mean intensity, sign known"
-VIEWS = {
-    "error": "view: error, two-sided",
-    "relative": "view: share not explained",
-    "latent": "view: density of the code",
-}
 SIMPLE = {
     "pca": "PCA, equal latent size",
     "robust_z": "robust z-score",
@@ -64,7 +60,9 @@ def detect(train: Samples, validation: Samples, test: Samples, study: Study) -> 
     ensemble, baselines, _ = _fit_all(study, train, validation, study.training)
     seen = ensemble.look(test)
     found = {OURS: seen.total, "autoencoder's error": seen.autoencoder.total}
-    found |= {VIEWS[name]: values for name, values in seen.deviations.items()}
+    for name, values in seen.deviations.items():
+        sides = ", two-sided" if name in TWO_SIDED else ""
+        found[f"view: {VIEW_WORDS[name]}{sides}"] = values
     found |= {SIMPLE[name]: scorer.score(test).total for name, scorer in baselines.items()}
     known, new = _flat(train), _flat(test)
     found["Isolation Forest (pixels)"] = _forest(known, new, study.training.seed)

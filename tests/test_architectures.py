@@ -8,16 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.models.architectures import Architecture, Attention, Conv, Dense, Recurrent
 from ae_pipeline.models.layers import (
     Crop,
+    Gru,
     Last,
+    Lstm,
     PadEnd,
     Positions,
-    Recurrence,
+    SelfAttention,
+    TransformerBlock,
     activation,
     glorot_,
     n_parameters,
@@ -169,9 +172,14 @@ def test_tables_may_have_more_parameters_than_items(architecture: Architecture) 
 @pytest.mark.parametrize("both_ways", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_code_rests_on_what_the_recurrence_ends_with(cell: str, both_ways: bool) -> None:
-    recurrence = Recurrence(cell, 3, 4, 2, both_ways)
+    mine, theirs = {"lstm": (Lstm, nn.LSTM), "gru": (Gru, nn.GRU)}[cell]
+    recurrence, plain = (
+        kind(3, 4, 2, batch_first=True, bidirectional=both_ways) for kind in (mine, theirs)
+    )
+    plain.load_state_dict(recurrence.state_dict())
     x = torch.randn(5, 7, 3)
-    out, state = recurrence.cells(x)
+    out, state = plain(x)
+    assert torch.equal(recurrence(x), out)
     last_layer = (state[0] if cell == "lstm" else state)[-2 if both_ways else -1 :]
     expected = last_layer.transpose(0, 1).flatten(1)
     assert torch.equal(Last(both_ways)(out), expected)
@@ -204,7 +212,7 @@ def test_electrodes_are_features_and_an_images_rows_are_steps() -> None:
 def test_a_recurrence_reads_a_few_dozen_steps_at_most(shape: tuple[int, ...], steps: int) -> None:
     encoder, _ = Recurrent().build(shape, 2, 2, shape)
     seen: list[int] = []
-    (recurrence,) = (m for m in encoder.modules() if isinstance(m, Recurrence))
+    (recurrence,) = (m for m in encoder.modules() if isinstance(m, Lstm))
     recurrence.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1]))
     encoder(torch.zeros(1, *shape))
     assert seen == [steps]
@@ -231,8 +239,25 @@ def test_heads_that_do_not_divide_the_width_are_refused() -> None:
 
 def test_layers_of_attention_do_not_start_as_copies_of_each_other() -> None:
     encoder, _ = Attention(layers=2).build(EEG, 2, 2, EEG)
-    one, other = (m for m in encoder if isinstance(m, nn.TransformerEncoderLayer))
-    assert not torch.equal(one.linear1.weight, other.linear1.weight)
+    one, other = (m for m in encoder if isinstance(m, TransformerBlock))
+    assert not torch.equal(one.think[1].weight, other.think[1].weight)
+
+
+def test_a_block_is_the_transformers() -> None:
+    """Against PyTorch's own layer with the same weights."""
+    block = TransformerBlock(8, 2)
+    plain = nn.TransformerEncoderLayer(
+        8, 2, 16, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    attention = block.attend[1]
+    assert isinstance(attention, SelfAttention)
+    plain.self_attn.in_proj_weight = attention.projections.weight
+    plain.self_attn.in_proj_bias = attention.projections.bias
+    plain.self_attn.out_proj = attention.output
+    plain.norm1, plain.norm2 = block.attend[0], block.think[0]
+    plain.linear1, plain.linear2 = block.think[1], block.think[3]
+    x = torch.randn(3, 5, 8)
+    torch.testing.assert_close(block(x), plain(x))
 
 
 def test_attention_tells_where_a_patch_is() -> None:
@@ -255,6 +280,23 @@ def test_positions_are_sines_and_cosines_and_not_stored() -> None:
         ]
         assert pattern[place].tolist() == pytest.approx(expected, abs=1e-5)
     assert not positions.state_dict()
+
+
+@pytest.mark.parametrize("architecture", [Recurrent(layers=2), Recurrent(cell="gru"), Attention()])
+def test_every_layer_with_weights_is_passed_with_one_tensor(architecture: Architecture) -> None:
+    """What a summary of the layers rests on."""
+    counted: list[int] = []
+    encoder, decoder = architecture.build(EEG, 3, 3, EEG)
+    for part in (encoder, decoder):
+        for module in part.modules():
+            if next(module.children(), None) is None and n_parameters(module):
+                module.register_forward_hook(
+                    lambda layer, _, out: counted.append(
+                        n_parameters(layer) if isinstance(out, Tensor) else 0
+                    )
+                )
+    decoder(encoder(torch.randn(1, *EEG)))
+    assert sum(counted) == n_parameters(encoder) + n_parameters(decoder)
 
 
 def test_attention_and_recurrence_have_a_second_derivative_where_it_is_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import mne
@@ -12,7 +13,7 @@ import pytest
 from lab import noise, write_edf, write_study
 
 import flows
-from ae_pipeline import outputs
+from ae_pipeline import cli, outputs
 from ae_pipeline.bundle import load
 from ae_pipeline.experiment import Progress, Step, run_plainly, score_job, train_job
 from ae_pipeline.findings import layers_of
@@ -217,3 +218,24 @@ def test_raw_data_is_never_touched(lab: Path) -> None:
     run_plainly(train_job(lab / "study.yaml", lab / "again"))
     after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (lab / "recordings").iterdir()}
     assert before == after
+
+
+def test_evaluate_prints_areas_events_and_kinds(
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    truth = tmp_path / "events.tsv"
+    truth.write_text(
+        "recording\tonset\tduration\ttrial_type\tchannel\nP07_odd\t20\t2\tanomaly/pop\tPz\n"
+    )
+    scores = results / "scores.parquet"
+    argv = ["ae-pipeline", "evaluate", "--scores", str(scores), "--truth", str(truth)]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    printed = capsys.readouterr().out
+    for word in ("score_pca", "any_overlap", "szcore", "anomaly/pop", "1 of 1 events"):
+        assert word in printed

@@ -226,11 +226,15 @@ class Recurrent(Config):
         """
         from torch import nn
 
-        from ae_pipeline.models.layers import Crop, Last, PadEnd, Permute, Recurrence
+        from ae_pipeline.models.layers import Crop, Gru, Last, Lstm, PadEnd, Permute
 
-        def recurrence() -> Recurrence:
-            return Recurrence(
-                self.cell, self.embedding, self.hidden, self.layers, self.bidirectional
+        def recurrence() -> nn.Module:
+            return {"lstm": Lstm, "gru": Gru}[self.cell](
+                self.embedding,
+                self.hidden,
+                self.layers,
+                batch_first=True,
+                bidirectional=self.bidirectional,
             )
 
         n_states = self.hidden * (2 if self.bidirectional else 1)
@@ -304,23 +308,12 @@ class Attention(Config):
         """
         from torch import nn
 
-        from ae_pipeline.models.layers import Crop, PadEnd, Permute, Positions
+        from ae_pipeline.models.layers import Crop, PadEnd, Permute, Positions, TransformerBlock
 
         def blocks(n_steps: int) -> list[nn.Module]:
             return [
                 Positions(n_steps, self.width),
-                *(
-                    nn.TransformerEncoderLayer(
-                        self.width,
-                        self.heads,
-                        2 * self.width,
-                        dropout=0.0,
-                        activation="gelu",
-                        batch_first=True,
-                        norm_first=True,
-                    )
-                    for _ in range(self.layers)
-                ),
+                *(TransformerBlock(self.width, self.heads) for _ in range(self.layers)),
                 nn.LayerNorm(self.width),
             ]
 

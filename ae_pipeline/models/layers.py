@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 __all__ = [
     "Crop",
+    "Gru",
     "Last",
+    "Lstm",
     "PadEnd",
     "Permute",
     "Positions",
-    "Recurrence",
+    "SelfAttention",
+    "TransformerBlock",
     "activation",
     "glorot_",
     "n_parameters",
@@ -95,17 +98,21 @@ class Positions(nn.Module):
         return x + self.pattern
 
 
-class Recurrence(nn.Module):
-    """An LSTM or GRU over steps: (n, steps, features) -> (n, steps, states)."""
+class Lstm(nn.LSTM):
+    """The states after each step only, so that it can stand in a row with other layers."""
 
-    def __init__(self, cell: str, n_in: int, n_states: int, layers: int, both_ways: bool) -> None:
-        super().__init__()
-        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
-        self.cells = kind(n_in, n_states, layers, batch_first=True, bidirectional=both_ways)
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(n, steps, features) -> (n, steps, states); both directions side by side."""
+        states: Tensor = super().forward(x)[0]
+        return states
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The states after each step; those of both directions side by side."""
-        states: Tensor = self.cells(x)[0]
+
+class Gru(nn.GRU):
+    """The states after each step only, as :class:`Lstm`."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(n, steps, features) -> (n, steps, states); both directions side by side."""
+        states: Tensor = super().forward(x)[0]
         return states
 
 
@@ -125,6 +132,43 @@ class Last(nn.Module):
             return states[:, -1]
         forwards, backwards = states.chunk(2, 2)
         return torch.cat([forwards[:, -1], backwards[:, 0]], 1)
+
+
+class SelfAttention(nn.Module):
+    """Every step takes from every other one what it asks for (Vaswani et al., 2017)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.projections = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, steps, width) -> the same shape."""
+        by_head = self.projections(x).unflatten(2, (3, self.heads, -1))
+        query, key, value = by_head.permute(2, 0, 3, 1, 4)  # each (n, heads, steps, width / heads)
+        taken = F.scaled_dot_product_attention(query, key, value)
+        mixed: Tensor = self.output(taken.transpose(1, 2).flatten(2))
+        return mixed
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then a small network at each step, both added to what comes in.
+
+    Normalised before rather than after, which trains without a warm-up (Xiong et al., 2020).
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attend = nn.Sequential(nn.LayerNorm(width), SelfAttention(width, heads))
+        self.think = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, steps, width) -> the same shape."""
+        x = x + self.attend(x)
+        return x + self.think(x)
 
 
 @contextmanager
