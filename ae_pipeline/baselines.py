@@ -227,6 +227,10 @@ def _family_loss(family: str, levels: int, x: Float, again: Float, residual: Any
     if family == "gaussian":
         loss = np.square(x - again)
         return loss
+    if family == "huber":
+        away = np.abs(x - again)
+        loss = np.where(away <= 1, np.square(away), 2 * away - 1)
+        return loss
     if family == "bernoulli":
         best: Float | None = None
         for margin in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2):

@@ -340,6 +340,11 @@ def validate(
             progress.warn(line)
         for failure in data.failures:
             progress.warn(failure.reason)
+        progress.stage("building the model")
+        from ae_pipeline.models.autoencoder import Autoencoder
+
+        samples = data.samples
+        Autoencoder(checked.model, samples.kind, samples.shape, samples.columns)
     rows_or_recordings = division.rows("calibration")
     column = "recording" if checked.kind == "eeg" else "subject"
     meta = data.samples.meta

@@ -294,8 +294,24 @@ class TrainJob:
             {
                 **train_metrics(n_parameters, self.history, frame, self.study.kind == "eeg"),
                 "rehearsal": rehearsal,
+                "active_units": self._active_units(held_out),
             },
         )
+
+    def _active_units(self, held_out: list[_HeldOut]) -> int | None:
+        """Variational models: features that say anything of held-out data (the rest collapsed)."""
+        from ae_pipeline.models.objectives import active_units
+
+        if self.study.model.objective.bottleneck != "gaussian":
+            return None
+        codes = np.concatenate([each.latents for each in held_out])
+        n_active = int(active_units(codes).sum())
+        if n_active < self.study.model.latent_dim:
+            self.progress.warn(
+                f"{n_active} of {self.study.model.latent_dim} latent features are active, the "
+                "others collapsed to the prior; lower model.objective.beta or use free bits"
+            )
+        return n_active
 
     def _rehearse(
         self, ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples

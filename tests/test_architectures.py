@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from math import prod, sqrt
+from typing import Any
 
 import pytest
 import torch
@@ -286,15 +287,15 @@ def test_positions_are_sines_and_cosines_and_not_stored() -> None:
 def test_every_layer_with_weights_is_passed_with_one_tensor(architecture: Architecture) -> None:
     """What a summary of the layers rests on."""
     counted: list[int] = []
+
+    def count(layer: nn.Module, _: Any, out: Any) -> None:
+        assert isinstance(out, Tensor)
+        counted.append(n_parameters(layer))
+
     encoder, decoder = architecture.build(EEG, 3, 3, EEG)
-    for part in (encoder, decoder):
-        for module in part.modules():
-            if next(module.children(), None) is None and n_parameters(module):
-                module.register_forward_hook(
-                    lambda layer, _, out: counted.append(
-                        n_parameters(layer) if isinstance(out, Tensor) else 0
-                    )
-                )
+    for module in (*encoder.modules(), *decoder.modules()):
+        if next(module.children(), None) is None and n_parameters(module):
+            module.register_forward_hook(count)
     decoder(encoder(torch.randn(1, *EEG)))
     assert sum(counted) == n_parameters(encoder) + n_parameters(decoder)
 

@@ -229,7 +229,8 @@ class Recurrent(Config):
         from ae_pipeline.models.layers import Crop, Gru, Last, Lstm, PadEnd, Permute
 
         def recurrence() -> nn.Module:
-            return {"lstm": Lstm, "gru": Gru}[self.cell](
+            cell = Lstm if self.cell == "lstm" else Gru
+            return cell(
                 self.embedding,
                 self.hidden,
                 self.layers,

@@ -168,7 +168,8 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, steps, width) -> the same shape."""
         x = x + self.attend(x)
-        return x + self.think(x)
+        out: Tensor = x + self.think(x)
+        return out
 
 
 @contextmanager
