@@ -49,6 +49,9 @@ __all__ = [
 SCORING_BATCH = 64
 """Samples scored at once: larger batches spill the processor's cache and gain nothing."""
 
+SCORING_ROWS = 64
+"""The network computes a multiple of so many samples, see :meth:`FittedAutoencoder.passes`."""
+
 
 class TrainingError(Exception):
     """Training had to stop (exit status 1); the message names the epoch, the cause, the cure."""
@@ -208,12 +211,31 @@ class FittedAutoencoder:
         with torch.inference_mode():
             for rows in samples.chunks(SCORING_BATCH):
                 x, observed = feed.gather(rows)
-                code = self.model.encode(x, observed).mean
-                parameters = self.model.decode(code)
+                code, parameters = self._through(x, observed)
                 errors = self.model.likelihood.loss_per_entry(parameters, x)
                 by_entry, total = _reduce(errors, observed, samples.kind == "mnist")
                 scores = Scores(total.cpu().double().numpy(), by_entry.cpu().numpy())
                 yield Pass(x, observed, code, self.model.likelihood.mean(parameters), scores)
+
+    def _through(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean codes and the likelihood's parameters, computed as for a full batch.
+
+        Matrix products of another number of rows add up in another order; a last bit of the
+        reconstruction is much in a frequency band that holds little. So a short batch is filled
+        up with copies of its last row, and a sample alone scores as it does among others.
+        """
+        n = len(x)
+        x = _filled(x)
+        code = self.model.encode(x, None if observed is None else _filled(observed)).mean
+        return code[:n], self.model.decode(code)[:n]
+
+
+def _filled(rows: Tensor) -> Tensor:
+    """Up to a multiple of ``SCORING_ROWS`` rows; those added are copies of the last."""
+    import torch
+
+    missing = -len(rows) % SCORING_ROWS
+    return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,17 @@ import pandas as pd
 import pytest
 import yaml
 
+from ae_pipeline import train
+from ae_pipeline.bundle import Bundle, load
 from ae_pipeline.data import InputError
 from ae_pipeline.demo import KINDS, DemoJob
 from ae_pipeline.experiment import run_plainly, score_job, train_job
 from ae_pipeline.initial import initial_study
+from ae_pipeline.outputs import source_of
+from ae_pipeline.preprocess import survey
+from ae_pipeline.sources import eeg
 from ae_pipeline.sources.samples import fetch
+from ae_pipeline.windows import cut
 
 COMMAND = Path(sys.executable).with_name("ae-pipeline")
 
@@ -120,7 +126,32 @@ def test_eegmat_people_are_scored_by_a_model_of_others(shared_data: Path, tmp_pa
         "Subject05_2",
     ]
     # real, normal EEG of people the model never saw: not everything may be flagged
-    assert pd.read_parquet(tmp_path / "scored/scores.parquet")["flagged"].mean() < 0.2
+    scores = pd.read_parquet(tmp_path / "scored/scores.parquet")
+    assert scores["flagged"].mean() < 0.2
+    same_in_any_pieces(load(out / "model"), Path(new[0]), scores)
+
+
+def same_in_any_pieces(bundle: Bundle, file: Path, scored: pd.DataFrame) -> None:
+    """To 1e-5, not of the range but as numbers: by other blocks, other batches and alone."""
+    info = bundle.info
+    recording = eeg.open_recording(eeg.find([file])[0], source_of(info)).pick(info.entries)
+    plan = survey(recording, info.preprocess, 50.0, info.sfreq_hz)
+    expected = scored[scored["recording"] == recording.name]
+    names = [name for name in expected if name == "score" or name.startswith("score_")]
+    for block_s, batch in ((7.0, 64), (20.0, 1), (60.0, 17)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train, "SCORING_BATCH", batch)
+            blocks = [
+                bundle.judge(samples).frame
+                for samples in cut(recording, plan, info.windows, block_s)
+            ]
+        found = pd.concat(blocks)
+        for name in names:
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5)
+    first = next(cut(recording, plan, info.windows)).take(slice(3, 4))
+    alone = bundle.judge(first).frame
+    for name in names:
+        np.testing.assert_allclose(alone[name], expected[name].iloc[3:4], rtol=0, atol=1e-5)
 
 
 # Every recording at hand with a model of its own kind: scored, or refused and why.
