@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.signal import find_peaks, welch
 
-from ae_pipeline.sources.plant import KINDS, Event, deviation, plant
+from ae_pipeline.sources.plant import KINDS, Event, deviation, plant, scatter
 
 SFREQ_HZ = 256.0
 BAND_HZ = (0.5, 40.0)
@@ -231,3 +232,22 @@ def test_a_dead_channel_has_no_deviation_to_scale_by(signal_uv: NDArray[np.float
     dead[1] = 0
     with pytest.raises(ValueError, match="without variation"):
         planted(dead, event_of("pop"))
+
+
+def test_scattered_events_lie_apart_on_the_channels_where_they_occur() -> None:
+    names = ("Fp1", "Fp2", "F3", "Fz", "F4", "F7", "T7", "T8", "C3", "Cz", "Pz", "O1", "O2")
+    for seed in range(20):
+        events = scatter(names, 120.0, np.random.default_rng(seed))
+        assert sorted(event.kind for event in events) == sorted(KINDS)
+        for one, other in pairwise(events):
+            assert other.onset_s - (one.onset_s + one.duration_s) >= 2.5 - 1e-9
+        assert events[0].onset_s >= 0
+        assert events[-1].onset_s + events[-1].duration_s <= 120
+        by_kind = {event.kind: event for event in events}
+        assert {names[row] for row in by_kind["blink"].channels[:2]} == {"Fp1", "Fp2"}
+        assert names[by_kind["muscle"].channels[0]] in ("T7", "T8")
+        assert len(by_kind["exchanged"].channels) == 2
+        strong = sum(event.strength == "strong" for event in events)
+        assert strong == len(KINDS) // 2
+    with pytest.raises(ValueError, match="do not fit"):
+        scatter(names, 20.0, np.random.default_rng(0))

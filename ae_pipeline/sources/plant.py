@@ -12,14 +12,14 @@ the signal itself. Either way no sample outside the event's stretch is touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Event", "Strength", "deviation", "plant"]
+__all__ = ["KINDS", "Event", "Strength", "deviation", "plant", "scatter"]
 
 Float = NDArray[np.float64]
 Strength = Literal["strong", "subtle"]
@@ -285,3 +285,98 @@ def _check(event: Event, shape: tuple[int, ...], first: int, n: int, sfreq_hz: f
         raise ValueError(f"{event.kind}: channels {rows} are not distinct ones of {n_channels}")
     if event.kind == "exchanged" and len(rows) != 2:
         raise ValueError(f"exchanged takes two channels, not {len(rows)}")
+
+
+# ---------------------------------------------------------------------- scattering
+
+LASTS_S: dict[str, tuple[float, float]] = {
+    "blink": (0.4, 0.6),
+    "muscle": (1.0, 2.5),
+    "pop": (0.8, 1.5),
+    "line_noise": (1.5, 3.0),
+    "slow_drift": (1.5, 3.0),
+    "rhythmic_sharp": (2.0, 4.0),
+    "alpha": (1.0, 2.0),
+    "flat": (1.0, 3.0),
+    "clipped": (1.0, 2.5),
+    "exchanged": (2.0, 4.0),
+}
+"""How long an event of each kind lasts, from and to, in seconds."""
+
+_APART_S = 2.5
+"""Least distance between events: a window of 2 s between them holds neither."""
+
+
+def scatter(
+    ch_names: Sequence[str],
+    duration_s: float,
+    rng: np.random.Generator,
+    kinds: Sequence[str] = KINDS,
+    strengths: Sequence[Strength] = ("strong", "subtle"),
+    line_freq_hz: float = 35.0,
+) -> list[Event]:
+    """One event of each kind at random places of a recording, on channels where it occurs.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+        Names of the 10-20 system where there are any: blinks and the burst of alpha are frontal,
+        muscle is temporal; other kinds, and other names, take random channels.
+    duration_s : float
+    rng : Generator
+    kinds : sequence of str
+    strengths : sequence of {'strong', 'subtle'}
+        Given to the kinds in turn, in random order.
+    line_freq_hz : float
+        Of ``line_noise``; inside the recording's band, or it could not be seen.
+
+    Returns
+    -------
+    list of Event
+        In order of time, 2.5 s apart at least.
+
+    Raises
+    ------
+    ValueError
+        They do not fit into the recording.
+    """
+    order = rng.permutation(len(kinds))
+    lasts = np.array([rng.uniform(*LASTS_S[kinds[i]]) for i in order])
+    room_s = duration_s - lasts.sum() - _APART_S * (len(kinds) + 1)
+    if room_s < 0:
+        raise ValueError(f"{len(kinds)} events do not fit into {duration_s:g} s")
+    free = np.diff(np.sort(rng.uniform(0, room_s, len(kinds))), prepend=0)
+    onsets = np.cumsum(free + _APART_S) + np.concatenate([[0], np.cumsum(lasts)[:-1]])
+    turn = rng.permutation(len(kinds))
+    return [
+        Event(
+            float(onset),
+            float(length),
+            kinds[i],
+            _channels_of(kinds[i], ch_names, rng),
+            strengths[int(turn[i]) % len(strengths)],
+            line_freq_hz if kinds[i] == "line_noise" else None,
+        )
+        for i, onset, length in zip(order, onsets, lasts, strict=True)
+    ]
+
+
+def _channels_of(kind: str, ch_names: Sequence[str], rng: np.random.Generator) -> tuple[int, ...]:
+    places = {
+        "blink": ("Fp", "AF", "F"),
+        "alpha": ("F", "AF", "Fp"),
+        "muscle": ("T", "FT", "F7", "F8"),
+    }
+    everywhere = [int(row) for row in rng.permutation(len(ch_names))]
+    wanted = [
+        row for start in places.get(kind, ()) for row in everywhere if _is_at(ch_names[row], start)
+    ]
+    most = {"pop": 1, "flat": 1, "clipped": 1, "exchanged": 2, "muscle": 3, "blink": 4, "alpha": 5}
+    n = most.get(kind, 1 + int(rng.integers(max(2, len(ch_names) // 3))))
+    return tuple(list(dict.fromkeys(wanted + everywhere))[: min(n, len(ch_names))])
+
+
+def _is_at(name: str, start: str) -> bool:
+    """``Fp`` takes Fp1 and Fpz, ``F`` takes F3 but not FC3, ``F7`` takes only itself."""
+    rest = name.upper().removeprefix(start.upper())
+    return rest != name.upper() and (not rest or rest.isdigit() or rest == "Z")
