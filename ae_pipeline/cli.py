@@ -519,6 +519,9 @@ def demo(
         "derivatives/demo"
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer epochs.")] = False,
+    textbook: Annotated[
+        bool, typer.Option("--textbook", help="The text's worked example (with mnist).")
+    ] = False,
     no_prefect: NoPrefect = False,
     as_json: Json = False,
 ) -> None:
@@ -526,6 +529,12 @@ def demo(
 
     Example: ae-pipeline demo --quick
     """
+    if textbook:
+        from ae_pipeline.textbook import TextbookJob
+
+        if kinds not in (None, [], ["mnist"]):
+            raise StudyError("--textbook: the worked example is of digits: demo mnist --textbook")
+        _run(lambda p: TextbookJob(out / "textbook", quick, p), "demo", no_prefect, as_json)
     from ae_pipeline.demo import KINDS, DemoJob
 
     unknown = [kind for kind in kinds or () if kind not in KINDS]

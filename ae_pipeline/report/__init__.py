@@ -15,6 +15,7 @@ from ae_pipeline.report.pages import (
     train_figures,
     train_page,
 )
+from ae_pipeline.report.textbook import TextbookView, textbook_page
 from ae_pipeline.report.views import (
     Evidence,
     GroupView,
@@ -34,11 +35,13 @@ __all__ = [
     "Number",
     "RecordingView",
     "RowsView",
+    "TextbookView",
     "TrainView",
     "group_page",
     "index_page",
     "recording_page",
     "rows_page",
+    "textbook_page",
     "train_figures",
     "train_page",
 ]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["ImageCard", "answers", "image_cards", "traces"]
+__all__ = ["ImageCard", "answers", "image_cards", "png", "traces"]
 
 MAX_CHANNELS = 8  # of a trace plot
 MAX_ITEMS = 60  # of a person's answers
@@ -184,10 +184,10 @@ def image_cards(evidence: Evidence, what: str) -> list[ImageCard]:
         says = f"{what} {i + 1} ({caption.rstrip('.')})"
         off = show(float(np.nanmean(np.abs(values[i] - expected[i]))))
         images = (
-            (_png(values[i], "gray", low, high), f"Original of {says}", "original"),
-            (_png(expected[i], "gray", low, high), f"Reconstruction of {says}", "reconstruction"),
+            (png(values[i], "gray", low, high), f"Original of {says}", "original"),
+            (png(expected[i], "gray", low, high), f"Reconstruction of {says}", "reconstruction"),
             (
-                _png(values[i] - expected[i], "RdBu_r", -reach, reach),
+                png(values[i] - expected[i], "RdBu_r", -reach, reach),
                 f"Difference, original minus reconstruction, of {says}: {off} on average",
                 "difference",
             ),
@@ -206,8 +206,8 @@ def _as_images(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values.reshape(len(values), -1, *values.shape[-2:]).mean(axis=1))
 
 
-def _png(pixels: NDArray[np.float64], colors: str, low: float, high: float) -> str:
-    """A data URI; the page enlarges it."""
+def png(pixels: NDArray[Any], colors: str = "gray", low: float = 0.0, high: float = 1.0) -> str:
+    """An image as a data URI; the page enlarges it."""
     from matplotlib.image import imsave
 
     content = io.BytesIO()

@@ -33,7 +33,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from jinja2 import Environment, Template
 
-__all__ = ["group_page", "index_page", "recording_page", "rows_page", "train_figures", "train_page"]
+__all__ = [
+    "group_page",
+    "index_page",
+    "layers_table",
+    "recording_page",
+    "render",
+    "rows_page",
+    "train_figures",
+    "train_page",
+]
 
 MAX_SHOWN = 8  # samples of evidence
 MAX_EVENTS = 50
@@ -106,7 +115,7 @@ def train_page(view: TrainView) -> str:
         worst=_shown(view.worst, view.kind, "most abnormal"),
         best=_shown(view.best, view.kind, "most usual"),
         map=_map(view.latents, view.scores, view.color_by),
-        layers=_layers(view.layers),
+        layers=layers_table(view.layers),
     )
 
 
@@ -269,7 +278,8 @@ def _map(
     return figures.latent_map(latents)
 
 
-def _layers(layers: Sequence[tuple[str, Any, int]]) -> Table:
+def layers_table(layers: Sequence[tuple[str, Any, int]]) -> Table:
+    """Layers in order, with the shape of what they put out and their parameters."""
     columns = (
         Column("layer", number=False),
         Column("output shape", number=False),
@@ -300,6 +310,11 @@ def _render(
         notes=view.notes,
         facts=_facts(view.facts),
     )
+
+
+def render(name: str, **content: Any) -> str:
+    """A page from the template ``name``; see ``base.html.j2`` for what every page needs."""
+    return _template(name).render({"hypothesis": None} | content)
 
 
 def _facts(facts: Mapping[str, str]) -> list[tuple[str, str]]:
