@@ -1,9 +1,11 @@
 """From scores to statements: p-values, q-values, thresholds, events.
 
-The exchangeable unit is respected. Rows (respondents, images) and recordings are exchangeable
-with their like, and get split-conformal p-values (Vovk, Gammerman and Shafer, 2005). Windows of
-one recording depend on each other: their p-values are descriptive, and what is promised for
-them is a rate, false alarms per hour on calibration recordings.
+The exchangeable unit is respected. Rows (respondents, images) and subjects are exchangeable with
+their like, and get split-conformal p-values (Vovk, Gammerman and Shafer, 2005); several recordings
+of one subject are one voice (Lee, Barber and Willett, 2023, on hierarchical data). Windows of one
+recording depend on each other: their p-values are descriptive, and what is promised for them is a
+rate, false alarms per hour expected of a new subject (conformal risk control: Angelopoulos, Bates,
+Fisch, Lei and Schuster, 2022).
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ __all__ = [
 
 Float = NDArray[np.float64]
 
+BEYOND = 1.5
+"""So many times as far from usual as any clean window makes a recording unusual by one event."""
+
 TOUCH_S = 1e-9
 """Windows this close touch each other: onsets are sums of rounded numbers."""
 
@@ -51,6 +56,9 @@ class Detection(Config):
     dependence: Literal["positive", "any"] = "positive"
     """How rows or recordings may depend on each other: positive (Benjamini-Hochberg) is right for
     separate people; any (Benjamini-Yekutieli) holds always and flags less."""
+    trim: float = Field(0.0, ge=0, lt=0.5)
+    """Share of the calibration subjects (rows) to leave out for being the most abnormal, where
+    some of them are surely not normal; more gets flagged, and no p-value holds any more."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def conformal_p(scores: Float, reference: Float, left_out: bool = False) -> Floa
 
 
 def conformal_p_without_own(scores: Float, group: NDArray[np.int64]) -> Float:
-    """Each score judged by those of all other groups (calibration recordings).
+    """Each score judged by those of all other groups (calibration subjects).
 
     Parameters
     ----------
@@ -202,8 +210,23 @@ def reach(
     return Reach(n_calibration, n_batch, error_rate, smallest, possible, needed)
 
 
-def recording_score(scores: Float) -> float:
-    """One score for a recording: the mean of its most abnormal twentieth of windows."""
+def recording_score(scores: Float, n_windows: int) -> float:
+    """One score for a recording: the mean of the most abnormal twentieth of its windows.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+        Of its windows, in order of time.
+    n_windows : int
+        How many a calibration recording usually has. The most abnormal twentieth of a longer
+        recording is more abnormal for its length alone; so a longer one is cut into equal
+        stretches of about that many windows, and its score is the mean of theirs.
+    """
+    stretches = np.array_split(scores, max(1, round(len(scores) / n_windows)))
+    return float(np.mean([_worst_twentieth(stretch) for stretch in stretches]))
+
+
+def _worst_twentieth(scores: Float) -> float:
     n = max(1, round(len(scores) / 20))
     return float(np.sort(scores)[-n:].mean())
 
@@ -263,6 +286,8 @@ class Calibration:
     recording : array of int of shape (n,)
         Which calibration recording (or block) a window belongs to; each row its own for
         tables and images. Numbers, not names: identities stay out of the bundle.
+    unit : array of int of shape (n,)
+        Which exchangeable unit it belongs to: the subject, or what stands in for subjects.
     onset_s, duration_s : array of shape (n,)
         EEG only (empty otherwise).
     entry_median : array of shape (k,)
@@ -271,6 +296,7 @@ class Calibration:
 
     scores: dict[str, Float]
     recording: NDArray[np.int64]
+    unit: NDArray[np.int64]
     onset_s: Float
     duration_s: Float
     entry_median: NDArray[np.float32]
@@ -284,11 +310,13 @@ class Calibration:
         Parameters
         ----------
         frame : DataFrame
-            ``recording``, ``score``, ``score_NAME``; ``onset_s`` and ``duration_s`` of windows.
+            ``recording``, ``score``, ``score_NAME``; ``subject``, ``onset_s`` and ``duration_s``
+            of windows.
         by_entry : array of shape (n, k)
             The default detector's error of each channel or item.
-        unit : str
-            ``block`` where stretches of time of one subject stand in for recordings.
+        unit : {'subject', 'recording', 'block', 'row'}
+            What is exchangeable with its like; ``block`` where stretches of time of one subject
+            stand in for subjects.
 
         Raises
         ------
@@ -305,15 +333,19 @@ class Calibration:
         names = [c for c in map(str, frame) if c == "score" or c.startswith("score_")]
         windowed = "onset_s" in frame
         if windowed:
-            recording = frame["recording"].astype("category").cat.codes.to_numpy(np.int64)
+            recording, voice = (
+                frame[name].astype("category").cat.codes.to_numpy(np.int64)
+                for name in ("recording", "subject" if unit == "subject" else "recording")
+            )
             if unit == "block":
                 step = np.diff(frame["onset_s"], prepend=-np.inf)
                 # windows may stand apart by plan; a stretch ends where they stand further apart
                 usual = max(frame["duration_s"].max(), np.median(step[1:])) if len(step) > 1 else 0
                 recording = np.cumsum((step > usual + 1e-6) | (np.diff(recording, prepend=-1) != 0))
+                voice = recording
             onset, duration = frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy()
         else:
-            recording = np.arange(len(frame))
+            recording = voice = np.arange(len(frame))
             onset = duration = np.zeros(0)
         scores = {name: frame[name].to_numpy(np.float64) for name in names}
         # an error of exactly 0 is that of an answer that was not given
@@ -321,6 +353,7 @@ class Calibration:
         return cls(
             scores,
             np.asarray(recording, np.int64),
+            np.asarray(voice, np.int64),
             onset.astype(float),
             duration.astype(float),
             given.median().fillna(0).to_numpy(np.float32),
@@ -333,10 +366,10 @@ class Calibration:
         floor = np.float32(1e-3) * np.median(known) if len(known) else np.float32(1)
         return np.maximum(self.entry_median, floor).astype(np.float32)
 
-    @property
-    def n_recordings(self) -> int:
+    @cached_property
+    def n_units(self) -> int:
         """Exchangeable units the statements rest on."""
-        return len(np.unique(self.recording))
+        return len(np.unique(self.unit))
 
     @property
     def hours(self) -> float:
@@ -355,16 +388,101 @@ class Calibration:
     @property
     def smallest_p(self) -> float:
         """The smallest p-value a row or recording can get."""
-        return 1 / (self.n_recordings + 1)
+        return 1 / (self.n_units + 1)
 
+    @cached_property
     def _by_recording(self) -> list[NDArray[np.int64]]:
+        """Rows of each recording."""
         order = np.argsort(self.recording, kind="stable")
         changes = np.flatnonzero(np.diff(self.recording[order])) + 1
         return np.split(order, changes) if len(order) else []
 
+    @cached_property
+    def _hours_each(self) -> Float:
+        """Of each recording."""
+        return np.array([self._seconds[rows].sum() for rows in self._by_recording]) / 3600
+
+    @cached_property
+    def usual_length(self) -> int:
+        """Windows that a calibration recording usually has."""
+        return max(1, round(float(np.median([len(rows) for rows in self._by_recording]))))
+
+    def recording_score(self, scores: Float) -> float:
+        """:func:`recording_score` on the scale of the calibration recordings, from (n,) windows."""
+        return recording_score(scores, self.usual_length)
+
+    @cached_property
     def recording_scores(self) -> Float:
         """One score for each calibration recording, by the default detector."""
-        return np.array([recording_score(self.scores["score"][r]) for r in self._by_recording()])
+        scores = self.scores["score"]
+        return np.array([self.recording_score(scores[rows]) for rows in self._by_recording])
+
+    @cached_property
+    def _unit_of_recording(self) -> NDArray[np.int64]:
+        """Number of each recording's unit: 0, 1, ..."""
+        units = np.array([self.unit[rows[0]] for rows in self._by_recording])
+        return np.asarray(np.unique(units, return_inverse=True)[1], np.int64)
+
+    def recording_p(self, score: float) -> float:
+        """P-value of a recording of a new subject.
+
+        Parameters
+        ----------
+        score : float
+            Its :meth:`recording_score`.
+
+        Returns
+        -------
+        float
+            ``(1 + sum over units of the share of theirs at least as large) / (units + 1)``: a
+            subject with many recordings has no more say than one with a single recording.
+        """
+        return self._unit_p(self.recording_scores, score)
+
+    def _unit_p(self, of_recordings: Float, value: float) -> float:
+        """How usual a value is among those of the recordings, each unit one voice."""
+        codes = self._unit_of_recording
+        at_least = (of_recordings >= value) / np.bincount(codes)[codes]
+        return float((1 + at_least.sum()) / (self.n_units + 1))
+
+    def not_trimmed(self, share: float) -> NDArray[np.bool_]:
+        """Rows that stay when the most abnormal share of units is left out, (n,).
+
+        Who is left out for a high score makes the others look more abnormal than they are: no
+        p-value against what is left is valid (see :func:`what_is_withdrawn`).
+        """
+        codes = self._unit_of_recording
+        level = np.bincount(codes, self.recording_scores) / np.bincount(codes)
+        n = int(share * len(level))
+        dropped = np.unique(self.unit)[np.argsort(-level, kind="stable")[:n]]
+        return np.asarray(~np.isin(self.unit, dropped))
+
+    def what_is_withdrawn(self, detection: Detection, unit: str) -> tuple[str, ...]:
+        """Claims that this calibration data cannot support, a sentence each.
+
+        Parameters
+        ----------
+        detection : Detection
+        unit : str
+            What the exchangeable units are called.
+        """
+        found = []
+        if detection.trim:
+            found.append(
+                f"The most abnormal {detection.trim:.0%} of the calibration {unit}s were left out "
+                "by their score (detection.trim): p, q and alarm rates are no longer guaranteed "
+                "and too small; set it to 0 for claims that hold."
+            )
+        if len(self.onset_s):
+            wanted = detection.false_alarms_per_hour
+            rate, low, high = self.alarm_rate(wanted)
+            if rate > wanted:
+                found.append(
+                    f"{wanted:g} false alarms an hour cannot be promised with {self.n_units} "
+                    f"calibration {unit}s ({self.hours:.2g} h): judged by the others they raised "
+                    f"{rate:.1f} an hour ({low:.1f} to {high:.1f}); add calibration recordings."
+                )
+        return tuple(found)
 
     @cached_property
     def _descending(self) -> NDArray[np.int64]:
@@ -406,44 +524,121 @@ class Calibration:
         flagged = int((self.scores["score"] > threshold).sum())
         return float(self._n_events[flagged - 1]) / self.hours if flagged else 0.0
 
-    def false_alarm_interval(self, threshold: float) -> tuple[float, float]:
-        """95% interval of the alarm rate (1/h), over calibration recordings.
+    def alarms(self, threshold: float) -> NDArray[np.int64]:
+        """Events that each calibration recording raises at a threshold."""
+        return np.array([self._count(rows, threshold) for rows in self._by_recording], np.int64)
 
-        Recordings are resampled, not events: a few restless people raise most of the alarms.
-        With fewer than three recordings the exact Poisson interval of the count (Garwood, 1936)
-        is given, which is too narrow where people differ.
+    def _count(self, rows: NDArray[np.int64], threshold: float) -> int:
+        onset_s, duration_s = self.onset_s[rows], self.duration_s[rows]
+        return len(find_events(onset_s, duration_s, self.scores["score"][rows], threshold))
+
+    def left_out_alarms(self, false_alarms_per_hour: float) -> NDArray[np.int64]:
+        """Events of each calibration recording at the threshold that the other units set.
+
+        What a threshold raises on the data that set it flatters it. With a single unit there
+        are no others, and its own threshold is taken.
+        """
+        rate = false_alarms_per_hour
+        if self.n_units == 1:
+            return self.alarms(self.event_threshold(rate))
+        if rate not in self._left_out:  # asked for again with every recording that is judged
+            units = np.unique(self.unit).tolist()
+            limits = {unit: self.event_threshold(rate, without=unit) for unit in units}
+            counts = [self._count(r, limits[int(self.unit[r[0]])]) for r in self._by_recording]
+            self._left_out[rate] = np.array(counts, np.int64)
+        return self._left_out[rate]
+
+    @cached_property
+    def _left_out(self) -> dict[float, NDArray[np.int64]]:
+        return {}
+
+    def alarm_rate(self, false_alarms_per_hour: float) -> tuple[float, float, float]:
+        """Alarms an hour to expect of new recordings at :meth:`event_threshold`.
+
+        Parameters
+        ----------
+        false_alarms_per_hour : float
+            What was asked for.
+
+        Returns
+        -------
+        rate, low, high : float
+            Rate on calibration recordings, each by the threshold of the others
+            (:meth:`left_out_alarms`), and its 95% interval: units are resampled, not events,
+            because a few restless people raise most of the alarms; never narrower than the exact
+            Poisson interval of the count (Garwood, 1936), which alone is given for fewer than
+            three units and is too narrow where people differ.
         """
         from scipy.stats import chi2
 
-        hours = self.hours
-        scores = self.scores["score"]
-        groups = self._by_recording()
-        counts = [
-            len(find_events(self.onset_s[g], self.duration_s[g], scores[g], threshold))
-            for g in groups
-        ]
-        seconds = [float(self._seconds[g].sum()) for g in groups]
-        n = int(np.sum(counts))
-        exact = (
-            float(chi2.ppf(0.025, 2 * n) / 2 / hours) if n else 0.0,
-            float(chi2.ppf(0.975, 2 * n + 2) / 2 / hours),
+        codes = self._unit_of_recording
+        counts = np.bincount(codes, self.left_out_alarms(false_alarms_per_hour))
+        hours = (
+            np.bincount(codes, [self._seconds[rows].sum() for rows in self._by_recording]) / 3600
         )
-        if len(counts) < 3:
-            return exact
-        drawn = np.random.default_rng(0).integers(len(counts), size=(2000, len(counts)))
-        rates = np.array(counts)[drawn].sum(1) / (np.array(seconds)[drawn].sum(1) / 3600)
-        low, high = np.quantile(rates, [0.025, 0.975])
-        # resampling cannot see alarms that happened not to occur: never narrower than exact
-        return min(float(low), exact[0]), max(float(high), exact[1])
+        n = int(counts.sum())
+        low = float(chi2.ppf(0.025, 2 * n) / 2 / hours.sum()) if n else 0.0
+        high = float(chi2.ppf(0.975, 2 * n + 2) / 2 / hours.sum())
+        if len(counts) >= 3:
+            drawn = np.random.default_rng(0).integers(len(counts), size=(2000, len(counts)))
+            rates = counts[drawn].sum(1) / hours[drawn].sum(1)
+            # resampling cannot see alarms that happened not to occur
+            low = min(low, float(np.quantile(rates, 0.025)))
+            high = max(high, float(np.quantile(rates, 0.975)))
+        return n / float(hours.sum()), low, high
+
+    def unusual(
+        self, n_events: int, hours: float, top: float, detection: Detection
+    ) -> tuple[bool, str]:
+        """Whether a new recording's events are more than clean recordings raise, and why.
+
+        Parameters
+        ----------
+        n_events : int
+        hours : float
+            Of signal under windows.
+        top : float
+            Its largest score.
+        detection : Detection
+
+        Returns
+        -------
+        unusual : bool
+            It raises more events an hour than clean recordings do (at ``error_rate``, or than any
+            of them where they are too few for that) and more than chance makes of the wanted
+            rate; or one event is beyond all of them by half their range.
+        reason : str
+        """
+        from scipy.stats import poisson
+
+        wanted = detection.false_alarms_per_hour
+        rates = self.left_out_alarms(wanted) / self._hours_each
+        events = f"{n_events} event{'' if n_events == 1 else 's'}"
+        p = self._unit_p(rates, n_events / hours)
+        rare = p <= max(detection.error_rate, self.smallest_p) + 1e-12
+        if n_events and rare and poisson.sf(n_events - 1, wanted * hours) < detection.error_rate:
+            return True, (
+                f"{events}, {n_events / hours:.1f} an hour, where clean recordings raise at most "
+                f"{rates.max():.1f} (p {p:.2g})"
+            )
+        known = self.scores["score"]
+        usual, most = float(np.median(known)), float(known.max())
+        if n_events and top - usual > BEYOND * (most - usual):
+            times = (top - usual) / max(most - usual, 1e-12)
+            return True, (
+                f"{events}, one of them {times:.1f} times as far from usual as anything in "
+                f"{self.hours:.2g} h of clean recordings"
+            )
+        return False, f"{events}, as many as clean recordings raise"
 
     def event_threshold(self, false_alarms_per_hour: float, without: int | None = None) -> float:
-        """Lowest threshold down to which calibration recordings raise no more events than allowed.
+        """Lowest threshold at which a new subject is expected to raise no more events than allowed.
 
         Parameters
         ----------
         false_alarms_per_hour : float
         without : int, optional
-            A calibration recording left out (to judge that recording itself).
+            A calibration unit left out (to judge its own recordings).
 
         Returns
         -------
@@ -454,20 +649,28 @@ class Calibration:
 
         Notes
         -----
+        A threshold at which the calibration data themselves raise just as many events as allowed
+        is too low for new ones, the more so the fewer subjects set it. So the new subject is
+        counted as well, as raising as many as any one of the others: ``events + most of one unit
+        <= rate x mean hours of a unit x (units + 1)``. This is conformal risk control, whose bound
+        on the loss, which nobody knows here, is replaced by the worst seen; it holds on average
+        over calibration sets and new subjects exchangeable with theirs.
         The number of events is not monotone in the threshold (low thresholds merge everything),
         so it is followed down from the largest score to the first threshold that raises too many.
         """
-        kept = np.ones(len(self.recording), bool) if without is None else self.recording != without
+        kept = np.ones(len(self.unit), bool) if without is None else self.unit != without
         if not kept.any():
             return float("inf")
         half = int(kept.sum()) // 2
-        allowed = int(false_alarms_per_hour * self._seconds[kept].sum() / 3600 + 1e-9)
-        stop = 2 * allowed + 64  # too many events are met long before the smallest score
+        n_units = self.n_units - (without is not None)
+        hours = self._seconds[kept].sum() / 3600
+        allowed = false_alarms_per_hour * hours * (n_units + 1) / n_units + 1e-9
+        stop = 2 * int(allowed) + 64  # too many events are met long before the smallest score
         while True:
-            rows = self._descending[:stop]
-            mine = kept[rows]
-            scores = self.scores["score"][rows[mine]]
-            n_events = np.cumsum(self._more_events[:stop][mine])
+            mine = kept[self._descending[:stop]]
+            rows, more = self._descending[:stop][mine], self._more_events[:stop][mine]
+            scores = self.scores["score"][rows]
+            n_events = np.cumsum(more) + self._most_of_one(rows, more, scores)
             # of equal scores all are flagged or none: what counts is the last of them
             last = scores[:-1] > scores[1:]
             too_many = np.flatnonzero(last & (n_events[:-1] > allowed))
@@ -477,11 +680,36 @@ class Calibration:
                 return float(scores[half])
             stop *= 4
 
+    def _most_of_one(
+        self, rows: NDArray[np.int64], more: NDArray[np.int64], scores: Float
+    ) -> NDArray[np.int64]:
+        """Most events of any one unit so far, as rows are flagged one after the other.
+
+        Parameters
+        ----------
+        rows : array of shape (n,)
+        more : array of shape (n,)
+            How many events more there are with each.
+        scores : array of shape (n,)
+            Of equal ones all are flagged or none.
+        """
+        if not len(rows):
+            return more
+        order = np.argsort(self.unit[rows], kind="stable")
+        total, unit, level = np.cumsum(more[order]), self.unit[rows][order], scores[order]
+        first = np.flatnonzero(np.diff(unit, prepend=unit[0] - 1))
+        before = np.repeat(total[first] - more[order][first], np.diff(first, append=len(unit)))
+        whole = np.append((np.diff(unit) != 0) | (np.diff(level) != 0), True)
+        own = np.empty_like(more)
+        own[order] = np.where(whole, total - before, 0)
+        return np.maximum.accumulate(own)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """As named arrays (what a bundle stores)."""
         named: dict[str, NDArray[Any]] = {f"scores/{k}": v for k, v in self.scores.items()}
         named |= {
             "recording": self.recording,
+            "unit": self.unit,
             "onset_s": self.onset_s,
             "duration_s": self.duration_s,
             "entry_median": self.entry_median,
@@ -495,6 +723,7 @@ class Calibration:
         return cls(
             scores,
             state["recording"],
+            state["unit"],
             state["onset_s"],
             state["duration_s"],
             state["entry_median"],

@@ -346,13 +346,13 @@ def validate(
         samples = data.samples
         Autoencoder(checked.model, samples.kind, samples.shape, samples.columns)
     rows_or_recordings = division.rows("calibration")
-    column = "recording" if checked.kind == "eeg" else "subject"
+    column = "recording" if division.unit in ("recording", "block") else "subject"
     meta = data.samples.meta
     n_calibration = int(meta[column].iloc[rows_or_recordings].nunique())
     if division.folds:
         n_calibration = int(meta[column].nunique())
     parts = {str(part): int((division.part == part).sum()) for part in sorted({*division.part})}
-    what = "recordings" if checked.kind == "eeg" else "rows"
+    what = "rows" if checked.kind != "eeg" else f"{column}s"
     allowed = reach(n_calibration, 10, checked.detection.error_rate, checked.detection.dependence)
     planned = {
         f"calibration_{what}": n_calibration,

@@ -266,9 +266,16 @@ class TrainJob:
             )
         frame.loc[technical & (frame["part"] == "calibration"), "part"] = "left out"
         chosen = (frame["part"] == "calibration").to_numpy()
+        unit, trim = self.division.unit, self.study.detection.trim
         calibration = Calibration.from_frame(
-            frame[chosen].reset_index(drop=True), by_entry[chosen], self.division.unit
+            frame[chosen].reset_index(drop=True), by_entry[chosen], unit
         )
+        if trim:
+            chosen[chosen] = calibration.not_trimmed(trim)
+            frame.loc[~chosen & (frame["part"] == "calibration"), "part"] = "left out"
+            calibration = Calibration.from_frame(
+                frame[chosen].reset_index(drop=True), by_entry[chosen], unit
+            )
         rehearsal = summarise(pd.concat(rehearsals, ignore_index=True))
         bundle = make_bundle(
             self.study,
@@ -637,10 +644,17 @@ def recalibrate(
         raise InputError(f"none of {len(failed)} inputs can calibrate this model{first}")
     for reason in failed:
         progress.warn(reason)
-    unit = "row" if old.info.kind != "eeg" else "recording"
-    calibration = Calibration.from_frame(
-        pd.concat(frames, ignore_index=True), np.concatenate(errors), unit
-    )
+    frame = pd.concat(frames, ignore_index=True)
+    unit = "row"
+    if old.info.kind == "eeg":
+        unit = "subject" if frame["subject"].nunique() > 1 else "recording"
+    by_entry = np.concatenate(errors)
+    calibration = Calibration.from_frame(frame, by_entry, unit)
+    if old.info.detection.trim:
+        kept = calibration.not_trimmed(old.info.detection.trim)
+        calibration = Calibration.from_frame(
+            frame[kept].reset_index(drop=True), by_entry[kept], unit
+        )
     threshold = None
     if old.info.kind == "eeg":
         threshold = calibration.event_threshold(old.info.detection.false_alarms_per_hour)
@@ -649,8 +663,9 @@ def recalibrate(
             "threshold": threshold,
             "exchangeable_unit": unit,
             "claims": (
-                f"Calibrated anew on {calibration.n_recordings} {unit}s given by name: "
+                f"Calibrated anew on {calibration.n_units} {unit}s given by name: "
                 "p-values hold for data like these, if nothing was fitted on them.",
+                *calibration.what_is_withdrawn(old.info.detection, unit),
             ),
         }
     )
@@ -658,7 +673,7 @@ def recalibrate(
         bundles.save(place, replace(old, info=info, calibration=calibration))
     return {
         "bundle": str(out),
-        "n_calibration": calibration.n_recordings,
+        "n_calibration": calibration.n_units,
         "smallest_p": calibration.smallest_p,
         "threshold": threshold,
         "failed": failed,

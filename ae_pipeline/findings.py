@@ -254,7 +254,7 @@ def recording_view(bundle: Bundle, result: RecordingResult, threshold: float) ->
                 "Recording p",
                 _number(summary["p_value"], 3),
                 f"smallest possible {bundle.calibration.smallest_p:.2g}, "
-                f"{bundle.calibration.n_recordings} calibration recordings",
+                f"{bundle.calibration.n_units} calibration {bundle.info.exchangeable_unit}s",
             ),
             Number("Bad channels", str(len(result.bads)), ", ".join(result.bads["name"][:4])),
         ),
@@ -306,8 +306,8 @@ def group_view(bundle: Bundle, detection: Detection, recordings: pd.DataFrame) -
     odd = done[(done["verdict"] != "clean") | done["flagged"].fillna(False).astype(bool)]
     warnings = list(info.claims)
     allowed = reach(
-        bundle.calibration.n_recordings, len(done), detection.error_rate, detection.dependence
-    ).sentence("recordings")
+        bundle.calibration.n_units, len(done), detection.error_rate, detection.dependence
+    ).sentence(f"{info.exchangeable_unit}s")
     if allowed:
         warnings.append(f"Whole recordings: {allowed} Events are not affected.")
     rate = f"q at most {detection.error_rate:g}"
@@ -335,15 +335,13 @@ def group_view(bundle: Bundle, detection: Detection, recordings: pd.DataFrame) -
 
 
 def _alarms(bundle: Bundle) -> tuple[str, str]:
-    """Alarms an hour on calibration recordings at the threshold, with their interval."""
-    threshold = bundle.info.threshold
-    assert threshold is not None
+    """Alarms an hour to expect of clean recordings, with their interval."""
     calibration = bundle.calibration
-    low, high = calibration.false_alarm_interval(threshold)
+    rate, low, high = calibration.alarm_rate(bundle.info.detection.false_alarms_per_hour)
     return (
-        f"{calibration.false_alarms_per_hour(threshold):.1f} an hour",
-        f"{low:.1f} to {high:.1f} (95%), on {calibration.n_recordings} calibration recordings, "
-        f"{calibration.hours:.2g} h",
+        f"{rate:.1f} an hour",
+        f"{low:.1f} to {high:.1f} (95%), on {calibration.n_units} calibration "
+        f"{bundle.info.exchangeable_unit}s, each judged by the others, {calibration.hours:.2g} h",
     )
 
 
@@ -360,7 +358,7 @@ def rows_view(
     """The page of a table or a set of images."""
     info = bundle.info
     n_flagged = int(scores["flagged"].sum())
-    n_calibration = bundle.calibration.n_recordings
+    n_calibration = bundle.calibration.n_units
     things = THINGS[info.kind]
     rate = detection.error_rate
     warnings = list(info.claims)

@@ -67,7 +67,10 @@ def make_bundle(
         detection=study.detection,
         threshold=calibration.event_threshold(alarms) if windowed else None,
         exchangeable_unit=division.unit,
-        claims=division.claims,
+        claims=(
+            *division.claims,
+            *calibration.what_is_withdrawn(study.detection, division.unit),
+        ),
         training={
             **study.normal,
             **data.facts,
@@ -91,7 +94,7 @@ def judge_held_out(
     by_entry: NDArray[np.float32],
     calibration: NDArray[np.bool_],
 ) -> pd.DataFrame:
-    """Judge calibration and test rows; each calibration recording by the others.
+    """Judge calibration and test rows; each calibration subject by the others.
 
     Parameters
     ----------
@@ -122,8 +125,8 @@ def judge_held_out(
         frame["flagged"] = q <= info.detection.error_rate
     else:
         flagged = score > info.threshold
-        p[calibration] = conformal_p_without_own(own, reference.recording)
-        units, codes = np.unique(reference.recording, return_inverse=True)
+        p[calibration] = conformal_p_without_own(own, reference.unit)
+        units, codes = np.unique(reference.unit, return_inverse=True)
         alarms = info.detection.false_alarms_per_hour
         limits = np.array([reference.event_threshold(alarms, without=unit) for unit in units])
         flagged[calibration] = own > limits[codes]

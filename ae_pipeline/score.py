@@ -17,9 +17,7 @@ from ae_pipeline.bundle import Bundle
 from ae_pipeline.calibrate import (
     Detection,
     adjusted,
-    conformal_p,
     find_events,
-    recording_score,
 )
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.explain import events_frame, reasons
@@ -159,11 +157,16 @@ def score_recording(
     found = {bad.name: bad.reason for bad in plan.bads}
     found = wrong_gains(info.training, plan) | found
     bads = pd.DataFrame(list(found.items()), columns=["name", "reason"])
-    score = recording_score(total)
-    reference = calibration.recording_scores()
+    score = calibration.recording_score(total)
     flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
     covered_s = _covered_s(frame)
-    verdict, reason = _verdict(len(spans), covered_s / 3600, bads, detection)
+    unusual, reason = calibration.unusual(
+        len(spans), covered_s / 3600, float(total.max()), detection
+    )
+    verdict = "unexplained" if unusual else "clean"
+    if len(bads):
+        verdict = "technical"
+        reason = f"{len(bads)} bad channel(s): {', '.join(bads['name'])}"
     summary = {
         "warnings": mismatches(info.training, recording, plan),
         "recording": recording.name,
@@ -176,7 +179,7 @@ def score_recording(
         "n_events": len(spans),
         "events_per_hour": len(spans) / (covered_s / 3600),
         "score": score,
-        "p_value": float(conformal_p(np.array([score]), reference)[0]),
+        "p_value": calibration.recording_p(score),
         "verdict": verdict,
         "reason": reason,
     }
@@ -243,22 +246,6 @@ def _covered_s(frame: pd.DataFrame) -> float:
     onset = frame["onset_s"].to_numpy()
     duration = frame["duration_s"].to_numpy()
     return float(np.minimum(duration, np.append(np.diff(onset), np.inf)).sum())
-
-
-def _verdict(
-    n_events: int, hours: float, bads: pd.DataFrame, detection: Detection
-) -> tuple[str, str]:
-    from scipy.stats import poisson
-
-    if len(bads):
-        return "technical", f"{len(bads)} bad channel(s): {', '.join(bads['name'])}"
-    expected = detection.false_alarms_per_hour * hours
-    if n_events and poisson.sf(n_events - 1, expected) < 0.05:
-        return (
-            "unexplained",
-            f"{n_events} events where clean recordings raise at most {expected:.1f}",
-        )
-    return "clean", f"{n_events} events, as many as clean recordings raise"
 
 
 def score_rows(bundle: Bundle, samples: Samples, detection: Detection) -> RowsResult:

@@ -1,12 +1,11 @@
 """Does a flag mean what it says? Fresh simulations through the package's own calibration.
 
-Scores are simulated, everything after them is the real thing (``ae_pipeline.calibrate``, the
-verdict of ``ae_pipeline.score``). A window's score is ``exp(level + spread * noise)``: subjects
-differ in level and spread, recordings of one subject resemble each other, and the noise of
-neighbouring windows is correlated (0.9), as that of overlapping windows is. Every simulation
-draws new subjects for calibration and for the batch that is judged. What is claimed is a mean
-over simulations, so that is what is tested: one-sided, simulations as the unit; "held" unless
-the mean lies above the claim with p < 0.01.
+Scores are simulated, everything after them is the real thing (``ae_pipeline.calibrate``). A
+window's score is ``exp(level + spread * noise)``: subjects differ in level and spread, recordings
+of one subject resemble each other, and the noise of neighbouring windows is correlated (0.9), as
+that of overlapping windows is. Every simulation draws new subjects for calibration and for the
+batch that is judged. What is claimed is a mean over simulations, so that is what is tested:
+one-sided, simulations as the unit; "held" unless the mean lies above the claim with p < 0.01.
 
     python benchmarks/calibration.py               500 simulations (some CPU minutes)
     python benchmarks/calibration.py --quick       100 of them
@@ -38,7 +37,6 @@ from ae_pipeline.calibrate import (
     adjusted,
     conformal_p,
     find_events,
-    recording_score,
 )
 
 Float = NDArray[np.float64]
@@ -117,8 +115,10 @@ def windows_of(frame: pd.DataFrame) -> Float:
     return frame["score"].to_numpy().reshape(frame["recording"].nunique(), -1)
 
 
-def recording_scores(frame: pd.DataFrame) -> Float:
-    return np.array([recording_score(scores) for scores in windows_of(frame)])
+def p_values(calibration: Calibration, frame: pd.DataFrame) -> Float:
+    """Of each recording."""
+    scores = map(calibration.recording_score, windows_of(frame))
+    return np.array([calibration.recording_p(score) for score in scores])
 
 
 def hours_each(frame: pd.DataFrame) -> float:
@@ -185,8 +185,9 @@ def judge_recordings(
     """A hundred recordings of fresh subjects against ``each`` of every calibration subject."""
     world = world or World()
     calibration = calibrate(world.recordings(rng, n_subjects, each))
-    new = (fresh or world).recordings(rng, 100 // fresh_each, fresh_each, n_odd)
-    p = conformal_p(recording_scores(new), calibration.recording_scores())
+    p = p_values(
+        calibration, (fresh or world).recordings(rng, 100 // fresh_each, fresh_each, n_odd)
+    )
     return shares(p[n_odd:], levels) | (corrected(p, n_odd) if n_odd else {})
 
 
@@ -225,22 +226,17 @@ def left_out_in_turn(
         }
     )
     total = ((new - own.mean((0, 1))) ** 2).sum(2)
-    fresh = np.array([recording_score(each) for each in total])
-    return shares(conformal_p(fresh, calibrate(frame).recording_scores()), levels)
+    calibration = calibrate(frame)
+    fresh = map(calibration.recording_score, total)
+    return shares(np.array([calibration.recording_p(score) for score in fresh]), levels)
 
 
-def one_voice_a_subject(
+def each_its_own_voice(
     rng: np.random.Generator, n_subjects: int, each: int, world: World, levels: Sequence[float]
 ) -> Figures:
-    """Several recordings a subject, valid by construction: they share their subject's weight.
-
-    ``p = (1 + sum over subjects of the share of theirs at least as large) / (subjects + 1)``
-    (Lee, Barber and Willett, 2023, on hierarchical data).
-    """
-    reference = recording_scores(world.recordings(rng, n_subjects, each))
-    new = recording_scores(world.recordings(rng, 100))
-    at_least = (reference.reshape(n_subjects, each)[None] >= new[:, None, None]).mean(2).sum(1)
-    return shares((1 + at_least) / (n_subjects + 1), levels)
+    """Several recordings a subject, each wrongly taken for a unit of its own."""
+    calibration = calibrate(world.recordings(rng, n_subjects, each), "recording")
+    return shares(p_values(calibration, world.recordings(rng, 100)), levels)
 
 
 def blocks_of_one_subject(
@@ -254,36 +250,32 @@ def blocks_of_one_subject(
     block = (frame["onset_s"] // length_s).astype(int)
     inside = frame["onset_s"] % length_s <= length_s - LENGTH_S
     kept = frame[chosen[frame["recording"], block] & inside].reset_index(drop=True)
-    reference = calibrate(kept, "block").recording_scores()
-    return shares(conformal_p(recording_scores(world.recordings(rng, 50)), reference), levels)
+    return shares(p_values(calibrate(kept, "block"), world.recordings(rng, 50)), levels)
 
 
 def judge_windows(rng: np.random.Generator, n_subjects: int) -> Figures:
     """What is promised for windows (events an hour) and what is not (their p-values)."""
-    from ae_pipeline.score import _verdict
-
     own, fresh = World().recordings(rng, n_subjects), World().recordings(rng, 200)
     calibration, hours = calibrate(own), hours_each(fresh)
     threshold = calibration.event_threshold(ALARMS_PER_HOUR)
     counts = count_alarms(fresh, threshold)
     rate = float(counts.mean()) / hours
-    low, high = calibration.false_alarm_interval(threshold)
-    left_out = []
-    for one in rng.permutation(n_subjects)[:20]:
-        limit = calibration.event_threshold(ALARMS_PER_HOUR, without=int(one))
-        left_out.append(count_alarms(own[own["recording"] == one], limit)[0] / hours)
+    left_out, low, high = calibration.alarm_rate(ALARMS_PER_HOUR)
     detection = Detection(false_alarms_per_hour=ALARMS_PER_HOUR)
-    none = pd.DataFrame({"name": []})
-    verdicts = {n: _verdict(int(n), hours, none, detection)[0] for n in np.unique(counts)}
+    tops = windows_of(fresh).max(1)
+    verdicts = [
+        calibration.unusual(int(n), hours, float(top), detection)[0]
+        for n, top in zip(counts[:50], tops, strict=False)
+    ]
     p = conformal_p(windows_of(fresh), calibration.scores["score"])
     figures = {
-        "calibration": calibration.false_alarms_per_hour(threshold),
-        "left out": float(np.mean(left_out)),
+        "calibration": float(calibration.alarms(threshold).mean()) / hours,
+        "left out": left_out,
         "fresh": rate,
         "within interval": float(low <= rate <= high),
         "above interval": float(rate > high),
         "more than twice": float((counts / hours > 2 * ALARMS_PER_HOUR).mean()),
-        "unexplained": float(np.mean([verdicts[n] == "unexplained" for n in counts])),
+        "unexplained": float(np.mean(verdicts)),
         "any q <= 0.1": float(np.mean([(adjusted(each) <= 0.1).any() for each in p[:50]])),
     }
     for a in LEVELS:
@@ -299,8 +291,10 @@ def trade_off(rng: np.random.Generator, shares_odd: Sequence[float], windowed: b
     """
     n_odd = round(100 * rng.choice(shares_odd))
     if windowed:
-        reference = calibrate(World().recordings(rng, 1000)).recording_scores()
-        new = recording_scores(World().recordings(rng, 100, n_odd=n_odd))
+        calibration = calibrate(World().recordings(rng, 1000))
+        reference = calibration.recording_scores
+        batch = windows_of(World().recordings(rng, 100, n_odd=n_odd))
+        new = np.array([calibration.recording_score(each) for each in batch])
     else:
         reference = calibrate_rows(rows(rng, 1000)).scores["score"]
         new = rows(rng, 100, n_odd)
@@ -412,11 +406,11 @@ def report_units(n: int) -> None:
     for m, levels in ((10, (0.05, 0.1)), (50, (0.01, 0.1))):
         for name, world in (("", World()), (" that resemble each other", alike)):
             units: dict[str, Simulation] = {
-                "as they are": partial(
+                "one voice a subject (ours)": partial(
                     judge_recordings, n_subjects=m, each=2, world=world, levels=levels
                 ),
-                "one voice a subject": partial(
-                    one_voice_a_subject, n_subjects=m, each=2, world=world, levels=levels
+                "each recording a voice": partial(
+                    each_its_own_voice, n_subjects=m, each=2, world=world, levels=levels
                 ),
             }
             for how, one in units.items():

@@ -13,6 +13,7 @@ from scipy.stats import false_discovery_control
 
 from ae_pipeline.calibrate import (
     Calibration,
+    Detection,
     adjusted,
     conformal_p,
     conformal_p_without_own,
@@ -31,9 +32,11 @@ def calibration(
     stride_s: float = 0.5,
 ) -> Calibration:
     n = len(scores) // n_recordings
+    recording = np.repeat(np.arange(n_recordings), n)
     return Calibration(
         {"score": np.asarray(scores, float)},
-        np.repeat(np.arange(n_recordings), n),
+        recording,
+        recording,
         np.tile(np.arange(n) * stride_s, n_recordings),
         np.full(n * n_recordings, length_s),
         np.zeros(0, np.float32),
@@ -158,25 +161,31 @@ def test_events_are_the_pieces_that_flagged_windows_cover(
 # ---------------------------------------------------------------------------- thresholds
 
 
-def events_at(c: Calibration, threshold: float, without: int | None = None) -> int:
+def events_at(c: Calibration, threshold: float, unit: int | None = None) -> int:
     total = 0
-    for unit in np.unique(c.recording):
-        rows = c.recording == unit
-        if unit != without:
+    for recording in np.unique(c.recording):
+        rows = c.recording == recording
+        if unit in (None, c.unit[rows][0]):
             scores = c.scores["score"][rows]
             total += len(find_events(c.onset_s[rows], c.duration_s[rows], scores, threshold))
     return total
 
 
-def walked_down(c: Calibration, allowed: float, without: int | None = None) -> float:
+def walked_down(c: Calibration, rate: float, without: int | None = None) -> float:
     """The threshold by its definition: from the largest score down to the first too low one.
 
-    At most half of the windows are above it.
+    A new unit is counted beside the others, as one that raises as many as the worst of them has
+    so far. At most half of the windows are above it.
     """
     found = np.inf
-    scores = np.sort(c.scores["score"][c.recording != without])[::-1]
+    kept = [int(unit) for unit in np.unique(c.unit) if unit != without]
+    hours = sum(c._seconds[c.unit == unit].sum() for unit in kept) / 3600
+    scores = np.sort(c.scores["score"][c.unit != without])[::-1]
+    worst = 0
     for candidate in dict.fromkeys(scores):
-        if events_at(c, candidate, without) > allowed:
+        counts = [events_at(c, candidate, unit=unit) for unit in kept]
+        worst = max(worst, *counts)
+        if sum(counts) + worst > rate * hours * (len(kept) + 1) / len(kept) + 1e-9:
             break
         found = candidate
     return max(float(found), scores[len(scores) // 2])
@@ -189,13 +198,13 @@ def test_the_threshold_is_the_lowest_that_keeps_the_alarm_rate(
 ) -> None:
     scores = smooth(600)
     c = calibration(np.round(scores, 1) if ties else scores, 4, *shape)
+    two_of_each = replace(c, unit=c.recording // 2)
     for rate in (1, 30, 120, 400, 10_000):
-        for without in (None, 2):
-            threshold = c.event_threshold(rate, without)
-            hours = c.hours if without is None else c.hours * 3 / 4
-            assert threshold == walked_down(c, rate * hours + 1e-9, without)
-            assert events_at(c, threshold, without) <= rate * hours + 1e-9
-        assert c.false_alarms_per_hour(c.event_threshold(rate)) <= rate + 1e-9
+        for one in (c, two_of_each):
+            for without in (None, 1):
+                threshold = one.event_threshold(rate, without)
+                assert threshold == walked_down(one, rate, without)
+            assert one.false_alarms_per_hour(one.event_threshold(rate)) <= rate + 1e-9
 
 
 @settings(max_examples=50, deadline=None)
@@ -228,7 +237,9 @@ def test_a_slightly_lower_threshold_raises_too_many_events() -> None:
     c = calibration(smooth(2000), 4)
     threshold = c.event_threshold(30)
     lower = c.scores["score"][c.scores["score"] < threshold].max()
-    assert c.false_alarms_per_hour(lower) > 30
+    # with one more recording like the worst of them
+    n_events, worst = c.alarms(lower).sum(), c.alarms(lower).max()
+    assert (n_events + worst) / (c.hours * 5 / 4) > 30
 
 
 def test_alarms_are_at_most_those_allowed_on_new_recordings_like_these() -> None:
@@ -239,6 +250,77 @@ def test_alarms_are_at_most_those_allowed_on_new_recordings_like_these() -> None
         threshold = calibration(scores[: 7200 * 2], 2).event_threshold(6)
         rates.append(calibration(scores[7200 * 2 :], 2).false_alarms_per_hour(threshold))
     assert np.mean(rates) == pytest.approx(6, rel=0.25)
+
+
+def test_left_out_alarms_are_those_at_the_threshold_of_the_others() -> None:
+    c = calibration(smooth(4000), 8)
+    c = replace(c, unit=c.recording // 2)
+    for recording, count in enumerate(c.left_out_alarms(60)):
+        unit = recording // 2
+        rows = c.unit != unit
+        others = replace(
+            c,
+            scores={"score": c.scores["score"][rows]},
+            recording=c.recording[rows],
+            unit=c.unit[rows],
+            onset_s=c.onset_s[rows],
+            duration_s=c.duration_s[rows],
+        )
+        threshold = others.event_threshold(60)
+        assert threshold == c.event_threshold(60, without=unit)
+        assert count == c.alarms(threshold)[recording]
+    rate, low, high = c.alarm_rate(60)
+    assert rate == pytest.approx(c.left_out_alarms(60).sum() / c.hours)
+    assert low < rate < high
+
+
+def test_several_recordings_of_a_subject_are_one_voice() -> None:
+    # scores of the recordings: subject 0 has 1, 2 and 3, subject 1 has 4
+    c = calibration(np.repeat([1.0, 2.0, 3.0, 4.0], 10), 4)
+    c = replace(c, unit=np.repeat([0, 0, 0, 1], 10))
+    assert c.n_units == 2
+    assert c.recording_p(5.0) == pytest.approx(1 / 3)
+    assert c.recording_p(3.0) == pytest.approx((1 + 1 / 3 + 1) / 3)
+    assert c.recording_p(0.0) == pytest.approx(1.0)
+
+
+def test_a_longer_recording_is_not_more_abnormal_for_its_length() -> None:
+    rng = np.random.default_rng(0)
+    short = [recording_score(rng.standard_normal(100), 100) for _ in range(200)]
+    long = [recording_score(rng.standard_normal(2000), 100) for _ in range(200)]
+    assert np.mean(long) == pytest.approx(np.mean(short), abs=0.05)
+
+
+def test_one_huge_event_makes_a_recording_unusual() -> None:
+    c, wanted = calibration(smooth(7200, 3), 4), Detection()
+    most = float(c.scores["score"].max())
+    assert c.unusual(1, 0.1, most, wanted)[0] is False
+    odd, reason = c.unusual(1, 0.1, 4 * most, wanted)
+    assert odd
+    assert "times as far from usual" in reason
+    odd, reason = c.unusual(40, 0.1, most, wanted)
+    assert odd
+    assert "40 events, 400.0 an hour" in reason
+
+
+def test_trimming_leaves_out_the_most_abnormal_units_and_withdraws_the_claims() -> None:
+    c = calibration(np.repeat([1.0, 9.0, 2.0, 3.0, 4.0], 10), 5)
+    kept = c.not_trimmed(0.2)
+    assert sorted({*c.recording[~kept]}) == [1]
+    assert c.not_trimmed(0.1).all()  # a tenth of five is none
+    assert not any("detection.trim" in line for line in c.what_is_withdrawn(Detection(), "subject"))
+    claims = c.what_is_withdrawn(Detection(trim=0.2), "subject")
+    assert "no longer guaranteed" in claims[0]
+
+
+def test_a_rate_that_so_few_subjects_cannot_promise_is_not_promised() -> None:
+    # every recording holds a burst of its own height: the highest raises an alarm by the others
+    scores = np.tile(np.r_[np.ones(20), 5.0, np.ones(19)], 3) * np.repeat([1.0, 1.1, 1.2], 40)
+    c = calibration(scores, 3)
+    claims = c.what_is_withdrawn(Detection(false_alarms_per_hour=1), "subject")
+    assert "cannot be promised with 3 calibration subjects" in claims[0]
+    quiet = calibration(np.ones(120), 3)
+    assert quiet.what_is_withdrawn(Detection(false_alarms_per_hour=1), "subject") == ()
 
 
 def test_with_nothing_left_there_is_no_threshold_to_cross() -> None:
@@ -277,6 +359,7 @@ def frame_of(onsets: list[float], recording: list[str], duration_s: float = 2.0)
     return pd.DataFrame(
         {
             "recording": recording,
+            "subject": recording,
             "onset_s": onsets,
             "duration_s": duration_s,
             "score": np.arange(len(onsets), dtype=float),
@@ -293,7 +376,7 @@ def test_recordings_are_numbers_not_names() -> None:
     c = Calibration.from_frame(frame, np.zeros((5, 2), np.float32), "subject")
     assert c.recording.tolist() == [0, 0, 1, 1, 1]
     assert set(c.scores) == {"score", "score_pca"}
-    assert c.n_recordings == 2
+    assert c.n_units == 2
     assert c.smallest_p == pytest.approx(1 / 3)
     assert not any(np.issubdtype(array.dtype, np.str_) for array in c.state().values())
 
@@ -305,20 +388,20 @@ def test_stretches_of_one_subject_are_units_of_their_own() -> None:
     assert len(np.unique(c.recording)) == 4
     assert [len(set(c.recording[rows])) for rows in ([0, 1, 2], [3, 4], [5], [6, 7])] == [1] * 4
     whole = Calibration.from_frame(frame, np.zeros((8, 0), np.float32), "recording")
-    assert whole.n_recordings == 2
+    assert whole.n_units == 2
 
 
 def test_windows_that_stand_apart_by_plan_are_one_stretch() -> None:
     onsets = [0.0, 5.0, 10.0, 15.0, 60.0, 65.0]
     frame = frame_of(onsets, ["a"] * 6)
     c = Calibration.from_frame(frame, np.zeros((6, 0), np.float32), "block")
-    assert c.n_recordings == 2
+    assert c.n_units == 2
 
 
 def test_rows_are_units_of_their_own() -> None:
     frame = pd.DataFrame({"recording": ["x", "y", "z"], "score": [1.0, 2.0, 3.0]})
     c = Calibration.from_frame(frame, np.zeros((3, 0), np.float32), "row")
-    assert (c.n_recordings, c.hours) == (3, 0)
+    assert (c.n_units, c.hours) == (3, 0)
 
 
 def test_the_usual_error_of_an_item_is_that_of_given_answers() -> None:
@@ -332,10 +415,10 @@ def test_the_usual_error_of_an_item_is_that_of_given_answers() -> None:
 
 def test_a_recordings_score_is_the_mean_of_its_worst_twentieth() -> None:
     scores = np.random.default_rng(0).permutation(np.arange(100.0))
-    assert recording_score(scores) == pytest.approx(np.mean([95, 96, 97, 98, 99]))
-    assert recording_score(np.array([3.0, 4.0])) == 4.0
+    assert recording_score(scores, 100) == pytest.approx(np.mean([95, 96, 97, 98, 99]))
+    assert recording_score(np.array([3.0, 4.0]), 40) == 4.0
     c = calibration(np.append(np.zeros(40), np.arange(40.0)), 2)
-    assert c.recording_scores() == pytest.approx([0.0, 38.5])
+    assert c.recording_scores == pytest.approx([0.0, 38.5])
 
 
 def test_recording_level_p_values_are_valid() -> None:
@@ -345,7 +428,7 @@ def test_recording_level_p_values_are_valid() -> None:
     for _ in range(2000):
         level = rng.standard_normal(20)
         windows = level[:, None] + 0.3 * rng.standard_normal((20, 30))
-        scores = np.array([recording_score(w) for w in windows])
+        scores = np.array([recording_score(w, 30) for w in windows])
         p.append(conformal_p(scores[:1], scores[1:])[0])
     share = (np.array(p)[:, None] <= LEVELS + 1e-12).mean(0)
     assert np.allclose(share, LEVELS, atol=0.045)

@@ -134,8 +134,8 @@ def test_weights_stay_and_thresholds_and_p_values_change(
         assert second.info.threshold != first.info.threshold
     left = {"threshold", "claims", "exchangeable_unit"}
     assert first.info.model_dump(exclude=left) == second.info.model_dump(exclude=left)
-    unit = "recordings" if kind == "eeg" else "rows"
-    assert f"Calibrated anew on {second.calibration.n_recordings} {unit}" in second.info.claims[0]
+    unit = "subjects" if kind == "eeg" else "rows"
+    assert f"Calibrated anew on {second.calibration.n_units} {unit}" in second.info.claims[0]
 
 
 def first_windows(lab: Path) -> tiny.Samples:
@@ -356,7 +356,7 @@ def test_too_little_calibration_data_is_said_with_how_much_would_be_needed(
     new = str(write_edf(tmp_path / "F00_rest.edf", noise(seed=90)))
     run(score_job(str(anew), [new], tmp_path / "out"))
     said = (
-        f"Cannot flag at an error rate of 0.05 with {N_NORMAL} calibration recordings (smallest "
+        f"Cannot flag at an error rate of 0.05 with {N_NORMAL} calibration subjects (smallest "
         "p 0.14); 19 would be needed for one alone."
     )
     assert said in (tmp_path / "out/pseudonymised/summary.md").read_text()
@@ -370,7 +370,7 @@ def test_too_little_calibration_data_is_said_with_how_much_would_be_needed(
 def test_rows_are_told_when_flags_can_begin(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(score_job(str(table / "trained/model"), [str(table / "more.csv")], out, error_rate=0.1))
-    n = load(table / "trained/model").calibration.n_recordings
+    n = load(table / "trained/model").calibration.n_units
     allowed = reach(n, 150, 0.1)
     assert allowed.fewest == int(np.ceil(150 / (n + 1) / 0.1))
     sentence = allowed.sentence("respondents")

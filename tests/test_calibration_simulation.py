@@ -89,8 +89,27 @@ def test_recordings_of_one_subject_count_as_little_more_than_one(bench: ModuleTy
     one = partial(bench.judge_recordings, n_subjects=50, each=2, world=alike, levels=(0.01, 1 / 51))
     figures = bench.simulate(N, one)
     assert held(bench, figures[f"p <= {1 / 51:g}"], 1 / 51)
-    valid = partial(bench.one_voice_a_subject, n_subjects=50, each=2, world=alike, levels=(0.02,))
-    assert held(bench, bench.simulate(N, valid)["p <= 0.02"], 0.02)
+    assert held(bench, figures["p <= 0.01"], 0.01)
+    each = partial(bench.each_its_own_voice, n_subjects=50, each=2, world=alike, levels=(0.01,))
+    assert not held(bench, bench.simulate(N, each)["p <= 0.01"], 0.01)
+
+
+def test_blocks_of_one_subject_judge_longer_recordings_fairly(bench: ModuleType) -> None:
+    one = partial(bench.blocks_of_one_subject, n_windows=600, n_recordings=4, levels=(0.1, 0.2))
+    figures = bench.simulate(N, one)
+    for a in (0.1, 0.2):
+        assert held(bench, figures[f"p <= {a:g}"], a)
+
+
+@pytest.mark.parametrize("n_subjects", [50])
+def test_new_recordings_raise_no_more_alarms_than_asked_for(
+    bench: ModuleType, n_subjects: int
+) -> None:
+    figures = bench.simulate(N, partial(bench.judge_windows, n_subjects=n_subjects))
+    assert held(bench, figures["fresh"], bench.ALARMS_PER_HOUR)
+    assert figures["fresh"].mean() > 1  # and not by raising none
+    assert held(bench, figures["unexplained"], 0.05)
+    assert figures["above interval"].mean() < 0.05
 
 
 def alarms(bench: ModuleType, rng: np.random.Generator, left_out: bool) -> dict[str, float]:
@@ -126,3 +145,10 @@ def test_windows_of_few_subjects_have_small_p_more_often_than_it_says(bench: Mod
         return {"share": float((p <= 0.01).mean())}
 
     assert not held(bench, bench.simulate(N, one)["share"], 0.015)
+
+
+def test_with_few_subjects_the_rate_that_is_shown_is_the_one_to_expect(bench: ModuleType) -> None:
+    # ten recordings of two minutes cannot hold 6 an hour; what they show of themselves says so
+    figures = bench.simulate(N, partial(bench.judge_windows, n_subjects=10))
+    assert figures["fresh"].mean() < 12
+    assert held(bench, figures["fresh"] - figures["left out"], 0)

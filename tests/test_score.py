@@ -393,10 +393,11 @@ def test_recordings_are_flagged_by_their_q_value() -> None:
 def test_a_recordings_p_value_compares_it_with_calibration_recordings(
     clean: RecordingResult,
 ) -> None:
-    score = recording_score(clean.frame["score"].to_numpy())
-    reference = tiny.eeg().calibration.recording_scores()
+    calibration = tiny.eeg().calibration
+    score = recording_score(clean.frame["score"].to_numpy(), calibration.usual_length)
+    p = conformal_p(np.array([score]), calibration.recording_scores)[0]  # one of each subject
     assert clean.summary["score"] == pytest.approx(score)
-    assert clean.summary["p_value"] == pytest.approx(conformal_p(np.array([score]), reference)[0])
+    assert clean.summary["p_value"] == pytest.approx(p)
 
 
 # -------------------------------------------------------------------------- explaining
@@ -438,6 +439,7 @@ def test_the_view_that_deviates_most_is_the_one_that_is_told() -> None:
 def test_channels_are_listed_strongest_first() -> None:
     calibration = Calibration(
         {"score": np.array([1.0, 5.0, 1.0, 2.0])},
+        np.zeros(4, np.int64),
         np.zeros(4, np.int64),
         np.array([0.0, 10.0, 20.0, 30.0]),
         np.full(4, 900.0),
