@@ -13,7 +13,7 @@ images and questionnaires are ``Samples`` from the start, EEG becomes ``Samples`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "SAME_PLACE",
     "Annotation",
     "Axis",
     "Block",
@@ -40,6 +41,10 @@ __all__ = [
 
 Kind = Literal["eeg", "mnist", "questionnaire"]
 Float = NDArray[np.float32]
+
+
+SAME_PLACE = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+"""Electrodes that the 10-20 system of 1958 and the 10-10 system of 1991 name differently."""
 
 
 class InputError(Exception):
@@ -128,13 +133,29 @@ class Recording:
     notes: tuple[str, ...] = ()
     """What the reader guessed or left out, in words, for the report (no identifiers)."""
     bads: tuple[str, ...] = ()
-    """Channels that the file itself marks as bad."""
+    """Channels that the file itself (or its BIDS sidecar) marks as bad."""
     bipolar: bool = False
     """True where the channels are differences between electrodes: no common reference."""
+    file_names: tuple[str, ...] = ()
+    """The channels as the file spells them, so that what is written fits back onto the file."""
+    epoched: bool = False
+    """True where the file holds epochs, laid end to end here; each is a segment."""
+    line_freq_hz: float | None = None
+    """Mains frequency that a sidecar states; before the study's."""
+    state: Mapping[str, str] = field(default_factory=dict)
+    """What sidecars say of person and amplifier (age, sex, reference, amplifier); no names."""
+    filled: tuple[str, ...] = ()
+    """Channels that the file lacks and that were interpolated from the others."""
+    eog: tuple[str, ...] = ()
+    """Eye channels at the same rate, for correction; never among ``ch_names``."""
+    eog_reader: Callable[[int, int], Float] | None = field(default=None, repr=False)
+    """Like ``reader``, for the eye channels."""
 
     def __post_init__(self) -> None:
         if not self.segments:
             object.__setattr__(self, "segments", ((0, self.n_times),))
+        if not self.file_names:
+            object.__setattr__(self, "file_names", self.ch_names)
 
     @property
     def duration_s(self) -> float:
@@ -146,29 +167,38 @@ class Recording:
         return self.reader(start, stop)
 
     def pick(self, ch_names: tuple[str, ...]) -> Recording:
-        """The same recording with some of its channels, in the given order.
+        """The same recording with some of its channels, in the given order and spelling.
+
+        T3, T4, T5, T6 and T7, T8, P7, P8 are the same places.
 
         Raises
         ------
         InputError
             Where it lacks one of them.
         """
-        lacking = [name for name in ch_names if name not in self.ch_names]
+        if ch_names == self.ch_names:
+            return self
+        have = {SAME_PLACE.get(name, name): i for i, name in enumerate(self.ch_names)}
+        lacking = [name for name in ch_names if SAME_PLACE.get(name, name) not in have]
         if lacking:
             raise InputError(
                 f"recording {self.name!r} lacks {len(lacking)} of the model's {len(ch_names)} "
                 f"channels ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); score "
                 "it with a model trained on its montage"
             )
-        if ch_names == self.ch_names:
-            return self
-        index = np.array([self.ch_names.index(name) for name in ch_names])
+        order = [have[SAME_PLACE.get(name, name)] for name in ch_names]
+        index = np.array(order)
         reader = self.reader
         return replace(
             self,
             ch_names=ch_names,
+            file_names=tuple(self.file_names[i] for i in order),
             positions_m=self.positions_m[index],
-            bads=tuple(name for name in self.bads if name in ch_names),
+            bads=tuple(
+                name
+                for name, i in zip(ch_names, order, strict=True)
+                if self.ch_names[i] in self.bads
+            ),
             reader=lambda start, stop: reader(start, stop)[index],
         )
 

@@ -686,6 +686,7 @@ def _raw_parts(
     """Scores of an input without any judgement, part by part; bad recordings are refused."""
     from ae_pipeline.bundle import columns_of, raw_scores
     from ae_pipeline.preprocess import survey
+    from ae_pipeline.score import fitted_channels
     from ae_pipeline.windows import cut
 
     info = bundle.info
@@ -698,7 +699,7 @@ def _raw_parts(
     assert info.preprocess is not None
     assert info.windows is not None
     assert info.sfreq_hz is not None
-    recording = open_input(source, item).pick(info.entries)
+    recording = fitted_channels(open_input(source, item), info)
     plan = survey(recording, info.preprocess, info.source.get("line_freq_hz"), info.sfreq_hz)
     if plan.bads:
         raise InputError(

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ae_pipeline.data import InputError, Recording, Samples
+from ae_pipeline.data import SAME_PLACE, InputError, Recording, Samples
 from ae_pipeline.folder import cache_dir, digest_files, key
 from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.sources import eeg, mnist, questionnaire
+from ae_pipeline.spatial import with_channels
 from ae_pipeline.study import Study
 from ae_pipeline.windows import count_windows, materialise
 
@@ -110,15 +111,20 @@ def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gather
     if not opened:
         first = f"; the first: {failures[0].reason}" if failures else ""
         raise InputError(f"{source.path}: none of {len(found)} recordings can be used{first}")
-    usual = Counter(recording.ch_names for _, recording in opened).most_common(1)[0][0]
-    fitting = [recording.sfreq_hz for _, recording in opened if set(usual) <= {*recording.ch_names}]
+    usual, chosen = _channels([recording for _, recording in opened], source)
+    fitting = [r.sfreq_hz for _, r in opened if _modern(usual) <= _modern(r.ch_names)]
     sfreq_hz = study.preprocess.sfreq_hz or min(fitting)
+    places = None
+    if source.different_channels == "interpolate":
+        places = next(r.positions_m for _, r in opened if r.ch_names == usual)
     parts: list[tuple[Recording, Plan]] = []
     digests: dict[str, str] = {}
     for n, (item, recording) in enumerate(opened):
         advance(n, len(opened), item.name)
         try:
-            recording = _with_channels(recording, usual)
+            if source.different_channels == "refuse":
+                _refuse_lacking(recording, usual)
+            recording = with_channels(recording, usual, places)
             plan = survey(recording, study.preprocess, source.line_freq_hz, sfreq_hz)
             count_windows(recording, plan, study.windows)
             digests[item.name] = digest_files(recording.files)
@@ -139,7 +145,7 @@ def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gather
     place = cache_dir("signals") / key("preprocess", list(digests.values()), config)[:24]
     samples = materialise(parts, study.windows, place)
     advance(len(opened), len(opened), "")
-    notes = dict.fromkeys(
+    notes = dict.fromkeys(chosen) | dict.fromkeys(
         note for recording, plan in parts for note in (*recording.notes, *plan.notes)
     )
     references = sorted({plan.reference for _, plan in parts})
@@ -181,7 +187,25 @@ def _card(parts: Sequence[tuple[Recording, Plan]]) -> dict[str, Any]:
         ],
         "recorded_at_hz": sorted({recording.sfreq_hz for recording, _ in parts}),
         "tasks": tasks,
+        **_people([recording for recording, _ in parts]),
     }
+
+
+def _people(recordings: Sequence[Recording]) -> dict[str, Any]:
+    """Ages and sexes of the people, references and amplifiers, where sidecars state them."""
+    by_person = {recording.subject: recording.state for recording in recordings}
+    ages = [float(state["age"]) for state in by_person.values() if "age" in state]
+    sexes = Counter(state["sex"] for state in by_person.values() if "sex" in state)
+    found: dict[str, Any] = {}
+    if ages:
+        found["age_years"] = [min(ages), max(ages)]
+    if sexes:
+        found["sex"] = {name: sexes[name] for name in sorted(sexes)}
+    for name in ("reference", "amplifier"):
+        stated = sorted({r.state[name] for r in recordings if name in r.state})
+        if stated:
+            found[f"{name}_as_recorded" if name == "reference" else name] = stated
+    return found
 
 
 def usual_amplitude_uv(plan: Plan) -> float:
@@ -195,16 +219,41 @@ def task_of(name: str) -> str:
     return entities.get("task", "") if "sub" in entities else ""
 
 
-def _with_channels(recording: Recording, usual: tuple[str, ...]) -> Recording:
-    """Bring a recording to the channels most of them have, where it has them all."""
-    lacking = [name for name in usual if name not in recording.ch_names]
+def _channels(
+    recordings: Sequence[Recording], source: eeg.EegSource
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The channels a study works with, and what is said about their choice."""
+    usual = Counter(recording.ch_names for recording in recordings).most_common(1)[0][0]
+    if source.different_channels != "intersection":
+        return usual, ()
+    common = set.intersection(*(_modern(recording.ch_names) for recording in recordings))
+    kept = tuple(name for name in usual if SAME_PLACE.get(name, name) in common)
+    if not kept:
+        raise InputError(
+            f"{source.path}: no channel is in all {len(recordings)} recordings; set "
+            "source.different_channels to refuse or interpolate, or name recordings of one montage"
+        )
+    dropped = [name for name in usual if name not in kept]
+    note = (
+        f"{len(kept)} channels are in all {len(recordings)} recordings and are used; not in all: "
+        f"{', '.join(dropped[:10])}{' ...' if len(dropped) > 10 else ''}"
+    )
+    return kept, (note,) if dropped else ()
+
+
+def _refuse_lacking(recording: Recording, usual: tuple[str, ...]) -> None:
+    lacking = [n for n in usual if SAME_PLACE.get(n, n) not in _modern(recording.ch_names)]
     if lacking:
         raise InputError(
             f"recording {recording.name!r} lacks {', '.join(lacking[:5])}"
             f"{' ...' if len(lacking) > 5 else ''}, which most recordings have; put them under "
-            "source.exclude or drop the file"
+            "source.exclude, set source.different_channels to intersection or interpolate, or drop "
+            "the file"
         )
-    return recording.pick(usual)
+
+
+def _modern(names: Sequence[str]) -> set[str]:
+    return {SAME_PLACE.get(name, name) for name in names}
 
 
 # ------------------------------------------------------------------------------ scoring

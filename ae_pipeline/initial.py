@@ -114,12 +114,23 @@ def _from_recordings(title: str, source: Path) -> str:
         notes["windows.length_s"] = (
             f"Shortened: uninterrupted stretches last {seen.segment_s:.3g} s here."
         )
+    if seen.epoched:
+        preprocess["high_pass_hz"] = None
+        notes["preprocess.high_pass_hz"] = (
+            "null: the files hold epochs, which are high-passed before they are cut; a kernel of "
+            "several seconds does not fit into them."
+        )
+        windows = {"length_s": round(seen.segment_s, 4), "at": "epochs"}
+        notes["windows.length_s"] = f"The files' own epochs last {seen.segment_s:.4g} s."
     exclude = [*seen.exclude, *partial]
-    section = {
+    section: dict[str, Any] = {
         "kind": "eeg",
         "path": str(source),
         "subject_pattern": seen.subject_pattern,
         "exclude": exclude,
     }
+    if seen.line_freq_hz:
+        section["line_freq_hz"] = seen.line_freq_hz
+        notes["source.line_freq_hz"] = "As the recordings or their sidecars state it."
     content = {"study": title, "source": section, "preprocess": preprocess, "windows": windows}
     return study_file(content, notes)

@@ -272,7 +272,8 @@ def survey(
     recording : Recording
     config : Preprocess
     line_freq_hz : float, optional
-        Mains frequency, for ``notch: auto`` and the line-noise ratio.
+        Mains frequency, for ``notch: auto`` and the line-noise ratio, where the recording's own
+        sidecar states none.
     sfreq_hz : float
         Rate of the cleaned signal.
 
@@ -287,6 +288,7 @@ def survey(
         filter, not a number in all channels at once, no usable channel.
     """
     where = f"recording {recording.name!r}"
+    line_freq_hz = recording.line_freq_hz or line_freq_hz
     if recording.sfreq_hz < sfreq_hz * (1 - 1e-3):
         raise InputError(
             f"{where} is sampled at {recording.sfreq_hz:g} Hz, {sfreq_hz:g} Hz or more are "
@@ -383,6 +385,11 @@ def _usable_segments(
         lowest = lowest_high_pass_hz(longest, sfreq_hz)
         fits = design.high_pass_hz is not None and lowest < (design.low_pass_hz or sfreq_hz / 2)
         advice = f"raise preprocess.high_pass_hz to at least {lowest:g} or " if fits else ""
+        if recording.epoched:
+            advice = (
+                "set preprocess.high_pass_hz to null (epochs are high-passed before they are cut) "
+                f"or {advice or 'use the continuous recording, or '}"
+            )
         raise InputError(
             f"recording {recording.name!r}: a high-pass of {design.high_pass_hz or 0:g} Hz needs "
             f"{need / sfreq_hz:.1f} s without interruption, its longest stretch has "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.bundle import Bundle
+from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.calibrate import (
     Detection,
     adjusted,
@@ -23,6 +23,7 @@ from ae_pipeline.data import Recording, Samples
 from ae_pipeline.explain import events_frame, reasons
 from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.preprocess import Plan, survey
+from ae_pipeline.spatial import with_channels
 from ae_pipeline.windows import cut
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "RecordingResult",
     "RowsResult",
     "contract_frame",
+    "fitted_channels",
     "latents_frame",
     "mismatches",
     "pick_examples",
@@ -128,7 +130,7 @@ def score_recording(
     assert info.preprocess is not None
     assert info.windows is not None
     assert info.sfreq_hz is not None
-    recording = recording.pick(info.entries)
+    recording = fitted_channels(recording, info)
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
     frames, latents, by_channel = [], [], []
@@ -197,6 +199,20 @@ def score_recording(
     )
 
 
+def fitted_channels(recording: Recording, info: BundleInfo) -> Recording:
+    """The recording with the model's channels, as the study says missing ones are met.
+
+    Raises
+    ------
+    InputError
+        It lacks channels that may not or cannot be interpolated.
+    """
+    places = None
+    if info.source.get("different_channels") == "interpolate":
+        places = np.array(info.positions_m, float)
+    return with_channels(recording, info.entries, places)
+
+
 def mismatches(card: Mapping[str, Any], recording: Recording, plan: Plan) -> list[str]:
     """Where a recording was made in another state than the training data, as far as known.
 
@@ -218,6 +234,23 @@ def mismatches(card: Mapping[str, Any], recording: Recording, plan: Plan) -> lis
         found.append(
             f"{recording.name}: task {task!r}, the model was trained on {', '.join(tasks)}; what "
             "differs by task will look abnormal"
+        )
+    for name in ("reference_as_recorded", "amplifier"):
+        here, there = recording.state.get(name.partition("_")[0], ""), card.get(name, [])
+        if here and there and here not in there:
+            found.append(
+                f"{recording.name}: {name.partition('_')[0]} {here!r}, in training "
+                f"{', '.join(there)}"
+            )
+    ages = card.get("age_years")
+    if (
+        ages
+        and "age" in recording.state
+        and not ages[0] <= float(recording.state["age"]) <= ages[1]
+    ):
+        found.append(
+            f"{recording.name}: age {recording.state['age']}, in training {ages[0]:g} to "
+            f"{ages[1]:g}; EEG changes with age"
         )
     return found
 

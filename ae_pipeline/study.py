@@ -183,9 +183,12 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     # kinds first: another kind takes the fields of the first away, not those set beside it
     for override in sorted(overrides, key=lambda o: not o.partition("=")[0].endswith(".kind")):
         _set(content, override)
-    for part, name, default in (("source", "path", None), ("outputs", "root", "derivatives")):
+    places = (("source", "path", None), ("source", "montage", None))
+    for part, name, default in (*places, ("outputs", "root", "derivatives")):
         keys = content.get(part) or {}
         place = keys.get(name, default) if isinstance(keys, dict) else None
+        if name == "montage" and not Path(str(place)).suffix:  # the name of a known one
+            continue
         if isinstance(place, str):
             started = path.parent.absolute() / Path(place).expanduser()
             content[part] = {**keys, name: str(started)}

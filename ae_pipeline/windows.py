@@ -2,8 +2,9 @@
 
 Conventions: windows are (channels, times) in float32 microvolts at the plan's rate; their onsets
 are seconds from the recording's start. A window lies on the grid ``segment start + k * stride``,
-crosses no edge of a segment and touches no stretch annotated ``BAD...``. Which windows there are
-follows from annotations and plan alone, before any signal is read.
+crosses no edge of a segment and touches no stretch annotated ``BAD...``; or it lies at an event,
+or is one of the file's own epochs. Which windows there are follows from annotations and plan
+alone, before any signal is read.
 
 :func:`cut` streams one recording (scoring), :func:`materialise` lays many end to end in one
 memory-mapped file (training).
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, field_validator
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, InputError, Recording, Samples, Windows
@@ -41,6 +43,17 @@ class Windowing(Config):
     stride_s: PositiveFloat = 0.5
     """Step from one window to the next (s); shorter than length_s lets windows overlap, which
     finds an event wherever it falls."""
+    at: Literal["stride", "epochs"] | tuple[str, ...] = "stride"
+    """Where windows start: stride cuts all along; epochs takes each of the file's own epochs as
+    one window; names of events or annotations (wildcards allowed: ["S 1*"]) cut one at each."""
+    offset_s: float = 0.0
+    """Only with names of events: where a window starts, counted from its event (s); -0.2 begins
+    0.2 s before it."""
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) and value not in ("stride", "epochs") else value
 
 
 @dataclass(frozen=True)
@@ -248,6 +261,9 @@ def _grid(recording: Recording, plan: Plan, windowing: Windowing) -> _Grid:
     rate_hz = plan.rate_hz
     length = max(1, round(windowing.length_s * rate_hz))
     hop = windowing.stride_s * rate_hz
+    if windowing.at == "epochs":
+        _check_epochs(recording, plan, windowing)
+        length = min([length, *(plan.n_out(segment) for segment in range(len(plan.segments)))])
     longest = max(plan.n_out(segment) for segment in range(len(plan.segments)))
     if length > longest:
         whole = longest / rate_hz >= recording.duration_s - 1 / rate_hz
@@ -258,14 +274,27 @@ def _grid(recording: Recording, plan: Plan, windowing: Windowing) -> _Grid:
         )
     starts, onsets_s = [], []
     for segment, (first, _) in enumerate(plan.segments):
-        count = int((plan.n_out(segment) - length) // hop) + 2
-        here = np.round(np.arange(max(0, count)) * hop).astype(np.int64)
-        here = np.unique(here[here + length <= plan.n_out(segment)])
-        onset_s = first / plan.sfreq_in_hz + here / rate_hz
+        begin_s = first / plan.sfreq_in_hz
+        if windowing.at == "stride":
+            count = int((plan.n_out(segment) - length) // hop) + 2
+            here = np.round(np.arange(max(0, count)) * hop).astype(np.int64)
+        elif windowing.at == "epochs":
+            here = np.zeros(1, np.int64)
+        else:
+            events_s = _events_s(recording, windowing.at) + windowing.offset_s
+            here = np.round((events_s - begin_s) * rate_hz).astype(np.int64)
+        here = np.unique(here[(here >= 0) & (here + length <= plan.n_out(segment))])
+        onset_s = begin_s + here / rate_hz
         clear = _clear(onset_s, length / rate_hz, recording)
         starts.append(here[clear])
         onsets_s.append(onset_s[clear])
     if not any(len(here) for here in starts):
+        if isinstance(windowing.at, tuple) and not len(_events_s(recording, windowing.at)):
+            have = [*dict.fromkeys(a.description for a in recording.annotations)]
+            raise InputError(
+                f"recording {recording.name!r} has no event named {' or '.join(windowing.at)} "
+                f"(windows.at); it has {', '.join(have[:8]) or 'none at all'}"
+            )
         bad_s = sum(end - onset for onset, end in recording.bad_spans())
         raise InputError(
             f"recording {recording.name!r} has no window of {windowing.length_s:g} s clear of "
@@ -273,6 +302,32 @@ def _grid(recording: Recording, plan: Plan, windowing: Windowing) -> _Grid:
             "windows.length_s, look at the annotations or drop the file"
         )
     return _Grid(length, tuple(starts), tuple(onsets_s))
+
+
+def _check_epochs(recording: Recording, plan: Plan, windowing: Windowing) -> None:
+    """One window an epoch needs epochs, and windows as long as they are."""
+    if not recording.epoched:
+        raise InputError(
+            f"recording {recording.name!r} is continuous, windows.at asks for the file's own "
+            "epochs; set windows.at to stride or to names of events"
+        )
+    first, last = plan.segments[0]
+    epoch_s = (last - first) / plan.sfreq_in_hz
+    if abs(epoch_s - windowing.length_s) > 1.5 / min(plan.rate_hz, plan.sfreq_in_hz):
+        raise InputError(
+            f"recording {recording.name!r} holds epochs of {epoch_s:.4g} s, windows.length_s is "
+            f"{windowing.length_s:g} s; set it to {epoch_s:.4g} or windows.at to stride"
+        )
+
+
+def _events_s(recording: Recording, names: tuple[str, ...]) -> NDArray[np.float64]:
+    """Onsets of the annotations that any of the names (with wildcards) stands for."""
+    onsets = [
+        one.onset_s
+        for one in recording.annotations
+        if any(fnmatchcase(one.description.casefold(), name.casefold()) for name in names)
+    ]
+    return np.array(onsets, np.float64)
 
 
 def _clear(

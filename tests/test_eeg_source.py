@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ae_pipeline.config import StudyError, explain
 from ae_pipeline.data import InputError, Recording
+from ae_pipeline.sources.channels import electrodes
 from ae_pipeline.sources.eeg import (
     EegSource,
     describe,
@@ -183,6 +184,10 @@ def test_positions_come_by_name_where_the_file_has_none(shared_data: Path) -> No
     assert np.isfinite(own.positions_m).all()
 
 
+def test_names_of_the_10_20_system_are_those_of_mne() -> None:
+    assert {"Fp1", "T3", "T7", "P8", "FFC5h"} <= set(electrodes())
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -222,6 +227,30 @@ def test_mixed_rates_keep_the_eeg_at_its_own(tmp_path: Path) -> None:
     odd = write_edf(tmp_path / "b.edf", data, ["Fz", "Cz", "Pz"], rates={"Pz": 50.0})
     assert opened(odd).ch_names == ("Fz", "Cz")
     assert any("Pz (sampled at 50 Hz)" in note for note in opened(odd).notes)
+
+
+def test_a_montage_places_channels_that_names_do_not(shared_data: Path, tmp_path: Path) -> None:
+    file = shared_data / "eeglab_sample/test.bdf"  # A1 ... A16, no places of their own
+    placed = opened(file, montage="biosemi128")
+    assert np.isfinite(placed.positions_m).all()
+    (tmp_path / "cap.sfp").write_text(
+        "".join(f"A{i} {i / 200} {i / 100} 0.09\n" for i in range(1, 17))
+        + "fidnz 0 0.1 0\nfidt9 -0.08 0 0\nfidt10 0.08 0 0\n"
+    )
+    assert np.isfinite(opened(file, montage=str(tmp_path / "cap.sfp")).positions_m).all()
+    unplaced = opened(file)
+    assert any("source.montage" in note for note in unplaced.notes)
+
+
+def test_an_unknown_montage_is_a_study_error_with_the_nearest(shared_data: Path) -> None:
+    with pytest.raises(StudyError, match="biosemi128") as error:
+        opened(shared_data / "eeglab_sample/test.bdf", montage="biosem128")
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_written_can_go_back_to_the_files_own_names(shared_data: Path) -> None:
+    recording = opened(shared_data / "eegmmidb/S001R01_trimmed.edf", pick=("Cz", "FC5"))
+    assert recording.file_names == ("Cz..", "Fc5.")
 
 
 # --------------------------------------------------------------------------- segments

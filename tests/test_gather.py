@@ -279,3 +279,26 @@ def test_a_table_is_held_to_the_models_items(tmp_path: Path) -> None:
     samples, _ = rows_of(TABLE, item, columns[::-1])
     assert samples.entries == ("Q2", "Q1")
     assert samples.meta["recording"].tolist() == [f"p{i}" for i in range(9)]
+
+
+# --------------------------------------------------------------------- different channels
+
+MANY = "Fp1 Fp2 F3 F4 C3 C4 P3 P4 O1 O2 F7 F8"
+
+
+def test_recordings_with_other_channels_are_met_as_the_study_says(tmp_path: Path) -> None:
+    for number in range(3):
+        edf(tmp_path / f"S0{number}.edf", f"{MANY} T3 T4")
+    edf(tmp_path / "S03.edf", f"{MANY} T8 T7")  # the same places by newer names
+    edf(tmp_path / "S04.edf", f"{MANY} T3")
+    source = {"kind": "eeg", "path": tmp_path}
+    refused = gathered(study(source))
+    assert [f.name for f in refused.failures] == ["S04"]
+    shared = gathered(study({**source, "different_channels": "intersection"}))
+    assert not shared.failures
+    assert shared.samples.entries == tuple(f"{MANY} T3".split())
+    assert any("13 channels are in all 5" in note and "T4" in note for note in shared.notes)
+    filled = gathered(study({**source, "different_channels": "interpolate"}))
+    assert not filled.failures
+    assert filled.samples.entries == tuple(f"{MANY} T3 T4".split())
+    assert any("interpolated from the others: T4" in note for note in filled.notes)

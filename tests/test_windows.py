@@ -262,3 +262,62 @@ def test_different_rates_are_refused(tmp_path: Path) -> None:
     parts = [(first, planned(first)), (first, planned(first, 100.0))]
     with pytest.raises(InputError, match="sfreq_hz"):
         materialise(parts, Windowing(), tmp_path)
+
+
+# --------------------------------------------------------------- at events, and epochs
+
+
+def test_windows_at_events_start_where_the_named_events_do(long_recording: Recording) -> None:
+    plan = planned(long_recording, 128.0)
+    windowing = Windowing(length_s=1.0, at=["T[12]"], offset_s=-0.25)
+    meta = everything(list(cut(long_recording, plan, windowing)))[2]
+    named = [a.onset_s for a in long_recording.annotations if a.description in ("T1", "T2")]
+    wanted = np.array(named) - 0.25
+    gaps = [np.abs(wanted - onset).min() for onset in meta["onset_s"]]
+    assert max(gaps) < 0.5 / 128
+    assert 0.6 * len(wanted) < len(meta) <= len(wanted)  # none across the gap or a bad stretch
+    regular = Windowing(length_s=1.0, stride_s=0.25)
+    others = everything(list(cut(long_recording, plan, regular)))
+    one = int(np.flatnonzero(np.isin(meta["onset_s"], others[2]["onset_s"]))[0])
+    there = int(np.flatnonzero(others[2]["onset_s"] == meta["onset_s"][one])[0])
+    values = everything(list(cut(long_recording, plan, windowing, 3.0)))[0]
+    np.testing.assert_array_equal(values[one], others[0][there])
+
+
+def test_a_name_no_event_has_is_refused_with_those_there_are(long_recording: Recording) -> None:
+    with pytest.raises(InputError, match="no event named S1 .*T0, T2"):
+        count_windows(long_recording, planned(long_recording), Windowing(at="S1"))
+
+
+def epoched(**keys: object) -> Recording:
+    segments = tuple((80 * i, 80 * i + 80) for i in range(10))
+    return in_memory(800, segments=segments, epoched=True, **keys)
+
+
+def unfiltered(recording: Recording, sfreq_hz: float | None = None) -> Plan:
+    config = Preprocess(high_pass_hz=None, low_pass_hz=30.0)
+    return survey(recording, config, None, sfreq_hz or recording.sfreq_hz)
+
+
+@pytest.mark.parametrize("sfreq_hz", [100.0, 90.0])
+def test_the_files_own_epochs_are_one_window_each(sfreq_hz: float) -> None:
+    bad = (Annotation(2.5, 0.1, "BAD_blink"),)
+    recording = epoched(annotations=bad)
+    plan = unfiltered(recording, sfreq_hz)
+    values, _, meta = everything(list(cut(recording, plan, Windowing(length_s=0.8, at="epochs"))))
+    expected = [0.8 * i for i in range(10) if i != 3]
+    np.testing.assert_allclose(meta["onset_s"], expected, atol=1e-9)
+    assert values.shape == (9, 2, round(0.8 * sfreq_hz))
+
+
+def test_epochs_of_another_length_and_continuous_recordings_are_refused() -> None:
+    with pytest.raises(InputError, match=r"epochs of 0\.8 s.*set it to 0\.8"):
+        count_windows(epoched(), unfiltered(epoched()), Windowing(length_s=0.5, at="epochs"))
+    recording = in_memory(800)
+    with pytest.raises(InputError, match="is continuous"):
+        count_windows(recording, unfiltered(recording), Windowing(length_s=0.5, at="epochs"))
+
+
+def test_a_high_pass_that_no_epoch_can_hold_says_what_to_do() -> None:
+    with pytest.raises(InputError, match="high_pass_hz to null"):
+        survey(epoched(), Preprocess(), None, 100.0)

@@ -1,0 +1,237 @@
+"""BIDS sidecars of a recording: what the data set says beside its files, nearest file first.
+
+``channels.tsv`` (type, status), ``events.tsv``, ``electrodes.tsv``, ``*_eeg.json`` (mains
+frequency, reference, amplifier) and age and sex from ``participants.tsv``; anything else of a
+participant stays where it is. The inheritance principle holds: a sidecar higher up counts for
+everything below it whose entities it shares.
+
+mne-bids opens the recording itself (through MNE's readers, the whole annotation list and montage
+machinery with it) and depends on the name; here the sidecars are read as what they are, tables
+and JSON, and laid over whatever reader suits the file. The tests compare with mne-bids.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ae_pipeline.data import Annotation, InputError
+from ae_pipeline.sources.finding import entities_of, stem_of
+
+__all__ = ["Sidecars", "bids_root", "read_sidecars"]
+
+METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+
+HEAD_FRAMES = {"captrak"}
+"""Coordinate systems whose axes are those of MNE's head frame."""
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """What stands beside a recording; names as the files spell them.
+
+    ``kinds`` and ``statuses`` are by channel name, ``places_m`` in metres; ``annotations`` is
+    None where there is no ``events.tsv``.
+    """
+
+    files: tuple[Path, ...] = ()
+    kinds: dict[str, str] = field(default_factory=dict)
+    bads: dict[str, str] = field(default_factory=dict)
+    places_m: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    annotations: tuple[Annotation, ...] | None = None
+    line_freq_hz: float | None = None
+    state: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def bids_root(path: Path) -> Path | None:
+    """The data set a recording belongs to: the nearest folder with a description; None without."""
+    if not entities_of(stem_of(path)):
+        return None
+    for folder in path.absolute().parents:
+        if (folder / "dataset_description.json").is_file():
+            return folder
+    return None
+
+
+def read_sidecars(path: Path) -> Sidecars | None:
+    """Everything that a BIDS data set says of one recording; None outside of one.
+
+    Raises
+    ------
+    InputError
+        A sidecar cannot be read.
+    """
+    root = bids_root(path)
+    if root is None:
+        return None
+    files: list[Path] = []
+    kinds: dict[str, str] = {}
+    bads: dict[str, str] = {}
+    notes: list[str] = []
+    channels = next(_inherited(path, root, "channels.tsv"), None)
+    if channels is not None:
+        files.append(channels)
+        for row in _table(channels, ("name",)):
+            kinds[row["name"]] = row.get("type", "").upper()
+            if row.get("status", "").lower() == "bad":
+                bads[row["name"]] = row.get("status_description", "").replace("n/a", "")
+    events = next(_inherited(path, root, "events.tsv"), None)
+    annotations = None
+    if events is not None:
+        files.append(events)
+        annotations = tuple(_annotations(events))
+    about: dict[str, Any] = {}
+    for file in reversed([*_inherited(path, root, "eeg.json")]):
+        files.append(file)
+        about |= _json(file)
+    places, said, used = _places(path, root)
+    files += used
+    notes += said
+    return Sidecars(
+        files=tuple(sorted(files)),
+        kinds=kinds,
+        bads=bads,
+        places_m=places,
+        annotations=annotations,
+        line_freq_hz=_positive(about.get("PowerLineFrequency")),
+        state=_state(about, _participant(path, root)),
+        notes=tuple(notes),
+    )
+
+
+def _inherited(path: Path, root: Path, suffix: str) -> Iterator[Path]:
+    """Sidecars with a suffix that hold for a recording, the nearest and most specific first."""
+    own = entities_of(stem_of(path))
+    ending = "." + suffix.partition(".")[2]
+    for folder in path.absolute().parents:
+        fitting = []
+        for file in folder.glob(f"*{suffix}"):
+            stem = file.name.removesuffix(ending)
+            parts = stem.split("_")[:-1]
+            entities = dict(part.split("-", 1) for part in parts if "-" in part)
+            n_said = len(parts)
+            if entities.pop("space", None):  # which no recording has
+                n_said -= 1
+            whole = stem.rpartition("_")[2] == suffix.partition(".")[0]
+            if whole and len(entities) == n_said and entities.items() <= own.items():
+                fitting.append((-len(entities), file.name, file))
+        yield from (file for _, _, file in sorted(fitting))
+        if folder == root:
+            return
+
+
+def _text(file: Path) -> str:
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _table(file: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
+    rows = list(csv.DictReader(_text(file).splitlines(), delimiter="\t"))
+    lacking = [name for name in needed if rows and name not in rows[0]]
+    if lacking:
+        raise InputError(
+            f"{file.name}: has no column {lacking[0]!r} (tab-separated columns are expected); "
+            "correct the sidecar"
+        )
+    return [{k: (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in rows]
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_text(file))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{file.name}, line {error.lineno}: is no JSON; correct the sidecar"
+        ) from None
+    return content if isinstance(content, dict) else {}
+
+
+def _annotations(file: Path) -> Iterator[Annotation]:
+    """Rows of ``events.tsv``; called by ``trial_type``, else ``value``."""
+    for number, row in enumerate(_table(file, ("onset",)), start=2):
+        onset_s = _number(row["onset"])
+        if onset_s is None:
+            raise InputError(
+                f"{file.name}, row {number}: onset {row['onset']!r} is no number of seconds; "
+                "correct the sidecar"
+            )
+        names = [row.get(name, "") for name in ("trial_type", "value")]
+        name = next((n for n in names if n and n != "n/a"), "n/a")
+        yield Annotation(onset_s, max(0.0, _number(row.get("duration", "")) or 0.0), name)
+
+
+def _places(
+    path: Path, root: Path
+) -> tuple[dict[str, tuple[float, float, float]], list[str], list[Path]]:
+    """Electrode positions where their coordinate system is that of the head."""
+    electrodes = next(_inherited(path, root, "electrodes.tsv"), None)
+    if electrodes is None:
+        return {}, [], []
+    system = next(_inherited(path, root, "coordsystem.json"), None)
+    about = _json(system) if system is not None else {}
+    frame = str(about.get("EEGCoordinateSystem", ""))
+    files = [electrodes, *([system] if system is not None else [])]
+    if frame.casefold() not in HEAD_FRAMES:
+        note = (
+            f"electrodes.tsv is in coordinates of {frame or 'no stated system'}, not CapTrak; "
+            "places were taken by name instead"
+        )
+        return {}, [note], files
+    scale = METRES.get(str(about.get("EEGCoordinateUnits", "m")), 1.0)
+    places = {}
+    for row in _table(electrodes, ("name", "x", "y", "z")):
+        x, y, z = (_number(row[axis]) for axis in "xyz")
+        if x is not None and y is not None and z is not None:
+            places[row["name"]] = (x * scale, y * scale, z * scale)
+    return places, [], files
+
+
+def _participant(path: Path, root: Path) -> dict[str, str]:
+    """The row of ``participants.tsv``; empty where there is none."""
+    file = root / "participants.tsv"
+    if not file.is_file():
+        return {}
+    subject = f"sub-{entities_of(stem_of(path)).get('sub', '')}"
+    rows = _table(file, ("participant_id",))
+    return next((row for row in rows if row["participant_id"] == subject), {})
+
+
+def _state(about: dict[str, Any], person: dict[str, str]) -> dict[str, str]:
+    """Age, sex, reference and amplifier, as far as they are said."""
+    sexes = {"m": "male", "male": "male", "f": "female", "female": "female"}
+    age = _number(person.get("age", ""))
+    maker = " ".join(
+        str(about[name])
+        for name in ("Manufacturer", "ManufacturersModelName")
+        if about.get(name) and str(about[name]) != "n/a"
+    )
+    reference = str(about.get("EEGReference", ""))
+    found = {
+        "age": "" if age is None else f"{age:g}",
+        "sex": sexes.get(person.get("sex", person.get("gender", "")).casefold(), ""),
+        "reference": "" if reference == "n/a" else reference,
+        "amplifier": maker,
+    }
+    return {name: " ".join(text.split())[:80] for name, text in found.items() if text}
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _positive(value: Any) -> float | None:
+    number = _number(str(value))
+    return number if number is not None and number > 0 else None

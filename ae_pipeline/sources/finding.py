@@ -1,0 +1,352 @@
+"""From what a user names (file, folder, glob, BIDS root) to recordings with a name and a subject.
+
+Nothing is opened here; names decide.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ae_pipeline.data import InputError
+
+__all__ = [
+    "ENDINGS",
+    "EPOCHS",
+    "Found",
+    "bids_subject",
+    "entities_of",
+    "find",
+    "guess_subject_pattern",
+    "stem_of",
+]
+
+ENDINGS = (
+    *(".edf", ".bdf", ".gdf", ".vhdr", ".ahdr", ".set", ".fif", ".fif.gz"),
+    *(".cnt", ".mff", ".nedf", ".cdt", ".lay"),
+)
+"""File endings taken for EEG when a folder is searched; a file named by itself is always tried."""
+
+MEMBERS = {".fdt": ".set", ".eeg": ".vhdr", ".vmrk": ".vhdr", ".avg": ".vhdr", ".dat": ".vhdr"}
+"""Parts of a recording -> the file that speaks for it, where that stands beside."""
+
+NOT_RAW = re.compile(
+    r"[-_](ave|evoked|annot|cov|ica|fwd|inv|trans|src|bem|bem-sol|proj|eve|stc|tfr|psd|csd|"
+    r"dig|head|layout)\.fif(\.gz)?$",
+    re.IGNORECASE,
+)
+"""FIF files that hold no recording."""
+
+EPOCHS = re.compile(r"[-_]epo\.fif(\.gz)?$", re.IGNORECASE)
+"""Epochs, by MNE's names; taken from a folder only where it holds no continuous recording."""
+
+BESIDE = {".eeg": ".pnt", ".data": ".head"}
+"""Endings that other things have, too -> the file that must stand beside (Nihon Kohden,
+Nicolet)."""
+
+LATER_PART = re.compile(r"(?P<whole>.+)-\d+(?P<end>\.fif(\.gz)?)$|(?P<split>.+_split-)0*[2-9]\d*_")
+"""Parts of a split FIF file after the first, which names them."""
+
+
+# ------------------------------------------------------------------------------ finding
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recording that was found, not opened yet.
+
+    Parameters
+    ----------
+    path : Path
+    root : Path
+        The folder that ``name`` is relative to.
+    name : str
+        BIDS entity string, else the path below ``root`` with ``/`` as ``__`` and no extension;
+        safe as the beginning of a file name and unique among what was found with it.
+    subject, session : str
+    note : str
+        Something the user should know about how the subject was found.
+    """
+
+    path: Path
+    root: Path
+    name: str
+    subject: str
+    session: str = ""
+    note: str = ""
+
+
+def find(
+    inputs: Sequence[Path | str], pattern: str = "**/*", subject_pattern: str | None = None
+) -> list[Found]:
+    """Find the recordings that inputs stand for.
+
+    Parameters
+    ----------
+    inputs : sequence of Path or str
+        Files, folders, globs, BIDS roots. In folders only known EEG endings count; hidden files,
+        ``derivatives`` and parts of recordings (``.fdt``, ``.eeg``, ``.vmrk``) do not.
+    pattern : str
+        Glob that limits what is taken from a folder.
+    subject_pattern : str, optional
+        Regular expression whose group is the subject, searched in the file's name, then in its
+        path below the root.
+
+    Returns
+    -------
+    list of Found
+        Inputs in the given order, files of each sorted by path, none twice.
+
+    Raises
+    ------
+    InputError
+        An input that does not exist or holds no recording.
+    """
+    roots: dict[Path, Path] = {}
+    for entry in inputs:
+        for path, root in _expand(entry, pattern):
+            roots.setdefault(path, root)
+    by_root: dict[Path, list[Path]] = {}
+    for path, root in roots.items():
+        by_root.setdefault(root, []).append(path)
+    stems = Counter(
+        stem for paths in by_root.values() for stem in {stem_of(path) for path in paths}
+    )
+    subjects: dict[Path, tuple[str, str, str]] = {}
+    for root, paths in by_root.items():
+        # rest.edf of one folder and rest.edf of another: it is the folders that differ
+        clash = any(stems[stem_of(path)] > 1 for path in paths)
+        fallback = root.name if clash else ""
+        subjects |= _subjects(paths, root, subject_pattern, fallback)
+    names = _names(roots)
+    return [Found(path, root, names[path], *subjects[path]) for path, root in roots.items()]
+
+
+def _expand(entry: Path | str, pattern: str) -> list[tuple[Path, Path]]:
+    """The files one input stands for, each with its root."""
+    place = Path(os.path.abspath(Path(entry).expanduser()))
+    if not place.exists():
+        if not glob.has_magic(str(entry)):
+            raise InputError(f"{entry}: no such file or folder; check the path")
+        root = Path(*_before_magic(place.parts))
+        hits = [Path(hit) for hit in sorted(glob.glob(str(place), recursive=True))]
+        single = [hit for hit in hits if _is_recording(hit)]
+        if not single:
+            raise InputError(
+                f"{entry}: no EEG recording matches ({len(hits)} other files or folders do); "
+                "check the pattern"
+            )
+        return [(path, root) for path in single]
+    if place.is_file() or place.suffix.lower() == ".mff":
+        header = _header_of(place)
+        return [(header, header.parent)]
+    paths = sorted(
+        path
+        for path in place.glob(pattern)
+        if (_is_recording(path) or _is_asked_for(path, pattern))
+        and not _is_aside(path.relative_to(place), place)
+    )
+    # epochs are cut from the recordings they stand beside
+    paths = [path for path in paths if not EPOCHS.search(path.name)] or paths
+    if (place / "dataset_description.json").is_file():
+        bids = [path for path in paths if stem_of(path).endswith("_eeg")]
+        paths = bids or paths
+    if not paths:
+        raise InputError(
+            f"{entry}: no EEG recording in this folder (pattern {pattern!r}, endings "
+            f"{' '.join(ENDINGS)}); check the folder, source.pattern or name the file itself"
+        )
+    return [(path, place) for path in paths]
+
+
+def _before_magic(parts: Iterable[str]) -> Iterable[str]:
+    for part in parts:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _header_of(path: Path) -> Path:
+    """The file that speaks for a member file (``x.fdt`` -> ``x.set``), else the file itself."""
+    ending = MEMBERS.get(path.suffix.lower())
+    if ending is not None:
+        for header in (path.with_suffix(ending), path.with_suffix(ending.upper())):
+            if header.is_file():
+                return header
+    return path
+
+
+def _is_recording(path: Path) -> bool:
+    if path.name.startswith(".") or NOT_RAW.search(path.name):
+        return False
+    part = LATER_PART.match(path.name)
+    if part and part["split"] and any(path.parent.glob(f"{glob.escape(part['split'])}*1_*")):
+        return False
+    if part and part["whole"] and path.with_name(part["whole"] + part["end"]).exists():
+        return False
+    if path.suffix.lower() in BESIDE:
+        return path.with_suffix(BESIDE[path.suffix.lower()]).is_file() and path.is_file()
+    is_folder = path.suffix.lower() == ".mff"
+    return path.name.lower().endswith(ENDINGS) and (path.is_dir() if is_folder else path.is_file())
+
+
+def _is_asked_for(path: Path, pattern: str) -> bool:
+    """Whether a pattern such as ``**/*.raw`` names an ending that is not searched for by itself."""
+    ending = path.suffix.lower()
+    asked = bool(ending) and pattern.lower().endswith(ending) and ending not in MEMBERS
+    return asked and not path.name.startswith(".") and path.is_file()
+
+
+def _is_aside(relative: Path, root: Path) -> bool:
+    """Hidden, derived, or the untouched originals of a BIDS data set."""
+    aside = {"derivatives"}
+    if (root / "dataset_description.json").is_file():
+        aside |= {"sourcedata", "code", "stimuli"}
+    folders = relative.parts[:-1]
+    return any(part.startswith(".") or part.lower() in aside for part in folders)
+
+
+# ---------------------------------------------------------------------- names, subjects
+
+
+def stem_of(path: Path) -> str:
+    """File name without its (known, possibly double) ending."""
+    for ending in (".fif.gz", *ENDINGS):
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
+    return path.stem
+
+
+def entities_of(stem: str) -> dict[str, str]:
+    """BIDS entities of a file's stem; empty where it is no BIDS name."""
+    parts = stem.removesuffix("_eeg").split("_")
+    pairs = [part.partition("-") for part in parts]
+    if pairs[0][0] != "sub" or not all(re.fullmatch(r"[A-Za-z0-9+]+", v) for _, _, v in pairs):
+        return {}
+    return {key: value for key, _, value in pairs}
+
+
+def _names(roots: dict[Path, Path]) -> dict[Path, str]:
+    """A unique, safe name for each path."""
+    names = {}
+    for path, root in roots.items():
+        stem = stem_of(path)
+        if entities_of(stem):
+            names[path] = _safe(stem.removesuffix("_eeg"))
+        else:
+            names[path] = _safe("__".join([*path.relative_to(root).parts[:-1], stem]))
+    for path in _colliding(names):
+        names[path] = _safe(f"{path.parent.name}__{names[path]}")
+    together = Counter((path.parent, names[path]) for path in _colliding(names))
+    for path in _colliding(names):
+        if together[path.parent, names[path]] > 1:  # x.edf beside x.bdf
+            names[path] = _safe(f"{names[path]}_{path.suffix.lstrip('.').lower()}")
+    for path in _colliding(names):
+        names[path] = _safe(f"{path.parent.parent.name}__{names[path]}")
+    for number, path in enumerate(_colliding(names), start=1):
+        names[path] = f"{names[path]}_{number}"
+    return names
+
+
+def _colliding(names: dict[Path, str]) -> list[Path]:
+    """Paths whose name another has too (file systems may ignore case)."""
+    counts = Counter(name.casefold() for name in names.values())
+    return [path for path, name in names.items() if counts[name.casefold()] > 1]
+
+
+def _safe(name: str) -> str:
+    """``name`` as it can begin a file name anywhere, without a way out of the folder."""
+    name = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", name).lstrip(". ").rstrip(" ")
+    if len(name) > 160:
+        import hashlib
+
+        name = f"{name[:150]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name or "recording"
+
+
+SUBJECT_GUESSES = (r"^([A-Za-z]+[-_ ]?\d+)", r"^(\d+)(?=[-_ ])")
+"""``Subject00_1`` -> Subject00, ``S001R01`` -> S001, ``0012_rest`` -> 0012."""
+
+NOT_A_SUBJECT = re.compile(
+    r"(rest|run|task|eeg|rec|recording|record|trial|session|ses|block|part|test|train|data|file|"
+    r"night|day|visit|epoch|eo|ec|raw|edf|bdf|sample|scan|exp|experiment|segment|seg)[-_ ]?\d*",
+    re.IGNORECASE,
+)
+
+
+def _subjects(
+    paths: list[Path], root: Path, pattern: str | None, fallback: str
+) -> dict[Path, tuple[str, str, str]]:
+    """(subject, session, note) of each path below one root; last resort ``fallback`` or stem."""
+    others = [path for path in paths if not bids_subject(path, root)]
+    guess = guess_subject_pattern(others)
+    folders = _folders(others)
+    found = {}
+    for path in paths:
+        stem, note = stem_of(path), ""
+        session = entities_of(stem).get("ses", "")
+        relative = path.relative_to(root).with_name(stem).as_posix()
+        match = None
+        if pattern is not None:
+            match = re.search(pattern, stem) or re.search(pattern, relative)
+            if match is None:
+                note = "source.subject_pattern does not match the file's name; subject guessed"
+        if match is not None:
+            named = "subject" in match.re.groupindex
+            subject = match["subject"] if named else match[1]
+        elif path not in others:
+            subject = bids_subject(path, root)
+        elif guess is not None:
+            subject = re.search(guess, stem)[1]  # type: ignore[index]
+        else:
+            subject = folders.get(path, fallback or stem)
+        found[path] = (subject or stem, session, note)
+    return found
+
+
+def bids_subject(path: Path, root: Path) -> str:
+    """Value of ``sub-``, from the name, else from a folder below the root; empty without."""
+    for part in (stem_of(path), *reversed(path.relative_to(root).parts[:-1])):
+        match = re.match(r"sub-([A-Za-z0-9+]+)(?:_|$)", part)
+        if match:
+            return match[1]
+    return ""
+
+
+def _folders(paths: list[Path]) -> dict[Path, str]:
+    """The folder that tells subjects apart: the first below what all share; empty if only one."""
+    if not paths:
+        return {}
+    shared = Path(os.path.commonpath([path.parent for path in paths]))
+    below = {path: path.parent.relative_to(shared).parts[:1] for path in paths}
+    return {path: parts[0] for path, parts in below.items() if parts}
+
+
+def guess_subject_pattern(paths: list[Path]) -> str | None:
+    """A pattern that finds a subject in the name of each file; None where none is credible.
+
+    Where files lie in several folders, a guess must not tear a folder into single files nor find
+    the same subject in two folders: then the folders are the better guess.
+    """
+    folders = _folders(paths)
+    for pattern in SUBJECT_GUESSES:
+        matches = [re.search(pattern, stem_of(path)) for path in paths]
+        subjects = [match[1] for match in matches if match]
+        if not paths or len(subjects) < len(paths):
+            continue
+        if any(NOT_A_SUBJECT.fullmatch(subject) for subject in subjects):
+            continue
+        if len(set(folders.values())) > 1:
+            places: dict[str, set[str]] = {}
+            for path, subject in zip(paths, subjects, strict=True):
+                places.setdefault(subject, set()).add(folders.get(path, ""))
+            torn = len(set(subjects)) == len(paths) > len(set(folders.values()))
+            if torn or any(len(where) > 1 for where in places.values()):
+                continue
+        return pattern
+    return None

@@ -1,0 +1,221 @@
+"""Every format but EDF and BDF, through MNE; what MNE says is never shown as it is.
+
+Conventions: MNE reads volts; microvolts, float32 leave this module. Epochs are laid end to end,
+in their order, each with an annotation of its event's name at its time zero; nothing is filtered
+or windowed across their edges.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import threading
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline.data import Annotation, InputError
+from ae_pipeline.sources.content import Content, Reader, Signal
+from ae_pipeline.sources.finding import EPOCHS
+
+if TYPE_CHECKING:
+    import mne
+
+__all__ = ["read_mne"]
+
+Float = NDArray[np.float32]
+
+
+def read_mne(path: Path) -> Content:
+    """Open through ``mne.io.read_raw``, or as epochs where the file holds those.
+
+    Raises
+    ------
+    InputError
+        MNE cannot open it.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            content = (
+                _epoch_content(path, _epochs(path))
+                if EPOCHS.search(path.name)
+                else _raw_content(path, _raw(path))
+            )
+        except InputError:
+            raise
+        except Exception as error:
+            try:
+                if not _may_hold_epochs(path, error):
+                    raise error
+                content = _epoch_content(path, _epochs(path))
+            except Exception:
+                # MNE's own words may quote the header, where names stand
+                raise InputError(_unreadable(path, error)) from None
+    unusual = [one for one in caught if not USUAL_WARNINGS.search(str(one.message))]
+    return replace(content, notes=(*content.notes, MNE_WARNED)) if unusual else content
+
+
+def _may_hold_epochs(path: Path, error: Exception) -> bool:
+    """Whether MNE's refusal to read a continuous recording may be for its being epochs."""
+    name = path.name.lower()
+    said = str(error)
+    return (name.endswith(".set") and "trials" in said) or (
+        name.endswith((".fif", ".fif.gz")) and "No raw data" in said
+    )
+
+
+def _raw(path: Path) -> mne.io.BaseRaw:
+    import mne
+
+    if path.suffix.lower() == ".raw":  # EGI's simple binary, which read_raw does not know
+        return mne.io.read_raw_egi(path, preload=False, verbose="WARNING")
+    return mne.io.read_raw(path, preload=False, verbose="WARNING")
+
+
+def _epochs(path: Path) -> mne.BaseEpochs:
+    import mne
+
+    if path.suffix.lower() == ".set":
+        return mne.io.read_epochs_eeglab(path, verbose="ERROR")
+    return mne.read_epochs(path, preload=False, verbose="ERROR")
+
+
+def _raw_content(path: Path, raw: mne.io.BaseRaw) -> Content:
+    def signal(rows: list[int]) -> Signal:
+        return Signal(int(raw.n_times), (), _mne_reader(raw, rows, path))
+
+    return _of_info(
+        raw.info,
+        annotations=tuple(
+            Annotation(float(one["onset"]) - raw.first_time, float(one["duration"]), text)
+            for one in raw.annotations
+            if (text := str(one["description"]))
+        ),
+        files=_files(path, raw),
+        signal=signal,
+    )
+
+
+def _epoch_content(path: Path, epochs: mne.BaseEpochs) -> Content:
+    """Epochs laid end to end; time zero of each is annotated with its event's name."""
+    if not len(epochs):
+        raise InputError(f"{path.name}: holds no epochs (all were dropped); drop the file")
+    n_each, sfreq_hz = len(epochs.times), float(epochs.info["sfreq"])
+    names = {code: name for name, code in epochs.event_id.items()}
+    zero_s = max(0.0, -float(epochs.tmin))
+    lock = threading.Lock()
+
+    def signal(rows: list[int]) -> Signal:
+        def reader(start: int, stop: int) -> Float:
+            first, last = start // n_each, -(-stop // n_each)
+            with lock, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    data = epochs[first:last].get_data(picks=rows, verbose="ERROR")
+                except Exception as error:
+                    raise InputError(
+                        f"{path.name}: epoch {first + 1} and on cannot be read "
+                        f"({type(error).__name__} in MNE); save the epochs again"
+                    ) from None
+            joined = np.moveaxis(data, 1, 0).reshape(len(rows), -1)
+            begin = start - first * n_each
+            values: Float = (joined[:, begin : begin + stop - start] * 1e6).astype(np.float32)
+            return values
+
+        n_times = len(epochs) * n_each
+        return Signal(n_times, (), reader, tuple(range(n_each, n_times, n_each)))
+
+    content = _of_info(
+        epochs.info,
+        annotations=tuple(
+            Annotation(number * n_each / sfreq_hz + zero_s, 0.0, names.get(code, str(code)))
+            for number, code in enumerate(epochs.events[:, 2].tolist())
+        ),
+        files=_files(path, epochs),
+        signal=signal,
+    )
+    note = (
+        f"the file holds {len(epochs)} epochs of {n_each / sfreq_hz:.4g} s ({epochs.tmin:g} to "
+        f"{epochs.tmax:g} s around their events); onsets count along the epochs laid end to end"
+    )
+    return replace(content, notes=(note,), epoched=True)
+
+
+def _of_info(info: mne.Info, **content: Any) -> Content:
+    spots = [channel["loc"][:3] for channel in info["chs"]]
+    line_freq_hz = info.get("line_freq")
+    return Content(
+        names=tuple(info["ch_names"]),
+        types=tuple(info.get_channel_types()),
+        rates_hz=(float(info["sfreq"]),) * len(info["ch_names"]),
+        positions_m=np.array(spots, np.float64).reshape(-1, 3),
+        bads=tuple(info["bads"]),
+        line_freq_hz=None if not line_freq_hz else float(line_freq_hz),
+        **content,
+    )
+
+
+USUAL_WARNINGS = re.compile(r"naming conventions|'boundary' events|deprecated", re.IGNORECASE)
+"""Of no consequence here: a FIF file's name, boundaries that segments respect."""
+
+MNE_WARNED = "MNE warned about this file when opening it; mne.io.read_raw shows the text"
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Why MNE could not open a file, in one line without the file's content."""
+    kind = path.suffix.lstrip(".").upper() or "EEG"
+    said = str(error)
+    if lacking := re.search(r"the module (\w+).* is needed", said):
+        why = f"needs the package {lacking[1]} to be read; install it (pip install {lacking[1]})"
+    elif "Unsupported file type" in said:
+        why = f"is in no format that MNE reads by its ending ({path.suffix or 'none'}); use EDF"
+    elif isinstance(error, FileNotFoundError):
+        why = "a file that belongs to it is missing (data or markers); keep all parts together"
+    else:
+        why = (
+            f"cannot be read as {kind} ({type(error).__name__} in MNE): damaged, truncated or "
+            "another format; open it in the program that wrote it and export it again"
+        )
+    return f"{path.name}: {why}"
+
+
+def _mne_reader(raw: mne.io.BaseRaw, rows: list[int], path: Path) -> Reader:
+    lock = threading.Lock()
+
+    def reader(start: int, stop: int) -> Float:
+        with lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                data, _ = raw[rows, start:stop]
+            except Exception as error:
+                raise InputError(
+                    f"{path.name}: cannot be read from {start / raw.info['sfreq']:.1f} s on "
+                    f"({type(error).__name__} in MNE): the signal is shorter than its header "
+                    "says; copy the file again from the source"
+                ) from None
+        values: Float = (data * 1e6).astype(np.float32)
+        return values
+
+    return reader
+
+
+def _files(path: Path, content: mne.io.BaseRaw | mne.BaseEpochs) -> tuple[Path, ...]:
+    """The named file, then every other that the content comes from."""
+    if path.is_dir():
+        return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+    named = getattr(content, "filenames", None) or [getattr(content, "filename", None)]
+    parts = [Path(part) for part in named if part]
+    if path.suffix.lower() == ".set" and path.with_suffix(".fdt").is_file():
+        parts.append(path.with_suffix(".fdt"))
+    if EPOCHS.search(path.name):  # later parts of a split file
+        parts += path.parent.glob(f"{glob.escape(path.name.split('.fif')[0])}-[0-9]*.fif*")
+    if path.suffix.lower() in (".vhdr", ".ahdr"):
+        header = path.read_bytes().decode("latin-1")
+        parts += [path.with_name(name) for name in re.findall(r"(?m)^MarkerFile=(.+?)\s*$", header)]
+    others = {part.resolve() for part in parts if part.is_file()} - {path.resolve()}
+    return (path, *sorted(others))

@@ -1,0 +1,153 @@
+"""BIDS roots: sidecars are honoured, and mne-bids agrees with what is read."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import mne
+import mne_bids
+import numpy as np
+import pytest
+
+from ae_pipeline.data import InputError, Recording
+from ae_pipeline.sources.bids import bids_root, read_sidecars
+from ae_pipeline.sources.eeg import EegSource, describe, find, open_recording
+
+NAMES = ["Fp1", "Fz", "Cz", "Pz", "Oz", "VEOG", "ECG1"]
+
+
+def data_set(root: Path, subject: str = "01", task: str = "rest", seconds: float = 20) -> Path:
+    """A BIDS root as mne-bids writes it; the path of its recording."""
+    rng = np.random.default_rng(1)
+    info = mne.create_info(NAMES, 200.0, ["eeg"] * 5 + ["eog", "ecg"], verbose="ERROR")
+    info["line_freq"] = 60
+    raw = mne.io.RawArray(rng.normal(0, 2e-5, (7, int(200 * seconds))), info, verbose="ERROR")
+    raw.set_montage("standard_1005", verbose="ERROR")
+    raw.set_annotations(mne.Annotations([2.0, 5.5], [0.0, 1.0], ["go", "BAD_jump"]))
+    raw.info["bads"] = ["Pz"]
+    raw.info["subject_info"] = {"his_id": "Erika", "sex": 2, "last_name": "Mustermann"}
+    raw.set_meas_date(None)
+    place = mne_bids.BIDSPath(subject=subject, task=task, root=root, datatype="eeg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        written = mne_bids.write_raw_bids(
+            raw, place, format="BrainVision", allow_preload=True, verbose="ERROR", overwrite=True
+        )
+    return Path(written.fpath)
+
+
+def opened(root: Path, **keys: object) -> Recording:
+    return open_recording(find([root])[0], EegSource(path=root, **keys))
+
+
+def table(path: Path) -> tuple[list[str], list[list[str]]]:
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    return rows[0], rows[1:]
+
+
+def test_a_root_written_by_mne_bids_is_read_as_mne_bids_reads_it(tmp_path: Path) -> None:
+    file = data_set(tmp_path)
+    recording = opened(tmp_path)
+    place = mne_bids.BIDSPath(subject="01", task="rest", root=tmp_path, datatype="eeg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = mne_bids.read_raw_bids(place, verbose="ERROR")
+    assert bids_root(file) == tmp_path
+    assert recording.name == "sub-01_task-rest"
+    assert recording.ch_names == tuple(NAMES[:5])
+    expected = theirs.get_data(picks=NAMES[:5]) * 1e6
+    np.testing.assert_allclose(recording.read(0, recording.n_times), expected, atol=1e-3)
+    assert recording.bads == tuple(theirs.info["bads"]) == ("Pz",)
+    assert recording.line_freq_hz == theirs.info["line_freq"] == 60
+    ours = [(a.onset_s, a.duration_s, a.description) for a in recording.annotations]
+    assert ours == [(a["onset"], a["duration"], a["description"]) for a in theirs.annotations]
+    spots = np.array([theirs.info["chs"][i]["loc"][:3] for i in range(5)])
+    np.testing.assert_allclose(recording.positions_m, spots, atol=1e-3)
+    assert recording.eog == ("VEOG",)
+    assert any("VEOG (EOG), ECG1 (ECG)" in note for note in recording.notes)
+
+
+def test_channels_tsv_goes_before_the_file(tmp_path: Path) -> None:
+    file = data_set(tmp_path)
+    channels = file.with_name("sub-01_task-rest_channels.tsv")
+    head, rows = table(channels)
+    kind, status = head.index("type"), head.index("status")
+    rows[0][kind], rows[2][status], rows[3][status] = "EOG", "bad", "good"
+    channels.write_text("\n".join("\t".join(row) for row in [head, *rows]))
+    recording = opened(tmp_path)
+    assert recording.ch_names == ("Fz", "Cz", "Pz", "Oz")
+    assert set(recording.bads) == {"Cz"}
+
+
+def test_sidecars_higher_up_hold_below_and_nearer_ones_go_before(tmp_path: Path) -> None:
+    file = data_set(tmp_path)
+    near = json.loads(file.with_name("sub-01_task-rest_eeg.json").read_text())
+    near.pop("Manufacturer", None)
+    file.with_name("sub-01_task-rest_eeg.json").write_text(json.dumps(near))
+    far = {"PowerLineFrequency": 50, "Manufacturer": "Acme", "ManufacturersModelName": "Amp 3"}
+    (tmp_path / "task-rest_eeg.json").write_text(json.dumps(far))
+    (tmp_path / "task-other_eeg.json").write_text('{"Manufacturer": "Other"}')
+    recording = opened(tmp_path)
+    assert recording.line_freq_hz == 60
+    assert recording.state["amplifier"] == "Acme Amp 3"
+    assert tmp_path / "task-rest_eeg.json" in recording.files
+    assert tmp_path / "task-other_eeg.json" not in recording.files
+
+
+def test_age_and_sex_are_known_and_nothing_else_of_the_person(tmp_path: Path) -> None:
+    data_set(tmp_path)
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tage\tsex\tname\nsub-01\t34\tF\tMustermann\nsub-02\tn/a\tM\tDoe\n"
+    )
+    recording = opened(tmp_path)
+    assert (recording.state["age"], recording.state["sex"]) == ("34", "female")
+    assert "Mustermann" not in repr(recording)
+
+
+def test_what_was_done_to_events_tsv_counts(tmp_path: Path) -> None:
+    file = data_set(tmp_path)
+    events = file.with_name("sub-01_task-rest_events.tsv")
+    events.write_text("onset\tduration\ttrial_type\n3.25\tn/a\tstop\n7\t2\tBAD_cough\n")
+    recording = opened(tmp_path)
+    assert [a.description for a in recording.annotations if a.description == "stop"]
+    assert (7.0, 9.0) in recording.bad_spans()
+    assert events in recording.files
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("sub-01_task-rest_events.tsv", "onset\tduration\nsoon\t1\n", "soon"),
+        ("sub-01_task-rest_channels.tsv", "label\ttype\nFz\tEEG\n", "name"),
+        ("sub-01_task-rest_eeg.json", "{", "JSON"),
+    ],
+)
+def test_a_damaged_sidecar_is_one_line(tmp_path: Path, name: str, content: str, word: str) -> None:
+    data_set(tmp_path).with_name(name).write_text(content)
+    with pytest.raises(InputError) as error:
+        opened(tmp_path)
+    assert name in str(error.value)
+    assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_coordinates_of_another_system_are_not_taken_for_the_heads(tmp_path: Path) -> None:
+    file = data_set(tmp_path)
+    system = next(file.parent.glob("*coordsystem.json"))
+    about = json.loads(system.read_text())
+    system.write_text(json.dumps({**about, "EEGCoordinateSystem": "CTF"}))
+    recording = opened(tmp_path)
+    assert any("coordinates of CTF" in note for note in recording.notes)
+    assert np.isfinite(recording.positions_m).all()  # by name
+
+
+def test_no_root_no_sidecars(tmp_path: Path) -> None:
+    assert read_sidecars(tmp_path / "sub-01_task-rest_eeg.edf") is None
+    assert read_sidecars(tmp_path / "x.edf") is None
+
+
+def test_init_takes_the_mains_frequency_from_the_sidecars(tmp_path: Path) -> None:
+    data_set(tmp_path)
+    assert describe(find([tmp_path])).line_freq_hz == 60

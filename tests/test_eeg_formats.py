@@ -1,0 +1,242 @@
+"""One test for each format of the README's table: written by its own tools, read as written."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import edfio
+import mne
+import numpy as np
+import pybv
+import pytest
+
+from ae_pipeline.data import InputError, Recording
+from ae_pipeline.sources.content import Content
+from ae_pipeline.sources.edf import read_edf
+from ae_pipeline.sources.eeg import EegSource, open_recording
+from ae_pipeline.sources.finding import find, stem_of
+from ae_pipeline.sources.mne_files import read_mne
+
+NAMES = ["Fz", "Cz", "Pz", "Oz"]
+SFREQ_HZ = 100.0
+
+
+def signal(seconds: float = 12, n_channels: int = 4) -> np.ndarray:
+    """Microvolts, the same each time."""
+    return np.random.default_rng(3).normal(0, 20, (n_channels, round(seconds * SFREQ_HZ)))
+
+
+def raw_array(data_uv: np.ndarray | None = None, names: list[str] | None = None) -> mne.io.RawArray:
+    data_uv = signal() if data_uv is None else data_uv
+    names = names or NAMES
+    info = mne.create_info(names, SFREQ_HZ, "eeg", verbose="ERROR")
+    raw = mne.io.RawArray(data_uv * 1e-6, info, verbose="ERROR")
+    raw.set_annotations(mne.Annotations([1.0, 6.0], [0.0, 2.0], ["go", "BAD_move"]))
+    return raw
+
+
+def opened(path: Path, **keys: object) -> Recording:
+    return open_recording(find([path])[0], EegSource(path=Path(), **keys))
+
+
+def epochs_of(seconds: float = 1.0, n: int = 6) -> mne.EpochsArray:
+    data = signal(n * seconds).reshape(4, n, -1).transpose(1, 0, 2) * 1e-6
+    events = np.array([[100 * i, 0, 1 + i % 2] for i in range(n)])
+    info = mne.create_info(NAMES, SFREQ_HZ, "eeg", verbose="ERROR")
+    ids = {"left": 1, "right": 2}
+    return mne.EpochsArray(data, info, events, tmin=-0.2, event_id=ids, verbose="ERROR")
+
+
+# ------------------------------------------------------------------------- continuous
+
+
+def edf(path: Path, cls: type = edfio.Edf, signal_cls: type = edfio.EdfSignal) -> Path:
+    signals = [
+        signal_cls(row, SFREQ_HZ, label=name, physical_dimension="uV", physical_range=(-200, 200))
+        for row, name in zip(signal(), NAMES, strict=True)
+    ]
+    notes = [edfio.EdfAnnotation(1.0, None, "go"), edfio.EdfAnnotation(6.0, 2.0, "BAD_move")]
+    cls(signals, annotations=notes).write(path)
+    return path
+
+
+def write_edf(place: Path) -> Path:
+    return edf(place / "a.edf")
+
+
+def write_bdf(place: Path) -> Path:
+    return edf(place / "a.bdf", edfio.Bdf, edfio.BdfSignal)
+
+
+def write_fif(place: Path) -> Path:
+    raw_array().save(place / "a_raw.fif", verbose="ERROR")
+    return place / "a_raw.fif"
+
+
+def write_fif_gz(place: Path) -> Path:
+    raw_array().save(place / "a_raw.fif.gz", verbose="ERROR")
+    return place / "a_raw.fif.gz"
+
+
+def write_split_fif(place: Path) -> Path:
+    raw_array(signal(600)).save(place / "a_raw.fif", split_size="1.1MB", verbose="ERROR")
+    assert (place / "a_raw-1.fif").exists()
+    return place / "a_raw.fif"
+
+
+def write_brainvision(place: Path) -> Path:
+    pybv.write_brainvision(
+        data=signal() * 1e-6,
+        sfreq=SFREQ_HZ,
+        ch_names=NAMES,
+        fname_base="a",
+        folder_out=place,
+        events=[
+            {"onset": 100, "description": "go", "type": "Comment", "duration": 1},
+            {"onset": 600, "description": "BAD_move", "type": "Comment", "duration": 200},
+        ],
+    )
+    return place / "a.vhdr"
+
+
+def write_eeglab(place: Path) -> Path:
+    """What EEGLAB itself saves: a MATLAB structure."""
+    return eeglab(place / "a.set", signal(), trials=1)
+
+
+def eeglab(path: Path, data_uv: np.ndarray, trials: int) -> Path:
+    from scipy.io import savemat
+
+    onsets = [101.0, 601.0] if trials == 1 else [21.0 + 100 * i for i in range(trials)]
+    names = ["go", "stop"] if trials == 1 else ["left", "right"] * (trials // 2)
+    kinds = [("type", "O"), ("latency", "O"), ("epoch", "O")]
+    events = np.array(
+        [(n, o, float(i + 1)) for i, (n, o) in enumerate(zip(names, onsets, strict=True))], kinds
+    )
+    places = np.array(
+        [(name, 0.1 * i, 0.2, 0.3) for i, name in enumerate(NAMES)],
+        [("labels", "O"), ("X", "O"), ("Y", "O"), ("Z", "O")],
+    )
+    pnts = data_uv.shape[1]
+    content = {
+        "setname": "a",
+        "nbchan": 4.0,
+        "trials": float(trials),
+        "pnts": float(pnts),
+        "srate": SFREQ_HZ,
+        "xmin": 0.0 if trials == 1 else -0.2,
+        "xmax": (pnts - 1) / SFREQ_HZ if trials == 1 else -0.2 + (pnts - 1) / SFREQ_HZ,
+        "data": data_uv.astype(np.float32),
+        "chanlocs": places,
+        "event": events,
+        "epoch": np.array(
+            [(float(i + 1), n, 0.0) for i, n in enumerate(names)],
+            [("event", "O"), ("eventtype", "O"), ("eventlatency", "O")],
+        )
+        if trials > 1
+        else np.empty((0, 0)),
+        "urevent": np.empty((0, 0)),
+        "icawinv": np.empty((0, 0)),
+        "icasphere": np.empty((0, 0)),
+        "icaweights": np.empty((0, 0)),
+        "icaact": np.empty((0, 0)),
+        "icachansind": np.empty((0, 0)),
+    }
+    savemat(path, {"EEG": content}, appendmat=False)
+    return path
+
+
+def write_egi_simple_binary(place: Path) -> Path:
+    """EGI's simple binary, version 4: big-endian single precision, no events."""
+    data = signal().astype(">f4")
+    when = (2020, 1, 2, 3, 4, 5, 0)
+    head = struct.pack(">i6hi5hih", 4, *when, int(SFREQ_HZ), 4, 1, 0, 0, data.shape[1], 0)
+    (place / "a.raw").write_bytes(head + data.T.tobytes())
+    return place / "a.raw"
+
+
+FORMATS: dict[str, tuple[Callable[[Path], Path], float]] = {
+    "EDF+": (write_edf, 0.01),
+    "BDF+": (write_bdf, 1e-4),
+    "FIF": (write_fif, 1e-4),
+    "FIF, compressed": (write_fif_gz, 1e-4),
+    "FIF, split": (write_split_fif, 1e-4),
+    "BrainVision": (write_brainvision, 0.1),
+    "EEGLAB": (write_eeglab, 1e-4),
+    "EGI simple binary": (write_egi_simple_binary, 1e-3),
+}
+"""Format -> (who writes it, tolerance in microvolts: steps of the format)."""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_format_is_read_as_it_was_written(tmp_path: Path, name: str) -> None:
+    write, tolerance_uv = FORMATS[name]
+    path = write(tmp_path)
+    recording = opened(path, pick=("E1", "E2", "E3", "E4") if "EGI" in name else "eeg")
+    expected = signal(600) if "split" in name else signal()
+    assert recording.sfreq_hz == SFREQ_HZ
+    assert recording.n_times == expected.shape[1]
+    np.testing.assert_allclose(recording.read(0, recording.n_times), expected, atol=tolerance_uv)
+    np.testing.assert_allclose(recording.read(250, 300), expected[:, 250:300], atol=tolerance_uv)
+    if "EGI" not in name:
+        assert recording.ch_names == tuple(NAMES)
+        assert any("go" in a.description and a.onset_s == 1.0 for a in recording.annotations)
+    if name in ("EDF+", "BDF+", "FIF", "BrainVision"):
+        assert [(a, b) for a, b in recording.bad_spans()] or "Brain" in name
+
+
+def test_each_reader_gives_the_same_content(tmp_path: Path) -> None:
+    by_us, by_mne = read_edf(write_edf(tmp_path)), read_mne(write_fif(tmp_path))
+    assert isinstance(by_us, Content)
+    assert by_us.names == by_mne.names
+    assert by_us.rates_hz == by_mne.rates_hz
+    assert [a.onset_s for a in by_us.annotations] == [a.onset_s for a in by_mne.annotations]
+    assert stem_of(tmp_path / "a_raw.fif.gz") == "a_raw"
+
+
+# ----------------------------------------------------------------------------- epochs
+
+
+@pytest.mark.parametrize("name", ["FIF", "EEGLAB"])
+def test_epochs_are_segments_laid_end_to_end(tmp_path: Path, name: str) -> None:
+    epochs = epochs_of()
+    data = epochs.get_data() * 1e6
+    if name == "FIF":
+        path = tmp_path / "a-epo.fif"
+        epochs.save(path, verbose="ERROR")
+    else:
+        path = eeglab(tmp_path / "a.set", data.transpose(1, 2, 0), trials=6)
+    recording = opened(path)
+    assert recording.epoched
+    assert recording.segments == tuple((100 * i, 100 * i + 100) for i in range(6))
+    flat = np.moveaxis(data, 1, 0).reshape(4, -1)
+    np.testing.assert_allclose(recording.read(0, 600), flat, atol=1e-3)
+    np.testing.assert_allclose(recording.read(150, 370), flat[:, 150:370], atol=1e-3)
+    told = [(round(a.onset_s, 3), a.description) for a in recording.annotations]
+    assert told[:3] == [(0.2, "left"), (1.2, "right"), (2.2, "left")]
+    assert any("6 epochs of 1 s" in note for note in recording.notes)
+
+
+def test_epochs_beside_their_recording_are_not_taken_twice(tmp_path: Path) -> None:
+    write_fif(tmp_path)
+    epochs_of().save(tmp_path / "a-epo.fif", verbose="ERROR")
+    assert [f.path.name for f in find([tmp_path])] == ["a_raw.fif"]
+    (tmp_path / "a_raw.fif").unlink()
+    assert [f.path.name for f in find([tmp_path])] == ["a-epo.fif"]
+
+
+def test_a_file_without_a_single_epoch_is_refused(tmp_path: Path) -> None:
+    epochs = epochs_of()
+    epochs.drop([0, 1, 2, 3, 4, 5], verbose="ERROR")
+    epochs.save(tmp_path / "a-epo.fif", verbose="ERROR")
+    with pytest.raises(InputError, match="epochs"):
+        opened(tmp_path / "a-epo.fif")
+
+
+def test_endings_shared_with_other_things_need_their_companion(tmp_path: Path) -> None:
+    for name in ("a.edf", "b.eeg", "b.pnt", "c.eeg", "d.data", "e.raw"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [f.path.name for f in find([tmp_path])] == ["a.edf", "b.eeg"]
+    assert [f.path.name for f in find([tmp_path], pattern="*.raw")] == ["e.raw"]
