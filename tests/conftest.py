@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import tarfile
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 _home = pytest.StashKey[Path]()
@@ -47,3 +54,35 @@ def shared_data() -> Path:
     if not place.is_dir():
         pytest.skip(f"no test data at {place}; point AE_PIPELINE_TEST_DATA at it")
     return place
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The machine's own Chromium (Debian: ``apt install chromium``), without a window."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, which finds what keeps people from using a page; from npm."""
+    place = tmp_path_factory.mktemp("axe")
+    command = ["npm", "pack", "--silent", "axe-core@4.14.1"]
+    try:
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"axe-core cannot be had from npm: {error}")
+    if done.returncode:
+        pytest.skip(f"axe-core cannot be had from npm: {done.stderr.strip()[-200:]}")
+    with tarfile.open(place / done.stdout.split()[-1]) as archive:
+        file = archive.extractfile("package/axe.min.js")
+        assert file is not None
+        return file.read().decode()
