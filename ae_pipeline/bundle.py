@@ -25,6 +25,7 @@ from ae_pipeline.folder import digest_files, write_json, write_through
 from ae_pipeline.models import Model
 from ae_pipeline.preprocess import Preprocess
 from ae_pipeline.scaler import Scaler
+from ae_pipeline.supervised import FittedHead
 from ae_pipeline.train import FittedAutoencoder
 from ae_pipeline.windows import Windowing
 
@@ -86,6 +87,8 @@ class BundleInfo(Config):
     training: dict[str, Any]
     """What the normal data was and how the model was trained; no identities."""
     training_digest: str
+    head_classes: tuple[str, ...] = ()
+    """Classes that the head tells apart, in the order of its outputs."""
     rehearsal: dict[str, Any] = Field(default_factory=dict)
     """How well each scorer told planted deviations from held-out data."""
     versions: dict[str, str]
@@ -114,6 +117,7 @@ class Bundle:
     baselines: dict[str, Scorer]
     calibration: Calibration
     digest: str = ""
+    head: FittedHead | None = None
 
     @property
     def autoencoder(self) -> FittedAutoencoder:
@@ -141,6 +145,8 @@ class Bundle:
             frame["flagged"] = total > self.info.threshold
         if self.info.entries:
             frame["top_entry"], frame["top_ratio"] = self.top_entries(scores.by_entry)
+        if self.head is not None:
+            frame = frame.assign(**self.head.predict(samples, latents, self.autoencoder.scaler))
         return Judged(frame, scores.by_entry, latents)
 
     def top_entries(
@@ -316,6 +322,8 @@ def save(folder: Path, bundle: Bundle) -> None:
     for name, scorer in bundle.baselines.items():
         state |= {f"{name}/{k}": v for k, v in scorer.state().items()}
     state |= {f"calibration/{k}": v for k, v in bundle.calibration.state().items()}
+    if bundle.head is not None:
+        state |= {f"head/{k}": v for k, v in bundle.head.state().items()}
     folder.mkdir(parents=True, exist_ok=True)
     with write_through(folder / "weights.safetensors") as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, temporary)
@@ -370,13 +378,16 @@ def load(folder: Path | str) -> Bundle:
         }
         ensemble = Ensemble(autoencoder, **groups["ensemble"])
         calibration = Calibration.from_state(groups["calibration"])
+        head = None
+        if info.model.head is not None and "head" in groups:
+            head = FittedHead(info.model.head, info.head_classes, **groups["head"])
     except (KeyError, RuntimeError, TypeError) as error:
         said = " ".join(str(error).split("\n\t")[:2])  # PyTorch lists every layer
         raise StudyError(
             f"{folder}: the weights do not fit bundle.json ({said}); train it again"
         ) from None
     digest = digest_files([description, weights])
-    return Bundle(info, ensemble, baselines, calibration, digest)
+    return Bundle(info, ensemble, baselines, calibration, digest, head)
 
 
 def _autoencoder(info: BundleInfo, state: dict[str, NDArray[Any]]) -> FittedAutoencoder:

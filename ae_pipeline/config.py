@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import difflib
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 __all__ = ["Config", "StudyError", "explain"]
 
@@ -52,7 +55,12 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> Study
     for finding in error.errors(include_url=False):
         kind, loc = finding["type"], finding["loc"]
         keys, parts = _locate(model, loc[:-1] if kind == "extra_forbidden" else loc)
-        names = sorted({name for part in parts if _is_model(part) for name in part.model_fields})
+        names = sorted(
+            field.alias or name
+            for part in {part for part in parts if _is_model(part)}
+            for name, field in part.model_fields.items()
+        )
+        names = list(dict.fromkeys(names))
         if kind == "extra_forbidden":
             keys.append(str(loc[-1]))
             near = difflib.get_close_matches(keys[-1], names, n=1, cutoff=0.5)
@@ -100,7 +108,7 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[st
     keys: list[str] = []
     here: list[Any] = [model]
     for part in loc:
-        fields = [a.model_fields.get(str(part)) for a in here if _is_model(a)]
+        fields = [_field(a, str(part)) for a in here if _is_model(a)]
         inside = [m for field in fields if field for m in _members(field.annotation)]
         if not inside:
             box = (list, tuple) if isinstance(part, int) else (dict,) if part != "[key]" else ()
@@ -111,6 +119,12 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[st
         else:
             here = [a for a in here if _is_model(a) and part in (_tag(a), a.__name__)] or here
     return keys, here
+
+
+def _field(model: type[BaseModel], key: str) -> FieldInfo | None:
+    """A field by the key it has in a file (``from`` is no name that Python allows)."""
+    by_key = {field.alias or name: field for name, field in model.model_fields.items()}
+    return by_key.get(key)
 
 
 def _is_model(annotation: Any) -> bool:

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from ae_pipeline.bundle import Bundle
     from ae_pipeline.data import Scorer
     from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.models.heads import Labels
     from ae_pipeline.split import Division
-    from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, History
+    from ae_pipeline.supervised import FittedHead, Known
+    from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, History, Training
 
 __all__ = [
     "Job",
@@ -180,7 +182,11 @@ class TrainJob:
         for failure in self.data.failures:
             self.progress.warn(failure.reason)
             self.exit_status = 1
-        self.key = key("train", sorted(self.data.digests.values()), self.study.decisive())
+        self.known = _known(self.study, self.data)
+        inputs = sorted(self.data.digests.values())
+        if self.known is not None and self.known.files:
+            inputs.append(digest_files(self.known.files))
+        self.key = key("train", inputs, self.study.decisive())
         self.work = self.out.parent / f".{self.out.name}.{self.key[:12]}"
         from ae_pipeline.split import divide
 
@@ -213,27 +219,132 @@ class TrainJob:
             self.study.training,
             self.progress.training,
             self.work / "checkpoint.safetensors",
+            self._labels(self.division.rows("train")),
         )
+        self.head: FittedHead | None = None
+        self.head_found: dict[str, Any] | None = None
+        if self.known is not None:
+            self._fit_head(self.known)
+
+    def _labels(self, rows: NDArray[np.int64]) -> Labels | None:
+        """What a jointly trained head is to say of ``rows``."""
+        joint = self.known is not None and self.known.head.fitted == "jointly"
+        return self.known.labels(rows) if self.known is not None and joint else None
+
+    def _fit_head(self, known: Known) -> None:
+        """Fit the head on the training part; judge it on other subjects."""
+        from ae_pipeline.supervised import cross_validate, fit_head, judge_head, look_at
+
+        self.progress.stage("fitting the head")
+        samples, seed = self.data.samples, self.study.training.seed
+        part = self.division.part
+        inside = np.flatnonzero((part == "train") | (part == "validation"))
+        fitted = self.ensemble.autoencoder
+        latents = fitted.latents(samples)
+        looks = {
+            what: look_at(what, samples, latents, fitted.scaler)
+            for what in dict.fromkeys((known.head.from_, "input"))
+        }
+        self.head = fit_head(known, looks[known.head.from_], inside, seed)
+        self.head_found = {
+            "kind": known.head.kind,
+            "target": known.head.target,
+            "from": known.head.from_,
+            "fitted": known.head.fitted,
+            "classes": list(known.classes),
+            "labelled": int(known.is_known.sum()),
+            "unlabelled": int((~known.is_known).sum()),
+            "held_out": None,
+            "cross_validation": None,
+        }
+        if self.division.folds:
+            return  # each subject is predicted while it is left out
+        judged: dict[str, Any] = {}
+        held = np.flatnonzero(((part == "calibration") | (part == "test")) & known.is_known)
+        for what, x in looks.items():
+            head = self.head if what == known.head.from_ else fit_head(known, x, inside, seed)
+
+            def predict(
+                learn: NDArray[np.int64], ask: NDArray[np.int64], x: Any = x, what: str = what
+            ) -> NDArray[np.float64]:
+                if known.head.fitted == "jointly" and what != "input":
+                    return self._predict_anew(known, learn, ask)
+                return fit_head(known, x, learn, seed).outputs(x[ask])
+
+            judged[what] = (
+                judge_head(known, held, head.outputs(x[held])) if len(held) else None,
+                cross_validate(known, inside, seed, predict),
+            )
+        for i, name in enumerate(("held_out", "cross_validation")):
+            own = judged[known.head.from_][i]
+            if own is not None and known.head.from_ != "input":
+                own["from_input"] = judged["input"][i]
+            self.head_found[name] = own
+
+    def _predict_anew(
+        self, known: Known, inside: NDArray[np.int64], outside: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Outputs of rows that neither the network nor the head has seen."""
+        from ae_pipeline.supervised import fit_head, look_at
+
+        part, seed = self.division.part, self.study.training.seed
+        unlike = ~np.isin(known.unit, np.unique(known.unit[outside]))
+        train, validation = (np.flatnonzero((part == p) & unlike) for p in ("train", "validation"))
+        samples = self.data.samples
+        fitted, _ = _fit_network(
+            self.study,
+            samples.take(train),
+            samples.take(validation),
+            self._as_long(),
+            labels=known.labels(train),
+        )
+        rows = np.concatenate([inside, outside])
+        chosen = samples.take(rows)
+        x = look_at(known.head.from_, chosen, fitted.latents(chosen), fitted.scaler)
+        everywhere = np.full((len(samples), x.shape[1]), np.nan)
+        everywhere[rows] = x
+        return fit_head(known, everywhere, inside, seed).outputs(x[len(inside) :])
+
+    def _as_long(self) -> Training:
+        """Training for as long as the main model's best epoch."""
+        epochs = max(1, self.history.best_epoch)
+        return self.study.training.model_copy(update={"epochs": epochs, "early_stopping": None})
 
     def _leave_out(self) -> None:
         """Score every subject by models that never saw it, trained as long as the main one."""
         self.progress.stage("leaving subjects out")
-        epochs = max(1, self.history.best_epoch)
-        training = self.study.training.model_copy(update={"epochs": epochs, "early_stopping": None})
+        training = self._as_long()
         samples, part = self.data.samples, self.division.part
+        predicted: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
         self.left_out: list[_HeldOut] = []
         self.rehearsals: list[pd.DataFrame] = []
         for n, rows in enumerate(self.division.folds):
             self.progress.advance(n, len(self.division.folds), "subjects left out")
-            others, held = (
-                samples.take(np.setdiff1d(np.flatnonzero(part == name), rows))
-                for name in ("train", "validation")
+            inside = [
+                np.setdiff1d(np.flatnonzero(part == name), rows) for name in ("train", "validation")
+            ]
+            others, held = (samples.take(chosen) for chosen in inside)
+            ensemble, baselines, _ = _fit_all(
+                self.study, others, held, training, labels=self._labels(inside[0])
             )
-            ensemble, baselines, _ = _fit_all(self.study, others, held, training)
             held_out = samples.take(rows)
-            self.left_out.append(_held_out(ensemble, baselines, held_out, "calibration"))
+            head = None
+            if self.known is not None:
+                head = _head_of(self.known, ensemble.autoencoder, samples, np.concatenate(inside))
+            self.left_out.append(_held_out(ensemble, baselines, held_out, "calibration", head))
+            if self.known is not None and head is not None:
+                predicted.append((rows, _outputs_of(head, ensemble.autoencoder, held_out)))
             self.rehearsals.append(self._rehearse(ensemble, baselines, held_out))
         self.progress.advance(1, 1, "subjects left out")
+        if self.known is not None and self.head_found is not None and predicted:
+            from ae_pipeline.supervised import judge_head
+
+            rows = np.concatenate([each[0] for each in predicted])
+            outputs_of = np.concatenate([each[1] for each in predicted])
+            known = self.known.is_known[rows]
+            found = {"folds": len(predicted)}
+            found |= judge_head(self.known, rows[known], outputs_of[known])
+            self.head_found["cross_validation"] = found
 
     def _judge(self) -> None:
         import pandas as pd
@@ -247,7 +358,7 @@ class TrainJob:
         for part in ("calibration", "test"):
             samples = self.data.samples.take(self.division.rows(part))
             if len(samples):
-                held_out.append(_held_out(self.ensemble, self.baselines, samples, part))
+                held_out.append(_held_out(self.ensemble, self.baselines, samples, part, self.head))
                 if not self.division.folds and part == ("test" if has_test else "calibration"):
                     rehearsals.append(self._rehearse(self.ensemble, self.baselines, samples))
         if not any(each.frame["part"].iloc[0] == "calibration" for each in held_out):
@@ -286,6 +397,7 @@ class TrainJob:
             calibration,
             self.history,
             rehearsal,
+            self.head,
         )
         frame = judge_held_out(bundle, frame, by_entry, chosen)
         n_parameters = outputs.count_parameters(bundle)
@@ -302,6 +414,7 @@ class TrainJob:
                 **train_metrics(n_parameters, self.history, frame, self.study.kind == "eeg"),
                 "rehearsal": rehearsal,
                 "active_units": self._active_units(held_out),
+                "head": self.head_found,
             },
         )
 
@@ -366,11 +479,17 @@ class _HeldOut:
 
 
 def _held_out(
-    ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples, part: str
+    ensemble: Ensemble,
+    baselines: dict[str, Scorer],
+    samples: Samples,
+    part: str,
+    head: FittedHead | None = None,
 ) -> _HeldOut:
     from ae_pipeline.bundle import raw_scores
 
     frame, scores, latents = raw_scores(ensemble, baselines, samples)
+    if head is not None:
+        frame = frame.assign(**head.predict(samples, latents, ensemble.autoencoder.scaler))
     frame["part"] = part
     frame["pca_loss"] = _pca_losses(ensemble.autoencoder, baselines, samples)
     n_entries = int(np.prod(samples.shape))
@@ -378,19 +497,54 @@ def _held_out(
     return _HeldOut(frame, scores.by_entry, latents)
 
 
-def _fit_all(
+def _known(study: Study, data: Gathered) -> Known | None:
+    """What is known of the target of the study's head."""
+    from ae_pipeline.supervised import read_known
+
+    if study.model.head is None:
+        return None
+    place = study.source.path
+    beside = place if study.kind == "eeg" and place is not None and place.is_dir() else None
+    return read_known(study.model.head, data.samples, beside)
+
+
+def _head_of(
+    known: Known, fitted: FittedAutoencoder, samples: Samples, inside: NDArray[np.int64]
+) -> FittedHead | None:
+    """A head on one network's codes; None where ``inside`` knows one class only."""
+    from ae_pipeline.supervised import fit_head, look_at
+
+    chosen = samples.take(inside)
+    x = look_at(known.head.from_, chosen, fitted.latents(chosen), fitted.scaler)
+    everywhere = np.full((len(samples), x.shape[1]), np.nan)
+    everywhere[inside] = x
+    try:
+        return fit_head(known, everywhere, inside, 0)
+    except InputError:
+        return None
+
+
+def _outputs_of(
+    head: FittedHead, fitted: FittedAutoencoder, samples: Samples
+) -> NDArray[np.float64]:
+    from ae_pipeline.supervised import look_at
+
+    x = look_at(head.head.from_, samples, fitted.latents(samples), fitted.scaler)
+    return head.outputs(x)
+
+
+def _fit_network(
     study: Study,
     train: Samples,
     validation: Samples | None,
-    training: Any,
+    training: Training,
     listener: Callable[[Epoch | Batch], None] | None = None,
     checkpoint: Path | None = None,
-) -> tuple[Ensemble, dict[str, Scorer], History]:
-    """Scale, autoencoder, its views and the baselines on the same training data."""
+    labels: Labels | None = None,
+) -> tuple[FittedAutoencoder, History]:
+    """Scale and autoencoder on training data."""
     import torch
 
-    from ae_pipeline.baselines import BASELINES
-    from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.scaler import Scaler
     from ae_pipeline.train import fit
@@ -400,11 +554,27 @@ def _fit_all(
     has_missing = train.kind == "questionnaire"
     model = Autoencoder(study.model, train.kind, train.shape, train.columns, has_missing)
     listeners = () if listener is None else (listener,)
-    fitted, history = fit(model, train, validation, scaler, training, listeners, checkpoint)
+    return fit(model, train, validation, scaler, training, listeners, checkpoint, labels=labels)
+
+
+def _fit_all(
+    study: Study,
+    train: Samples,
+    validation: Samples | None,
+    training: Training,
+    listener: Callable[[Epoch | Batch], None] | None = None,
+    checkpoint: Path | None = None,
+    labels: Labels | None = None,
+) -> tuple[Ensemble, dict[str, Scorer], History]:
+    """Scale, autoencoder, its views and the baselines on the same training data."""
+    from ae_pipeline.baselines import BASELINES
+    from ae_pipeline.ensemble import Ensemble
+
+    fitted, history = _fit_network(study, train, validation, training, listener, checkpoint, labels)
     ensemble = Ensemble.fit(fitted, train, validation, training.seed)
     latent_dim = study.model.latent_dim
     baselines = {
-        name: scorer.fit(train, scaler, latent_dim, training.seed)
+        name: scorer.fit(train, fitted.scaler, latent_dim, training.seed)
         for name, scorer in BASELINES.items()
     }
     return ensemble, baselines, history

@@ -21,9 +21,11 @@ from ae_pipeline.report import (
     Number,
     RecordingView,
     RowsView,
+    Section,
     TrainView,
 )
 from ae_pipeline.score import Example, RecordingResult
+from ae_pipeline.supervised import describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "evidence",
     "group_view",
+    "head_sections",
     "layers_of",
     "recording_view",
     "rehearsal_sentence",
@@ -215,9 +218,40 @@ def train_view(
         worst=evidence(info, worst),
         best=evidence(info, best),
         layers=layers_of(bundle),
+        sections=head_sections(metrics.get("head")),
         facts=_facts(info, digest),
         notes=tuple(notes),
     )
+
+
+def head_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
+    """What the head is worth, for the training page."""
+    import pandas as pd
+
+    if not found:
+        return ()
+    labelled = (
+        f"{found['labelled']:,} samples have a label, {found['unlabelled']:,} have none; the head "
+        f"was fitted {found['fitted']}."
+    )
+    rows = []
+    for part in ("held_out", "cross_validation"):
+        judged = found.get(part) or {}
+        for name, values in ((found["from"], judged), ("input", judged.get("from_input") or {})):
+            rows += [
+                {
+                    "judged": part.replace("_", " "),
+                    "predicted_from": name,
+                    "measure": measure.replace("_", " "),
+                    "value": value["value"],
+                    "95 %": _span(value["interval"]) or "",
+                }
+                for measure, value in values.items()
+                if isinstance(value, Mapping) and "interval" in value
+            ]
+    frames = ((f"Predicting {found['target']}.", pd.DataFrame(rows)),) if rows else ()
+    title = f"What the model says of {found['target']}"
+    return (Section(title, (*describe(found), labelled), (), frames),)
 
 
 # ---------------------------------------------------------------------------- recordings

@@ -44,6 +44,7 @@ from ae_pipeline.score import (
     pick_examples,
     recordings_frame,
 )
+from ae_pipeline.supervised import head_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -314,6 +315,7 @@ def write_train(run: TrainRun, place: Path) -> None:
     summary = _markdown(run.study.study, headline, run.study.hypothesis)
     write_text(shared / "summary.md", summary)
     public = {**study, "source": {k: v for k, v in study["source"].items() if k != "path"}}
+    public["model"] = run.bundle.info.model.model_dump(mode="json")  # without paths
     public.pop("outputs")
     write_text(shared / "study.yaml", yaml.safe_dump(public, sort_keys=False, allow_unicode=True))
     write_frame(shared / "history.csv", history)
@@ -327,6 +329,7 @@ def write_train(run: TrainRun, place: Path) -> None:
         "parameters": run.metrics["parameters"],
         "epochs": run.metrics["epochs"],
         "seconds": run.metrics["seconds"],
+        **head_numbers(run.metrics.get("head")),
     }
     record = {
         "kind": "train",
@@ -774,7 +777,10 @@ def _group_of_rows(
     if bundle.info.kind == "questionnaire":
         wanted = ["recording", "score", "p_value", "q_value", "flagged", "top_item", "reason"]
         others = [str(c) for c in scores if str(c).startswith("score_")]
-        persons = scores[[*wanted[:2], *others, *wanted[2:]]].rename(columns={"recording": "id"})
+        predicted = [c for c in scores if str(c).startswith(("predicted_", "probability_"))]
+        persons = scores[[*wanted[:2], *others, *wanted[2:], *predicted]].rename(
+            columns={"recording": "id"}
+        )
         write_frame(out / "persons.csv", persons.sort_values("p_value", kind="stable"))
     assert headline is not None
     return headline

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from ae_pipeline.data import Scorer
     from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.models import Model
     from ae_pipeline.split import Division
+    from ae_pipeline.supervised import FittedHead
     from ae_pipeline.train import History
 
 __all__ = ["interval", "judge_held_out", "make_bundle", "train_metrics"]
@@ -42,6 +44,7 @@ def make_bundle(
     calibration: Calibration,
     history: History,
     rehearsal: dict[str, Any] | None = None,
+    head: FittedHead | None = None,
 ) -> Bundle:
     """Put together everything that scoring needs."""
     samples = data.samples
@@ -53,7 +56,7 @@ def make_bundle(
     info = BundleInfo(
         study=study.study,
         kind=study.kind,
-        model=study.model,
+        model=_without_paths(study.model),
         shape=samples.shape,
         unit=UNITS[study.kind],
         entries=samples.entries,
@@ -82,10 +85,18 @@ def make_bundle(
             "seed": study.training.seed,
         },
         training_digest=digest_json(sorted(data.digests.values())),
+        head_classes=() if head is None else head.classes,
         rehearsal=rehearsal or {},
         versions=dict(versions()),
     )
-    return Bundle(info, ensemble, baselines, calibration)
+    return Bundle(info, ensemble, baselines, calibration, head=head)
+
+
+def _without_paths(model: Model) -> Model:
+    """A bundle goes to others: where labels lay is nobody's business."""
+    if model.head is None:
+        return model
+    return model.model_copy(update={"head": model.head.model_copy(update={"labels": None})})
 
 
 def judge_held_out(

@@ -387,8 +387,10 @@ def contract_frame(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     columns = ["recording", "subject", "window", "onset_s", "duration_s", "score", *others]
     columns += ["p_value", "q_value", "flagged", top, "top_band", "reason"]
     columns += [name for name in ("part", "label") if name in out]
-    out = out[columns]
-    for name in ("recording", "subject", top, "top_band", "reason"):
+    predictions = [n for n in map(str, out) if n.startswith(("predicted_", "probability_"))]
+    out = out[columns + predictions]
+    words = [name for name in predictions if out[name].dtype == object]
+    for name in ("recording", "subject", top, "top_band", "reason", *words):
         out[name] = out[name].astype("string")
     return out
 

@@ -129,6 +129,8 @@ class Study(Config):
             mode="json", exclude={"outputs", "hypothesis", "primary_metric", "normal"}
         )
         content["source"].pop("path", None)  # the content of the files counts, not their place
+        if content["model"]["head"] is not None:
+            content["model"]["head"].pop("labels")
         return content
 
 
@@ -192,6 +194,9 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         if isinstance(place, str):
             started = path.parent.absolute() / Path(place).expanduser()
             content[part] = {**keys, name: str(started)}
+    head = (content.get("model") or {}).get("head") if isinstance(content.get("model"), dict) else 0
+    if isinstance(head, dict) and isinstance(head.get("labels"), str):
+        head["labels"] = str(path.parent.absolute() / Path(head["labels"]).expanduser())
     try:
         return Study.model_validate(content)
     except ValidationError as error:
@@ -266,6 +271,7 @@ def _yaml_lines(
     for name, field in model.model_fields.items():
         if name in skip:
             continue
+        name = field.alias or name
         dotted = f"{path}{name}"
         lines += _comment(f"{field.description or ''} {_sentence(notes.get(dotted, ''))}", indent)
         value = content.get(name, field.get_default(call_default_factory=True))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ae_pipeline.models.autoencoder import Autoencoder
+    from ae_pipeline.models.heads import Labels
 
 __all__ = [
     "Batch",
@@ -276,6 +277,7 @@ def fit(
     listeners: tuple[Listener, ...] = (),
     checkpoint: Path | None = None,
     checkpoint_every_s: float = 20.0,
+    labels: Labels | None = None,
 ) -> tuple[FittedAutoencoder, History]:
     """Train ``model`` and keep the weights of the best epoch.
 
@@ -293,6 +295,8 @@ def fit(
     checkpoint : Path, optional
         A ``.safetensors`` file to resume from where it exists, written after the first epoch
         and then at most every ``checkpoint_every_s`` seconds.
+    labels : Labels, optional
+        What a head that is trained jointly is to say of the training samples.
 
     Returns
     -------
@@ -308,8 +312,13 @@ def fit(
     """
     import torch
 
+    from ae_pipeline.models.heads import layer
+
     device = choose_device(config.device)
+    if labels is not None:
+        model.head = layer(model.config.latent_dim, labels.n_outputs)
     model.to(device)
+    targets = None if labels is None else torch.from_numpy(labels.values).to(device)
     batch_size = config.batch_size
     if batch_size == "auto":
         batch_size = 256 if model.config.architecture.kind == "dense" else 64
@@ -343,7 +352,8 @@ def fit(
         for batch in range(n_batches):
             rows = order[batch * batch_size : (batch + 1) * batch_size]
             x, observed = feed.gather(rows)
-            loss = model.loss(x, observed, generator, epoch)
+            taught = None if targets is None else targets[rows.to(device)]
+            loss = model.loss(x, observed, generator, epoch, taught)
             optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
             optimizer.step()
@@ -387,6 +397,7 @@ def fit(
             _save(checkpoint, model, optimizer, history, best)
             saved_at = time.monotonic()
     model.load_state_dict(best)
+    model.head = None
     model.eval()
     return fitted, history
 

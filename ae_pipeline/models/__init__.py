@@ -11,6 +11,7 @@ from pydantic import PositiveInt
 
 from ae_pipeline.config import Config
 from ae_pipeline.models.architectures import AnyArchitecture
+from ae_pipeline.models.heads import Head
 from ae_pipeline.models.objectives import AnyObjective
 
 __all__ = ["Model"]
@@ -29,3 +30,6 @@ class Model(Config):
     squared error that large deviations pull at less."""
     latent_dim: PositiveInt = 16
     """Numbers in the code (the latent features of a window, image or person)."""
+    head: Head | None = None
+    """What to predict beside, for instance {kind: classify, target: diagnosis, from: latents}; null
+    for nothing."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Column, Kind
 from ae_pipeline.models import Model
+from ae_pipeline.models.heads import supervised_loss
 from ae_pipeline.models.layers import activation, glorot_, twice_differentiable
 from ae_pipeline.models.likelihoods import Likelihood
 from ae_pipeline.models.objectives import Encoding
@@ -96,6 +97,8 @@ class Autoencoder(nn.Module):
             self._input_shape(), n_code, config.latent_dim, self._grid(self.likelihood.output_shape)
         )
         self.code_activation = activation(config.architecture.code_activation)
+        self.head: nn.Module | None = None
+        """A layer that carries labels into the code, while it is trained only."""
         if config.architecture.init == "glorot":
             glorot_(self)
 
@@ -146,7 +149,12 @@ class Autoencoder(nn.Module):
         return parameters if self.kind == "eeg" else parameters.squeeze(1)
 
     def loss(
-        self, x: Tensor, observed: Tensor | None, generator: torch.Generator, epoch: int = 1
+        self,
+        x: Tensor,
+        observed: Tensor | None,
+        generator: torch.Generator,
+        epoch: int = 1,
+        targets: Tensor | None = None,
     ) -> Loss:
         """Training loss of a batch: corrupted as the objective says, against the clean input.
 
@@ -158,6 +166,8 @@ class Autoencoder(nn.Module):
             All noise comes from it.
         epoch : int
             From 1, for objectives that start gently.
+        targets : Tensor of shape (n,), optional
+            What the head is to say, NaN where not known.
         """
         objective = self.config.objective
         seen, seen_observed, weight = objective.corrupt(x, observed, generator, self.kind)
@@ -183,6 +193,10 @@ class Autoencoder(nn.Module):
             )
         )
         total = reconstruction if penalty is None else reconstruction + penalty
+        if self.head is not None and targets is not None and self.config.head is not None:
+            supervised = supervised_loss(self.head(code.mean), targets)
+            if supervised is not None:
+                total = total + self.config.head.weight * supervised
         return Loss(total, reconstruction)
 
     def forward(self, x: Tensor, observed: Tensor | None = None) -> Tensor:

@@ -23,8 +23,10 @@ from ae_pipeline.report.views import (
     Evidence,
     GroupView,
     IndexEntry,
+    PlainView,
     RecordingView,
     RowsView,
+    Section,
     TrainView,
 )
 from ae_pipeline.report.wording import shorten, show
@@ -37,6 +39,7 @@ __all__ = [
     "group_page",
     "index_page",
     "layers_table",
+    "plain_page",
     "recording_page",
     "render",
     "rows_page",
@@ -116,6 +119,7 @@ def train_page(view: TrainView) -> str:
         best=_shown(view.best, view.kind, "most usual"),
         map=_map(view.latents, view.scores, view.color_by),
         layers=layers_table(view.layers),
+        sections=_sections(view.sections),
     )
 
 
@@ -205,6 +209,11 @@ def group_page(view: GroupView) -> str:
     )
 
 
+def plain_page(view: PlainView) -> str:
+    """A page of sections."""
+    return _render("plain", view, kind=view.what, sections=_sections(view.sections))
+
+
 def index_page(
     title: str,
     entries: Sequence[IndexEntry],
@@ -243,6 +252,22 @@ def index_page(
 
 
 # -------------------------------------------------------------------------------- pieces
+
+
+def _sections(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """Sections with their frames as tables."""
+    return [
+        {
+            "title": section.title,
+            "text": section.text,
+            "pictures": section.pictures,
+            "tables": [
+                table(frame, tuple(map(str, frame.columns)), caption, MAX_ROWS)
+                for caption, frame in section.frames
+            ],
+        }
+        for section in sections
+    ]
 
 
 def _shown(evidence: Evidence | None, kind: Kind, which: str) -> _Shown:
@@ -301,7 +326,7 @@ def layers_table(layers: Sequence[tuple[str, Any, int]]) -> Table:
 
 
 def _render(
-    name: str, view: TrainView | RecordingView | RowsView | GroupView, **content: Any
+    name: str, view: TrainView | RecordingView | RowsView | GroupView | PlainView, **content: Any
 ) -> str:
     return _template(name).render(
         {"hypothesis": None} | content,

@@ -19,14 +19,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from ae_pipeline.report.drawing import Picture
+
 __all__ = [
     "Evidence",
     "GroupView",
     "Headline",
     "IndexEntry",
     "Number",
+    "PlainView",
     "RecordingView",
     "RowsView",
+    "Section",
     "TrainView",
 ]
 
@@ -63,6 +67,25 @@ class Headline:
     next_steps: tuple[str, ...] = ()
     baseline: str = ""
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of a page: a heading, paragraphs, figures, then tables.
+
+    Parameters
+    ----------
+    title : str
+    text : tuple of str
+        Paragraphs.
+    pictures : tuple of Picture
+    frames : tuple of (caption, DataFrame)
+    """
+
+    title: str
+    text: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    frames: tuple[tuple[str, pd.DataFrame], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +150,8 @@ class TrainView:
         The provenance table: study, versions, digests, seeds.
     notes : tuple of str
         How to read what is shown.
+    sections : tuple of Section
+        What else was found, before the layers.
     """
 
     title: str
@@ -141,6 +166,7 @@ class TrainView:
     worst: Evidence | None = None
     best: Evidence | None = None
     layers: Sequence[tuple[str, Any, int]] = ()
+    sections: tuple[Section, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -226,6 +252,18 @@ class GroupView:
     headline: Headline
     recordings: pd.DataFrame
     links: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlainView:
+    """A page of sections, for whatever has no page of its own; ``what`` stands above the title."""
+
+    what: str
+    title: str
+    headline: Headline
+    sections: tuple[Section, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
