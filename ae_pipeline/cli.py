@@ -30,6 +30,7 @@ __all__ = [
     "data_list",
     "demo",
     "evaluate",
+    "generate",
     "init",
     "main",
     "score",
@@ -448,6 +449,44 @@ def calibrate(
             print(f"{name}: {result[name]}")
         print(f"next: ae-pipeline score --model {out} --out RESULTS YOUR_DATA")
     raise typer.Exit(1 if result["failed"] else 0)
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Option(help="Bundle folder, runs:/ID/model, models:/NAME@ALIAS.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help=".fif or .edf; idx3-ubyte or .png; .csv or .tsv."),
+    ],
+    n: Annotated[int, typer.Option("-n", help="Windows, images or rows.")] = 100,
+    codes: Annotated[
+        str, typer.Option(help="prior (variational models), density (any model), or auto.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Same seed, same data.")] = 0,
+    noise: Annotated[
+        bool, typer.Option(help="Draw around what is expected, or take that itself.")
+    ] = True,
+    study: Annotated[
+        Path | None, typer.Option(help="Study file, where it does not lie beside the model.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Generate data that looks like what a model was trained on, held against real data.
+
+    Example: ae-pipeline generate --model derivatives/study/model -n 200 --out synthetic.csv
+    """
+    from ae_pipeline.generate import generate as make
+
+    if codes not in ("auto", "prior", "density"):
+        raise StudyError(f"--codes {codes}: expected auto, prior or density")
+    with _console() as progress:
+        result = make(model, n, out.absolute(), seed, codes, noise, study, progress)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(result["verdict"])
+    print(f"next: open {result['report']}")
+    print(f"out: {result['out']}")
 
 
 @app.command()

@@ -31,7 +31,7 @@ from ae_pipeline.train import FittedAutoencoder, Pass
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TWO_SIDED", "VIEW_WORDS", "Ensemble", "Seen"]
+__all__ = ["TWO_SIDED", "VIEW_WORDS", "Ensemble", "Seen", "bands"]
 
 TWO_SIDED = ("error", "spread")
 """Views whose small values are as unusual as large ones; a code cannot be too probable."""
@@ -236,6 +236,18 @@ class Ensemble:
             views["spectrum"] = np.log(np.concatenate(spectrum) + FLOOR)
         return joined, latents, views
 
+    def draw_codes(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Codes drawn from the mixture of the training codes, (n, latent_dim)."""
+        weights = np.exp(self.log_weights)
+        component = rng.choice(len(weights), n, p=weights / weights.sum())
+        noise = rng.standard_normal((n, self.means.shape[1]))
+        codes = np.empty_like(noise)
+        for k, root in enumerate(self.precisions_cholesky):
+            here = component == k
+            # precision = root root', so its inverse has the root inv(root)'
+            codes[here] = self.means[k] + np.linalg.solve(root.T, noise[here].T).T
+        return codes.astype(np.float32)
+
     def _log_density(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log density of codes (n, latent_dim) under the mixture."""
         from scipy.special import logsumexp
@@ -260,15 +272,18 @@ def _own_variance(each: Pass) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return left.cpu().numpy(), own.cpu().numpy()
 
 
-def _bands(samples: Samples) -> list[tuple[float, float]]:
-    """Bands of which a window holds at least one frequency below the Nyquist."""
-    assert samples.sfreq_hz is not None
-    step_hz = samples.sfreq_hz / samples.shape[1]
+def bands(sfreq_hz: float, n_times: int) -> list[tuple[float, float]]:
+    """Bands (Hz) of which a window holds at least one frequency below the Nyquist."""
     return [
         (low, high)
         for low, high in BANDS_HZ.values()
-        if high <= samples.sfreq_hz / 2 and high - low >= step_hz
+        if high <= sfreq_hz / 2 and high - low >= sfreq_hz / n_times
     ]
+
+
+def _bands(samples: Samples) -> list[tuple[float, float]]:
+    assert samples.sfreq_hz is not None
+    return bands(samples.sfreq_hz, samples.shape[1])
 
 
 def _band_difference(each: Pass, samples: Samples) -> NDArray[np.float64]:

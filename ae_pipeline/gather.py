@@ -13,21 +13,26 @@ from typing import Any
 
 import numpy as np
 
+from ae_pipeline.bundle import BundleInfo
+from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording, Samples
-from ae_pipeline.folder import cache_dir, digest_files, key
+from ae_pipeline.folder import cache_dir, digest_files, digest_json, key
 from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.sources import eeg, mnist, questionnaire
 from ae_pipeline.spatial import with_channels
-from ae_pipeline.study import Study
+from ae_pipeline.split import divide
+from ae_pipeline.study import Study, load_study
 from ae_pipeline.windows import count_windows, materialise
 
 __all__ = [
     "Failure",
     "Gathered",
     "Input",
+    "Origin",
     "find_inputs",
     "gather",
     "open_input",
+    "origin",
     "rows_of",
     "task_of",
     "usual_amplitude_uv",
@@ -254,6 +259,50 @@ def _refuse_lacking(recording: Recording, usual: tuple[str, ...]) -> None:
 
 def _modern(names: Sequence[str]) -> set[str]:
     return {SAME_PLACE.get(name, name) for name in names}
+
+
+# ------------------------------------------------------------------- what a model was made of
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The data a model was trained on, and data of the same study that it never saw."""
+
+    train: Samples
+    held_out: Samples
+
+
+def origin(folder: Path, info: BundleInfo, study: Path | None = None) -> Origin:
+    """Read again what a bundle was trained on, by the study file beside it.
+
+    Parameters
+    ----------
+    folder : Path
+        The bundle; a training writes ``study.yaml`` into the folder around it.
+    info : BundleInfo
+    study : Path, optional
+        Another place of the study file.
+
+    Raises
+    ------
+    InputError
+        Where the study or its data is not at hand, or has changed; the model works without.
+    """
+    file = study or folder.absolute().parent / "study.yaml"
+    if not file.is_file():
+        raise InputError(f"{file}: no study file beside the model; name it with --study")
+    try:
+        read = load_study(file)
+        data = gather(read, lambda line: None, lambda done, total, name: None)
+    except StudyError as error:
+        raise InputError(str(error)) from None
+    if digest_json(sorted(data.digests.values())) != info.training_digest:
+        raise InputError(f"{file}: its data is not what the model was trained on")
+    division = divide(data.samples.meta, read.split)
+    held = [rows for part in ("calibration", "test") if len(rows := division.rows(part))]
+    # with few subjects every one of them trains, and blocks of time were kept back
+    unseen = np.concatenate(held) if held else division.rows("validation")
+    return Origin(data.samples.take(division.rows("train")), data.samples.take(unseen))
 
 
 # ------------------------------------------------------------------------------ scoring

@@ -566,6 +566,8 @@ def test_the_package_offers_the_pages_and_their_views() -> None:
     offered = {name: getattr(report, name) for name in report.__all__}
     assert offered["train_page"] is train_page
     assert offered["Evidence"] is Evidence
+    assert callable(report.plain_page)
+    assert {"plain_page", "PlainView", "Section"} <= set(offered)
 
 
 # --------------------------------------------------------------------------------- evidence

@@ -31,7 +31,16 @@ from ae_pipeline.data import Axis, Column, InputError, Samples
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ItemBlock", "QuestionnaireSource", "Table", "find", "load", "propose"]
+__all__ = [
+    "ItemBlock",
+    "QuestionnaireSource",
+    "Table",
+    "as_answered",
+    "find",
+    "load",
+    "possible_range",
+    "propose",
+]
 
 MAX_LEVELS = 10
 """Whole-number answers with at most so many possible values count as ordinal by themselves."""
@@ -270,6 +279,65 @@ def load(
             )
         order = tuple(names.index(name) for name in shown if name in names)
     return Table(samples, tuple(notes), order, parts[0].response_times)
+
+
+def possible_range(source: QuestionnaireSource, column: Column) -> tuple[float, float] | None:
+    """Lowest and highest possible answer of an item; None where the study declares none."""
+    if column.levels:
+        return column.levels[0], column.levels[-1]
+    return _block_of(source, column.name).bounds
+
+
+def as_answered(
+    source: QuestionnaireSource,
+    columns: Sequence[Column],
+    values: NDArray[np.floating[Any]],
+    mask: NDArray[np.bool_] | None = None,
+) -> pd.DataFrame:
+    """Answers as people gave them: the way back from :func:`load`.
+
+    Parameters
+    ----------
+    source : QuestionnaireSource
+    columns : sequence of Column
+        Items of the model.
+    values : array of shape (n, items)
+        As models have them; what is no possible answer becomes the nearest one.
+    mask : array of bool, optional
+        False leaves a cell empty.
+
+    Returns
+    -------
+    DataFrame
+        One column an item, reverse keying undone, answers in words where the study has words.
+    """
+    import pandas as pd
+
+    out: dict[str, Any] = {}
+    for j, column in enumerate(columns):
+        block = _block_of(source, column.name)
+        answers = np.array(values[:, j], dtype=np.float64)
+        if column.levels:
+            levels = np.array(column.levels)
+            answers = levels[np.abs(answers[:, None] - levels).argmin(1)]
+        bounds = possible_range(source, column)
+        if bounds is not None:
+            answers = np.clip(answers, *bounds)
+            if column.name in _match(block.reverse, [column.name], "", strict=False):
+                answers = sum(bounds) - answers
+        cells: Any = answers
+        if block.levels:
+            cells = np.array(block.levels, dtype=object)[answers.astype(int)]
+        elif column.levels and all(level.is_integer() for level in column.levels):
+            cells = pd.array(answers.astype(int), dtype="Int64")
+        series = pd.Series(cells)
+        out[column.name] = series if mask is None else series.where(mask[:, j])
+    return pd.DataFrame(out)
+
+
+def _block_of(source: QuestionnaireSource, name: str) -> ItemBlock:
+    """The block that an item belongs to."""
+    return next(b for b in source.items if _match(b.items, [name], "", strict=False))
 
 
 @dataclass(frozen=True)
