@@ -120,7 +120,8 @@ def decode(
         units = units + _lacking_noise(bundle, units, rng)
     values = scaler.inverse(units)
     if bundle.info.kind == "mnist":
-        values = np.rint(255 * np.clip(values, 0, 1)) / np.float32(255)  # as image files have it
+        # as image files have it
+        values = (np.rint(255 * np.clip(values, 0, 1)) / 255).astype(np.float32)
     return _possible(bundle, values) if rng is not None else values
 
 
