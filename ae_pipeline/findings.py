@@ -14,6 +14,7 @@ import numpy as np
 from ae_pipeline.baselines import BASELINES
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.calibrate import Detection, reach
+from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.report import (
     Evidence,
     GroupView,
@@ -221,6 +222,7 @@ def train_view(
         sections=head_sections(metrics.get("head")),
         facts=_facts(info, digest),
         notes=tuple(notes),
+        methods=methods_paragraph(bundle, info.detection),
     )
 
 
@@ -257,7 +259,9 @@ def head_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
 # ---------------------------------------------------------------------------- recordings
 
 
-def recording_view(bundle: Bundle, result: RecordingResult, threshold: float) -> RecordingView:
+def recording_view(
+    bundle: Bundle, result: RecordingResult, threshold: float, detection: Detection
+) -> RecordingView:
     """The page of one recording."""
     from ae_pipeline.score import latents_frame
 
@@ -315,6 +319,7 @@ def recording_view(bundle: Bundle, result: RecordingResult, threshold: float) ->
         bad_spans=result.recording.bad_spans(),
         latents=latents,
         facts=_facts(info, bundle.digest),
+        methods=methods_paragraph(bundle, detection),
         notes=(*result.recording.notes, *result.plan.notes),
     )
 
@@ -365,6 +370,7 @@ def group_view(bundle: Bundle, detection: Detection, recordings: pd.DataFrame) -
         recordings=recordings,
         links=links,
         facts=_facts(info, bundle.digest),
+        methods=methods_paragraph(bundle, detection),
     )
 
 
@@ -429,5 +435,6 @@ def rows_view(
         items=items,
         color_by=label,
         facts=_facts(info, bundle.digest),
+        methods=methods_paragraph(bundle, detection),
         notes=tuple(notes),
     )

@@ -21,7 +21,7 @@ from ae_pipeline import __version__, findings, report
 from ae_pipeline import bundle as bundles
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Samples
+from ae_pipeline.data import Recording, Samples
 from ae_pipeline.folder import (
     digest_files,
     digest_json,
@@ -35,6 +35,7 @@ from ae_pipeline.folder import (
     write_through,
 )
 from ae_pipeline.gather import Failure, Input
+from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.score import (
     Example,
     RecordingResult,
@@ -280,6 +281,8 @@ def write_train(run: TrainRun, place: Path) -> None:
     bundles.save(place / "model", run.bundle)
     digest = digest_files([place / "model/bundle.json", place / "model/weights.safetensors"])
     history = pd.DataFrame(run.history.rows)
+    methods = methods_paragraph(run.bundle, run.study.detection)
+    write_text(place / "methods.txt", methods + "\n")
     write_frame(place / "history.csv", history)
     write_json(place / "metrics.json", run.metrics)
     scores = contract_frame(run.frame, run.study.kind)
@@ -426,6 +429,10 @@ def write_failure(run: ScoreRun, failure: Failure, digest: str | None) -> None:
     for stale in run.out.glob(f"{_glob_safe(failure.name)}_*"):
         if stale.name in _file_names(failure.name):
             stale.unlink()
+    folder = _bids_folder(failure.name)
+    if folder is not None:
+        for ending in BIDS_ENDINGS:
+            (run.out / folder / f"{failure.name}_desc-anomaly_{ending}").unlink(missing_ok=True)
     summary = {
         "recording": failure.name,
         "subject": failure.subject,
@@ -497,23 +504,80 @@ def write_recording(run: ScoreRun, result: RecordingResult, this: str) -> None:
     write_frame(out / f"{name}_scores.parquet", result.frame)
     write_frame(out / f"{name}_desc-anomaly_events.tsv", result.events)
     write_json(out / f"{name}_desc-anomaly_events.json", EVENT_SIDECAR)
-    _write_annotations(out / f"{name}_desc-anomaly_annot.fif", result.events)
+    _write_annotations(out / f"{name}_desc-anomaly_annot.fif", result.events, result.recording)
     write_frame(out / f"{name}_bads.tsv", result.bads)
     latents = latents_frame(result.frame, result.latents)
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
     assert info.threshold is not None
-    page = report.recording_page(findings.recording_view(run.bundle, result, info.threshold))
-    write_text(out / f"{name}_report.html", page)
+    view = findings.recording_view(run.bundle, result, info.threshold, run.detection)
+    write_text(out / f"{name}_report.html", report.recording_page(view))
     files = sorted(_file_names(name) - {f"{name}_examples.npz", f"{name}_items.tsv"})
+    files += _write_bids(out, result)
     digest = digest_files(result.recording.files)
     _write_provenance(run, name, this, files, result.summary, digest, "done")
 
 
-def _write_annotations(path: Path, events: pd.DataFrame) -> None:
-    """Events as MNE's annotations; without a channel list they are about the whole head."""
+def _bids_folder(name: str) -> Path | None:
+    """Where BIDS tools look for what belongs to a recording; None without a BIDS name."""
+    entities = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
+    if not name.startswith("sub-") or "task" not in entities:
+        return None
+    session = [f"ses-{entities['ses']}"] if "ses" in entities else []
+    return Path(f"sub-{entities['sub']}", *session, "eeg")
+
+
+def _write_bids(out: Path, result: RecordingResult) -> list[str]:
+    """Events and channel states where mne-bids and other BIDS tools find them.
+
+    Returns
+    -------
+    list of str
+        Paths below ``out``; empty where the recording has no BIDS name.
+    """
+    import pandas as pd
+
+    recording = result.recording
+    folder = _bids_folder(recording.name)
+    if folder is None:
+        return []
+    bads = dict(zip(result.bads["name"], result.bads["reason"], strict=True))
+    channels = pd.DataFrame(
+        {
+            "name": recording.file_names,
+            "type": "EEG",
+            "units": "uV",
+            "status": ["bad" if name in bads else "good" for name in recording.ch_names],
+            "status_description": [bads.get(name, "n/a") for name in recording.ch_names],
+        }
+    )
+    channels = channels[[name not in recording.filled for name in recording.ch_names]]
+    stem = folder / f"{recording.name}_desc-anomaly"
+    write_frame(out / f"{stem}_events.tsv", result.events)
+    write_json(out / f"{stem}_events.json", EVENT_SIDECAR)
+    write_frame(out / f"{stem}_channels.tsv", channels)
+    return [f"{stem.as_posix()}_{ending}" for ending in BIDS_ENDINGS]
+
+
+BIDS_ENDINGS = ("events.tsv", "events.json", "channels.tsv")
+
+
+def _write_annotations(path: Path, events: pd.DataFrame, recording: Recording) -> None:
+    """Events as MNE's annotations, with channels as the file spells them.
+
+    So they go onto the recording as MNE opens it; without a channel an event is about the whole
+    head, and channels that the file lacks are nobody's.
+    """
     import mne
 
-    channels = [tuple(c for c in str(names).split(",") if c) for names in events["channel"]]
+    spelled = dict(zip(recording.ch_names, recording.file_names, strict=True))
+    channels = [
+        tuple(
+            spelled.get(c, c)
+            for c in str(names).split(",")
+            if c and c not in recording.filled and c != "n/a"
+        )
+        for names in events["channel"]
+    ]
     annotations = mne.Annotations(
         events["onset"].to_numpy(float),
         events["duration"].to_numpy(float),
@@ -614,6 +678,7 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
     failed = [p for p in provenances if p["status"] == "failed"]
     stems = [p["summary"]["recording"] for p in done]
     write_json(out / "dataset_description.json", _description(run.bundle.info))
+    write_text(out / "methods.txt", methods_paragraph(run.bundle, run.detection) + "\n")
     if run.bundle.info.kind == "eeg":
         headline = _group_of_recordings(run, [p["summary"] for p in provenances], stems)
     else:
@@ -632,6 +697,7 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
             "persons.csv",
             "items.csv",
             "dataset_description.json",
+            "methods.txt",
         )
         if (out / name).is_file()
     ]

@@ -29,6 +29,7 @@ from pydantic import PositiveFloat, field_validator, model_validator
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import Block, InputError, Recording
+from ae_pipeline.spatial import MOST_INTERPOLATED, eye_map, spline_weights
 
 __all__ = [
     "BadChannel",
@@ -63,8 +64,19 @@ LEAST_CORRELATION = 0.2
 
 MIN_CHANNELS_FOR_CORRELATION = 8
 
+BRIDGED_UV = 0.6
+"""Two electrodes that differ by less (standard deviation) are joined by gel: what is left is the
+amplifiers' own noise; neighbours on a scalp differ by several microvolts (Alschuler 2014)."""
+
+BRIDGED_SHARE = 0.25
+"""And by less than this share of what nearest channels of the recording usually differ by."""
+
 DEAD = ("not_a_number", "flat", "amplitude", "marked")
 """Kinds of finding that leave nothing to score; the others are findings about real signal."""
+
+REPLACED = (*DEAD, "disconnected")
+"""Kinds whose channel holds no brain all along and is made from the others; a channel that clips
+now and then, hums or is bridged still shows events, so it stays and only leaves the reference."""
 
 STRETCH_S = 2.0
 """What the survey looks at, a few times a minute: long enough for 0.5 Hz resolution."""
@@ -87,6 +99,13 @@ class Preprocess(Config):
     reference: Literal["auto", "average", "none"] = "auto"
     """auto re-references to the average of the good channels where there are at least 16
     channels and none are differences of two electrodes; average or none decide it."""
+    bad_channels: Literal["interpolate", "mask", "keep"] = "interpolate"
+    """Channels that hold no brain all along (flat, disconnected, far too large, marked bad):
+    interpolate makes them from the others where positions are known (else they are masked); mask
+    sets them to zero; keep leaves them in. All are reported and leave the average reference."""
+    ocular: Literal["off", "regression", "ica"] = "off"
+    """Eye movements and blinks: regression takes out what EOG channels explain; ica takes out the
+    components that follow the eyes (EOG, else frontal channels); off leaves them to be found."""
     sfreq_hz: PositiveFloat | None = None
     """Sampling rate the model works at (Hz); null takes the lowest rate among the recordings.
     Recordings below it are refused."""
@@ -153,7 +172,14 @@ class BadChannel:
 
     name: str
     kind: Literal[
-        "not_a_number", "flat", "amplitude", "clipped", "line_noise", "disconnected", "marked"
+        "not_a_number",
+        "flat",
+        "amplitude",
+        "clipped",
+        "line_noise",
+        "disconnected",
+        "bridged",
+        "marked",
     ]
     reason: str
     measured: float
@@ -184,6 +210,13 @@ class Plan:
     line_noise_ratio : tuple of float
         Power at the line frequency against its neighbourhood; empty where it cannot be known.
     notes : tuple of str
+    replaced : tuple of str
+        Channels that hold no brain and are made from the others, or masked.
+    replacing : tuple of tuple of float
+        Their weights, (replaced, channels); zeros throughout where one is masked.
+    ocular : tuple of tuple of float
+        Map from channels and eye channels to channels without the eyes, (channels, channels + eye
+        channels); empty without correction.
     """
 
     recording: str
@@ -200,6 +233,9 @@ class Plan:
     amplitude_uv: tuple[float, ...]
     line_noise_ratio: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    replacing: tuple[tuple[float, ...], ...] = ()
+    ocular: tuple[tuple[float, ...], ...] = ()
 
     @property
     def rate_hz(self) -> float:
@@ -226,7 +262,7 @@ class CleanBlock:
     raw : array of shape (channels, n_raw)
         As recorded, at the recording's own rate.
     clean : array of shape (channels, n)
-        Filtered, re-referenced, at ``plan.rate_hz``; bad channels are filtered like the others.
+        Filtered, re-referenced, at ``plan.rate_hz``; bad channels replaced as the plan says.
     segment : int
         Index into ``plan.segments``.
     raw_start, start : int
@@ -301,9 +337,18 @@ def survey(
     look = _look(recording, segments, line_freq_hz)
     bads = _bad_channels(recording, look)
     good = [name for name in recording.ch_names if name not in {bad.name for bad in bads}]
+    eyes: tuple[tuple[float, ...], ...] = ()
     if sum(bad.kind in DEAD for bad in bads) == len(recording.ch_names):
         found = "; ".join(sorted({bad.reason for bad in bads}))
         raise InputError(f"{where} has no usable channel ({found}); check the file or drop it")
+    if config.ocular != "off":
+        eyes, note = eye_map(recording, segments, tuple(good), config.ocular)
+        notes = (*notes, note)
+    bads, replaced, replacing = _replacements(recording, bads, config.bad_channels)
+    offset_uv = look.offset_uv.copy()
+    if replaced:  # what is made from the others stands where they make it stand
+        at = [recording.ch_names.index(name) for name in replaced]
+        offset_uv[at] = np.array(replacing) @ look.offset_uv
     return Plan(
         recording=recording.name,
         ch_names=recording.ch_names,
@@ -315,11 +360,42 @@ def survey(
         segments=segments,
         reference=_reference(recording, config, len(good)),
         bads=bads,
-        offset_uv=tuple(look.offset_uv.tolist()),
+        offset_uv=tuple(offset_uv.tolist()),
         amplitude_uv=tuple(look.amplitude_uv.tolist()),
         line_noise_ratio=tuple(look.line_noise_ratio.tolist()),
         notes=notes,
+        replaced=replaced,
+        replacing=replacing,
+        ocular=eyes,
     )
+
+
+def _replacements(
+    recording: Recording, bads: tuple[BadChannel, ...], how: Literal["interpolate", "mask", "keep"]
+) -> tuple[tuple[BadChannel, ...], tuple[str, ...], tuple[tuple[float, ...], ...]]:
+    """What becomes of bad channels: reasons that say so, those replaced, and their weights."""
+    names = recording.ch_names
+    gone = tuple(bad.name for bad in bads if bad.kind in REPLACED and how != "keep")
+    good = np.array([name not in {bad.name for bad in bads} for name in names])
+    weights = np.zeros((len(gone), len(names)), np.float32)
+    word = "masked"
+    if how == "interpolate" and gone and not recording.bipolar:
+        lost = np.array([name in gone for name in names])
+        usable = good | lost  # what is bad otherwise neither gives nor takes
+        try:
+            if lost.mean() > MOST_INTERPOLATED:
+                raise ValueError
+            made = spline_weights(recording.positions_m[usable], good[usable])
+            weights[np.ix_(np.arange(len(gone)), np.flatnonzero(good))] = made
+            word = "interpolated from the others"
+        except ValueError:
+            word = "masked, because it cannot be interpolated"
+    told = tuple(
+        replace(bad, reason=f"{bad.reason}; {word if bad.name in gone else 'not in the reference'}")
+        for bad in bads
+    )
+    in_order = tuple(name for name in names if name in gone)
+    return told, in_order, tuple(tuple(row) for row in weights.tolist())
 
 
 def _reference(recording: Recording, config: Preprocess, n_good: int) -> Literal["average", "none"]:
@@ -417,6 +493,8 @@ class _Look(NamedTuple):
     line_noise_share: NDArray[np.float64]  # of the power above 1 Hz
     clipped_share: NDArray[np.float64]  # of samples
     correlation: NDArray[np.float64]  # with the most similar other channel
+    nearest_uv: NDArray[np.float64]  # deviation of the difference from the nearest other channel
+    nearest: NDArray[np.intp]  # and which that is
 
 
 def _look(
@@ -430,7 +508,7 @@ def _look(
     every = max(1, round(seconds / 60 / 60))  # in more than an hour, not in each minute
     missing, total = np.zeros(n_channels, np.int64), 0
     medians, deviations, ranges, powers = [], [], [], []
-    shares, plateaus, similar = [], [], []
+    shares, plateaus, similar, distances = [], [], [], []
     frequencies = np.fft.rfftfreq(n_stretch, 1 / sfreq_hz)
     around = np.abs(frequencies - (line_freq_hz or 0)) <= 4
     for number, block in enumerate(replace(recording, segments=segments).blocks(60.0)):
@@ -459,13 +537,17 @@ def _look(
             stretch -= median
             deviations.append(1.4826 * np.median(np.abs(stretch), axis=1))
             ranges.append(np.ptp(stretch, axis=1))
-            similar.append(_largest_correlation(stretch))
+            largest, distance = _alike(stretch)
+            similar.append(largest)
+            distances.append(distance)
             if stretch.shape[1] == n_stretch:
                 power = np.abs(np.fft.rfft(stretch * np.hanning(n_stretch))) ** 2
                 powers.append(power[:, around])
                 shares.append(_line_share(power, np.asarray(frequencies), line_freq_hz))
     offset_uv = np.median(medians, axis=0)
     amplitude_uv = np.median(deviations, axis=0)
+    distance = np.median(distances, axis=0)
+    np.fill_diagonal(distance, np.inf)
     return _Look(
         offset_uv=offset_uv,
         amplitude_uv=amplitude_uv,
@@ -475,6 +557,8 @@ def _look(
         line_noise_share=np.median(shares, axis=0) if shares else np.zeros(n_channels),
         clipped_share=_clipped_share(np.array(plateaus), offset_uv, amplitude_uv),
         correlation=np.median(similar, axis=0),
+        nearest_uv=distance.min(axis=1) if len(distance) > 1 else np.full(n_channels, np.inf),
+        nearest=distance.argmin(axis=1),
     )
 
 
@@ -510,14 +594,22 @@ def _clipped_share(
     return share
 
 
-def _largest_correlation(stretch: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Absolute correlation with the most similar other channel; 0 for a flat one."""
+def _alike(
+    stretch: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Largest correlation of each channel with another, and deviations of pairs' differences.
+
+    (channels,), absolute, 0 for a flat one; and (channels, channels).
+    """
     centred = stretch - stretch.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=1, keepdims=True)
-    scaled = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
-    correlation = np.abs(scaled @ scaled.T)
+    product = centred @ centred.T
+    energy = np.diag(product)
+    distance = np.sqrt(np.maximum(energy[:, None] + energy - 2 * product, 0) / stretch.shape[1])
+    norm = np.sqrt(energy)
+    scale = np.outer(norm, norm)
+    correlation = np.abs(np.divide(product, scale, out=np.zeros_like(scale), where=scale > 0))
     np.fill_diagonal(correlation, 0)
-    return np.asarray(correlation.max(axis=1))
+    return correlation.max(axis=1), distance
 
 
 def _line_share(
@@ -555,6 +647,7 @@ def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:
         len(recording.ch_names) >= MIN_CHANNELS_FOR_CORRELATION
         and float(np.median(look.correlation)) > 0.5
     )
+    usual_distance_uv = float(np.median(look.nearest_uv))
     alive = look.amplitude_uv[look.flat_share <= 0.5]
     usual_uv = float(np.median(alive)) if len(alive) >= 3 else math.inf
     bads = []
@@ -585,6 +678,10 @@ def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:
             most = float(look.correlation[i])
             reason = f"disconnected: correlates at most {most:.2f} with any other channel"
             bads.append(BadChannel(name, "disconnected", reason, most))
+        elif look.nearest_uv[i] < min(BRIDGED_UV, BRIDGED_SHARE * usual_distance_uv):
+            apart, other = float(look.nearest_uv[i]), recording.ch_names[int(look.nearest[i])]
+            reason = f"bridged with {other}: they differ by {apart:.2g} µV"
+            bads.append(BadChannel(name, "bridged", reason, apart))
         elif name in recording.bads:
             bads.append(BadChannel(name, "marked", "marked as bad in the file", amplitude))
     return tuple(bads)
@@ -607,7 +704,8 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
     Yields
     ------
     CleanBlock
-        In order; together they cover ``plan.segments``.
+        In order; together they cover ``plan.segments``. ``raw`` is as recorded; ``clean`` is
+        without the eyes, if that was asked for, and with bad channels replaced.
     """
     clean = _Cleaner(plan)
     n_core = clean.step * max(1, round(block_s * plan.sfreq_in_hz / clean.step))
@@ -622,14 +720,36 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
         stop = min((raw_start + block.n_core) * plan.up // plan.down, plan.n_out(segment))
         if clean.has_holes:
             block = replace(block, data=np.nan_to_num(block.data, nan=0.0, posinf=0.0, neginf=0.0))
+        mapped = replace(block, data=_mapped(plan, recording, block))
         yield CleanBlock(
             raw=block.data[:, block.left : block.left + block.n_core],
-            clean=clean(block)[:, : stop - start],
+            clean=clean(mapped)[:, : stop - start],
             segment=segment,
             raw_start=raw_start,
             start=start,
             onset_s=block.start / plan.sfreq_in_hz,
         )
+
+
+def _mapped(plan: Plan, recording: Recording, block: Block) -> Float:
+    """A block without the eyes and with bad channels made from the others.
+
+    These are maps over channels, the filter is one over time: their order does not matter.
+    """
+    data = block.data
+    if plan.ocular:
+        eyes = np.zeros((0, data.shape[1]), np.float32)
+        if recording.eog_reader is not None:
+            begin = block.start - block.left
+            eyes = np.nan_to_num(recording.eog_reader(begin, begin + data.shape[1]))
+        seen = np.concatenate([data, eyes]) if len(eyes) else data
+        data = np.array(plan.ocular, np.float32)[:, : len(seen)] @ seen
+    if plan.replaced:
+        at = [plan.ch_names.index(name) for name in plan.replaced]
+        made = np.array(plan.replacing, np.float32) @ data
+        data = data.copy() if data is block.data else data
+        data[at] = made
+    return data
 
 
 class _Cleaner:

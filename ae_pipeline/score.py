@@ -42,6 +42,7 @@ __all__ = [
     "recordings_frame",
     "score_recording",
     "score_rows",
+    "wrong_gain",
     "wrong_gains",
 ]
 
@@ -158,6 +159,7 @@ def score_recording(
     events = events_frame(spans, frame, errors, info.entries, calibration, bundle.model_id)
     found = {bad.name: bad.reason for bad in plan.bads}
     found = wrong_gains(info.training, plan) | found
+    whole = wrong_gain(info.training, plan)
     bads = pd.DataFrame(list(found.items()), columns=["name", "reason"])
     score = calibration.recording_score(total)
     flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
@@ -169,6 +171,8 @@ def score_recording(
     if len(bads):
         verdict = "technical"
         reason = f"{len(bads)} bad channel(s): {', '.join(bads['name'])}"
+    if whole:
+        verdict, reason = "technical", whole
     summary = {
         "warnings": mismatches(info.training, recording, plan),
         "recording": recording.name,
@@ -176,7 +180,9 @@ def score_recording(
         "session": recording.session,
         "duration_s": recording.duration_s,
         "usable_share": max(0.0, covered_s - flagged_s) / recording.duration_s,
-        "quality_findings": "; ".join(f"{name}: {why}" for name, why in found.items()),
+        "quality_findings": "; ".join(
+            [*([whole] if whole else []), *(f"{name}: {why}" for name, why in found.items())]
+        ),
         "n_windows": len(frame),
         "n_events": len(spans),
         "events_per_hour": len(spans) / (covered_s / 3600),
@@ -253,6 +259,21 @@ def mismatches(card: Mapping[str, Any], recording: Recording, plan: Plan) -> lis
             f"{ages[1]:g}; EEG changes with age"
         )
     return found
+
+
+def wrong_gain(card: Mapping[str, Any], plan: Plan) -> str:
+    """A gain that is off in all channels alike, against the training population; else empty.
+
+    No scale of the recording's own can hide it, and none can mend it unasked.
+    """
+    low, high = card.get("amplitude_uv", (0.0, np.inf))
+    amplitude = usual_amplitude_uv(plan)
+    if low / WRONG_GAIN <= amplitude <= high * WRONG_GAIN:
+        return ""
+    return (
+        f"gain off in all channels: usual amplitude {amplitude:.3g} uV, in training {low:.3g} to "
+        f"{high:.3g}"
+    )
 
 
 def wrong_gains(card: Mapping[str, Any], plan: Plan) -> dict[str, str]:

@@ -419,3 +419,141 @@ def test_normal_recordings_have_almost_no_findings(shared_data: Path) -> None:
         recording = open_recording(found, source)
         plan = survey(recording, Preprocess(high_pass_hz=1), 50.0, 160.0)
         assert len(plan.bads) <= 1, (found.name, plan.bads)
+
+
+# ------------------------------------------------------------- bridges, replaced channels
+
+
+def test_bridged_electrodes_name_each_other() -> None:
+    def bridge(data: np.ndarray, t: np.ndarray) -> None:
+        data[7] = data[2] + np.random.default_rng(2).normal(0, 0.2, len(t))
+
+    assert _findings(bridge) == {"E2": "bridged", "E7": "bridged"}
+
+
+def scalp(shared_data: Path) -> Recording:
+    return real(shared_data / "eegmmidb/S001R03.edf")
+
+
+def spoilt(recording: Recording, name: str) -> Recording:
+    """One channel as it is when nothing touches the head: its own noise."""
+    row, reader = recording.ch_names.index(name), recording.reader
+    noise = np.random.default_rng(4).normal(0, 40, recording.n_times).astype(np.float32)
+
+    def read(start: int, stop: int) -> np.ndarray:
+        values = reader(start, stop).copy()
+        values[row] = noise[start:stop]
+        return values
+
+    return replace(recording, reader=read)
+
+
+def test_a_bad_channel_is_interpolated_as_mne_does_and_it_is_said(shared_data: Path) -> None:
+    recording = spoilt(scalp(shared_data), "Cz")
+    plan = planned(recording, 160.0)
+    assert plan.replaced == ("Cz",)
+    assert plan.bads[0].kind == "disconnected"
+    assert plan.bads[0].reason.endswith("; interpolated from the others")
+    signal = recording.read(0, recording.n_times).astype(np.float64)
+    with mne.use_log_level("ERROR"):
+        raw = mne.io.RawArray(signal * 1e-6, mne.create_info(list(recording.ch_names), 160, "eeg"))
+        places = dict(zip(recording.ch_names, recording.positions_m, strict=True))
+        raw.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"))
+        raw.info["bads"] = ["Cz"]
+        raw.filter(0.5, 45.0).notch_filter(50.0)
+        raw.set_eeg_reference("average")  # of the good ones
+        theirs = raw.interpolate_bads().get_data() * 1e6
+    ours = cleaned(plan, recording)
+    row = recording.ch_names.index("Cz")
+    scale = theirs.std(axis=1)
+    error = np.abs(ours - theirs).max(axis=1) / scale
+    assert np.delete(error, row).max() < 1e-3
+    # MNE references before it interpolates: the two differ by the spline's sum of weights only
+    assert error[row] < 0.02
+    raw_of = np.concatenate([block.raw for block in apply(plan, recording)], axis=1)
+    np.testing.assert_array_equal(raw_of, recording.read(0, recording.n_times))
+
+
+def test_what_cannot_be_interpolated_is_masked_or_kept_as_asked(shared_data: Path) -> None:
+    recording = spoilt(scalp(shared_data), "Cz")
+    nowhere = replace(recording, positions_m=np.full((64, 3), np.nan))
+    row = recording.ch_names.index("Cz")
+    masked = planned(nowhere, 160.0)
+    assert masked.bads[0].reason.endswith("; masked, because it cannot be interpolated")
+    others = cleaned(masked, nowhere)
+    common = cleaned(planned(nowhere, 160.0, bad_channels="keep"), nowhere)
+    np.testing.assert_allclose(np.delete(others, row, 0), np.delete(common, row, 0), atol=1e-3)
+    assert np.ptp(others[row] - others[row].mean()) < np.ptp(common[row])
+    kept = planned(recording, 160.0, bad_channels="keep")
+    assert kept.replaced == ()
+    assert kept.bads[0].reason.endswith("; not in the reference")
+
+
+# --------------------------------------------------------------------------------- eyes
+
+
+def blinking(recording: Recording) -> tuple[Recording, np.ndarray]:
+    """The recording with blinks every four seconds, an EOG channel, and what was added."""
+    t = np.arange(recording.n_times) / recording.sfreq_hz
+    blinks = 200 * np.exp(-(((t % 4) - 2) ** 2) / (2 * 0.07**2))
+    away = np.linalg.norm(recording.positions_m - [0, 0.1, 0.02], axis=1)
+    weight = np.exp(-away / 0.04)
+    added = (weight[:, None] * blinks).astype(np.float32)
+    reader = recording.reader
+    eog = (blinks + np.random.default_rng(0).normal(0, 5, len(t))).astype(np.float32)[None]
+    with_blinks = replace(
+        recording,
+        reader=lambda start, stop: reader(start, stop) + added[:, start:stop],
+        eog=("VEOG",),
+        eog_reader=lambda start, stop: eog[:, start:stop],
+    )
+    return with_blinks, added
+
+
+@pytest.mark.parametrize("how", ["regression", "ica"])
+def test_eyes_are_taken_out_and_the_rest_stays(shared_data: Path, how: str) -> None:
+    recording = scalp(shared_data)
+    with_blinks, added = blinking(recording)
+    before = cleaned(planned(with_blinks, 160.0), with_blinks)
+    plan = planned(with_blinks, 160.0, ocular=how)
+    after = cleaned(plan, with_blinks)
+    truth = cleaned(planned(recording, 160.0), recording)
+    front, back = recording.ch_names.index("Fp1"), recording.ch_names.index("Oz")
+    alone = replace(recording, reader=lambda start, stop: added[:, start:stop])
+    blinks = cleaned(planned(recording, 160.0), alone)
+
+    def share(signal: np.ndarray) -> float:
+        """How much of the blinks a channel holds."""
+        return float(signal[front] @ blinks[front] / (blinks[front] @ blinks[front]))
+
+    assert share(before) == pytest.approx(1, abs=0.3)
+    assert abs(share(after)) < 0.25  # the person's own blinks are in there, too
+    assert np.corrcoef(after[back], truth[back])[0, 1] > 0.95
+    assert any("eyes" in note and "VEOG" in note for note in plan.notes)
+
+
+def test_regression_equals_mnes(shared_data: Path) -> None:
+    recording, _ = blinking(scalp(shared_data))
+    ours = cleaned(planned(recording, 160.0, ocular="regression"), recording)
+    both = np.concatenate(
+        [recording.read(0, recording.n_times), recording.eog_reader(0, recording.n_times)]
+    ).astype(np.float64)
+    names = [*recording.ch_names, "VEOG"]
+    with mne.use_log_level("ERROR"):
+        info = mne.create_info(names, 160.0, ["eeg"] * 64 + ["eog"])
+        raw = mne.io.RawArray(both * 1e-6, info)
+        raw.filter(0.5, 45.0, picks="all").notch_filter(50.0, picks="all")
+        raw.set_eeg_reference("average")
+        fit_on = raw.copy().filter(1.0, None, picks="all")
+        theirs = mne.preprocessing.EOGRegression().fit(fit_on).apply(raw).get_data("eeg") * 1e6
+    away = np.abs(ours - theirs).mean(axis=1) / theirs.std(axis=1)
+    assert away.max() < 0.05  # fitted on other stretches and before the low-pass
+
+
+def test_without_eyes_to_go_by_the_correction_is_refused(shared_data: Path) -> None:
+    recording = scalp(shared_data)
+    with pytest.raises(InputError, match="no EOG channel"):
+        planned(recording, 160.0, ocular="regression")
+    behind = recording.pick(("O1", "Oz", "O2", "P3", "Pz", "P4"))
+    with pytest.raises(InputError, match="neither EOG nor frontal"):
+        planned(behind, 160.0, ocular="ica")

@@ -247,6 +247,7 @@ def index_page(
         ],
         next_steps=next_steps,
         notes=(),
+        methods="",
         facts=(),
     )
 
@@ -333,6 +334,7 @@ def _render(
         title=view.title,
         headline=view.headline,
         notes=view.notes,
+        methods=view.methods,
         facts=_facts(view.facts),
     )
 

@@ -152,6 +152,8 @@ class TrainView:
         How to read what is shown.
     sections : tuple of Section
         What else was found, before the layers.
+    methods : str
+        A paragraph to paste into a paper.
     """
 
     title: str
@@ -169,6 +171,7 @@ class TrainView:
     sections: tuple[Section, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    methods: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,6 +210,7 @@ class RecordingView:
     latents: pd.DataFrame | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    methods: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -234,6 +238,7 @@ class RowsView:
     color_by: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    methods: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -254,6 +259,7 @@ class GroupView:
     links: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    methods: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -266,6 +272,7 @@ class PlainView:
     sections: tuple[Section, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    methods: str = ""
 
 
 @dataclass(frozen=True)
