@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,11 +34,17 @@ __all__ = [
     "generate",
     "init",
     "main",
+    "promote",
+    "retrain",
+    "run_inbox",
     "score",
+    "serve",
     "status",
     "train",
     "ui",
+    "up",
     "validate",
+    "why_command",
 ]
 
 app = typer.Typer(
@@ -230,6 +237,10 @@ def _run(make: Callable[[Any], Job], flow: str, no_prefect: bool, as_json: bool)
             import flows
 
             flows.run_job(job)
+    _finish(job, as_json)
+
+
+def _finish(job: Job, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"exit_status": job.exit_status, **job.result}, default=str))
     else:
@@ -584,7 +595,7 @@ def demo(
 
 @app.command()
 def status(study: StudyFile, as_json: Json = False) -> None:
-    """Say what of a study is done.
+    """Say what of a study is done, and what of its inbox.
 
     Example: ae-pipeline status study.yaml
     """
@@ -605,13 +616,152 @@ def status(study: StudyFile, as_json: Json = False) -> None:
             "failed": len(there.get("failed", [])),
             "published": published.is_file(),
         }
+    if checked.operation is not None:
+        from ae_pipeline.inbox import open_inbox, overview
+
+        found |= overview(open_inbox(study))
     if as_json:
         print(json.dumps(found))
         return
+    inputs = found.pop("inputs", [])
     for key, value in found.items():
         print(f"{key}: {value}")
+    for each in inputs:
+        print(f"{each['state']:10} {each['recording']}: {each['because']}")
     if not found["trained"]:
         print(f"next: ae-pipeline train {study}")
+    elif "inbox" in found:
+        print(f"next: ae-pipeline run-inbox {study}")
+
+
+@app.command("run-inbox")
+def run_inbox(
+    study: StudyFile,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="First day of arrival."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=["%Y-%m-%d"], metavar="DATE", help="Last day of arrival."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file, also where nothing seems changed.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Backfill with this model, into a folder of its own.")
+    ] = None,
+    no_prefect: NoPrefect = False,
+    as_json: Json = False,
+) -> None:
+    """Score what is new in a study's inbox, once, and say what happened.
+
+    Example: ae-pipeline run-inbox study.yaml
+    """
+    import os
+
+    from ae_pipeline.night import night_job
+
+    days = [None if day is None else day.date() for day in (since, until)]
+    with _console() as progress:
+        job = night_job(study, days[0], days[1], verify, model, progress)
+        # with nothing to do, a server would take longer to start than the run takes
+        if no_prefect or not (job.begin() or os.environ.get("PREFECT_API_URL")):
+            from ae_pipeline.experiment import run_plainly
+
+            run_plainly(job)
+        else:
+            import flows
+
+            flows.run_job(job)
+    _finish(job, as_json)
+
+
+@app.command("why")
+def why_command(
+    file: Annotated[Path, typer.Argument(help="A file of an inbox.", metavar="FILE")],
+    study: Annotated[
+        Path | None, typer.Option(help="Study file; the one that has run on this inbox by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which part of its key made a file run again.
+
+    Example: ae-pipeline why inbox/sub-07_eeg.edf
+    """
+    from ae_pipeline.inbox import open_inbox, study_of, why
+
+    lines = why(open_inbox(study or study_of(file)), file)
+    print(json.dumps({"file": str(file), "why": lines}) if as_json else "\n".join(lines))
+
+
+@app.command()
+def retrain(
+    study: StudyFile,
+    no_cache: NoCache = False,
+    no_prefect: NoPrefect = False,
+    as_json: Json = False,
+) -> None:
+    """Train a study anew as the challenger, and say which flags would change with it.
+
+    Example: ae-pipeline retrain study.yaml
+    """
+    from ae_pipeline.challenge import retrain_job
+
+    _run(lambda p: retrain_job(study, p, no_cache), "retrain", no_prefect, as_json)
+
+
+@app.command()
+def promote(
+    model: Annotated[
+        str, typer.Argument(help="models:/NAME@challenger, models:/NAME/VERSION, runs:/ID/model.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why, in a sentence; kept with the model.")],
+    as_json: Json = False,
+) -> None:
+    """Make a model the champion of its name.
+
+    Example: ae-pipeline promote models:/rest@challenger --reason "fewer false alarms at site B"
+    """
+    from ae_pipeline import tracking
+
+    result = tracking.promote(tracking.load_settings(), model, reason)
+    if as_json:
+        print(json.dumps(result))
+        return
+    before = f" (before: version {result['replaced']})" if result["replaced"] else ""
+    print(f"champion: {result['name']} version {result['version']}{before}")
+    print("next: inboxes keep the model they have; name this one under operation.model to change")
+
+
+@app.command()
+def serve(
+    studies: Annotated[list[Path], typer.Argument(help="Study files.", metavar="STUDY...")],
+) -> None:
+    """Keep studies scheduled: inboxes scored, models retrained, forms in Prefect's pages.
+
+    Example: ae-pipeline serve study.yaml
+    """
+    from ae_pipeline.inbox import open_inbox
+
+    inboxes = [open_inbox(study) for study in studies]
+    import flows
+
+    with flows.using():
+        flows.serve(inboxes)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Port of Prefect's server.")] = 4200,
+) -> None:
+    """Start a local Prefect server and MLflow server together (this computer only).
+
+    Example: ae-pipeline up
+    """
+    import flows
+
+    flows.up(_err, port)
 
 
 @app.command()

@@ -654,6 +654,7 @@ class ScoreJob:
         self.title = bundle.info.study
         self.exit_status = 0
         self.result: dict[str, Any] = {}
+        self.failures: list[Failure] = []
         given = bundle.info.detection.model_dump()
         if error_rate is not None:
             given["error_rate"] = error_rate
@@ -671,21 +672,21 @@ class ScoreJob:
         """One step for each input, then the group, then MLflow."""
         outputs.begin_score(self.run)
         found = list(find_inputs(self.source, self.inputs))
-        self.failures: list[Failure] = []
         for n, item in enumerate(found):
             if isinstance(item, Failure):
                 self._fail(item, None)
             else:
-                run = partial(self._score, item, n, len(found))
+                run = partial(self.score_input, item, n, len(found))
                 yield Step(f"score {item.name}", run)
-        yield Step("put the group together", self._group)
+        yield Step("put the group together", self.put_together)
         yield Step("publish to MLflow", self._publish)
 
     def summary(self) -> str:
         """Markdown: the verdict and where things are."""
         return outputs.summary_markdown(self.out)
 
-    def _score(self, item: Input, n: int, total: int) -> None:
+    def score_input(self, item: Input, n: int = 0, total: int = 1) -> None:
+        """Score one input, unless that is done already; a bad one is a failure with its reason."""
         self.progress.stage(f"scoring {n + 1} of {total}: {item.name}")
         with locked(self.out / f".{item.name}.lock"):
             digest: str | None = None
@@ -739,7 +740,8 @@ class ScoreJob:
         self.progress.warn(failure.reason)
         outputs.write_failure(self.run, failure, digest)
 
-    def _group(self) -> None:
+    def put_together(self) -> None:
+        """Rebuild what is about all inputs of the folder."""
         self.progress.stage("putting the group together")
         with locked(self.out / ".group.lock"):
             self.result = outputs.write_group(self.run)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ __all__ = [
     "cache_dir",
     "digest_files",
     "digest_json",
+    "held",
+    "is_alive",
     "key",
     "locked",
     "project_root",
@@ -32,6 +35,7 @@ __all__ = [
     "read_json",
     "recover_folder",
     "replace_folder",
+    "sweep",
     "versions",
     "write_bytes",
     "write_folder",
@@ -223,6 +227,68 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """As :func:`locked`, without waiting: False where somebody else holds the lock."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+TEMPORARY = re.compile(r"\.(?P<process>\d+)-[0-9a-f]{8}\..+", re.DOTALL)
+"""Names of what is being written."""
+
+
+def sweep(folder: Path, older_s: float = 600, dry_run: bool = False) -> list[Path]:
+    """Remove what processes that were killed have left half-written in a folder.
+
+    What is younger than ``older_s`` is left alone: a process of another machine may be at it.
+
+    Returns
+    -------
+    list of Path
+        What was removed, or would be.
+    """
+    import time
+
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = TEMPORARY.fullmatch(path.name)
+        if match is None or is_alive(int(match["process"])):
+            continue
+        if time.time() - path.lstat().st_mtime < older_s:
+            continue
+        found.append(path)
+        if dry_run:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 # ------------------------------------------------------------------------------ digests

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ae_pipeline.train import History
 
 __all__ = [
+    "SHARED",
     "ScoreRun",
     "TrainRun",
     "begin_score",
@@ -65,6 +66,8 @@ __all__ = [
     "model_folder",
     "publish",
     "refuse_foreign",
+    "registered_name",
+    "score_config",
     "source_of",
     "summary_markdown",
     "write_failure",
@@ -107,12 +110,17 @@ class ScoreRun:
     @property
     def config(self) -> dict[str, Any]:
         """What, beside the model, decides the numbers."""
-        return {"detection": self.detection.model_dump(mode="json")}
+        return score_config(self.detection)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What every result in the folder has in common."""
         return {"model": self.bundle.digest, **self.config}
+
+
+def score_config(detection: Detection) -> dict[str, Any]:
+    """The part of a scoring's configuration that a key is made of."""
+    return {"detection": detection.model_dump(mode="json")}
 
 
 SHARED = "pseudonymised"
@@ -356,7 +364,7 @@ def write_train(run: TrainRun, place: Path) -> None:
             "rows": len(run.data.samples),
             "features": int(np.prod(info.shape)),
         },
-        "model_name": _registered_name(run.study.study),
+        "model_name": registered_name(run.study.study),
         "input_example": {"shape": list(info.shape)},
     }
     write_json(shared / "run.json", record)
@@ -381,8 +389,8 @@ def _with_frame(example: Example, hide: Callable[[pd.DataFrame], pd.DataFrame]) 
     return Example(example.values, example.reconstructions, hide(example.frame))
 
 
-def _registered_name(title: str) -> str:
-    """MLflow allows no slash or colon; spaces are awkward in a URI."""
+def registered_name(title: str) -> str:
+    """Name of a study's model: MLflow allows no slash or colon; spaces are awkward in a URI."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in title)
 
 

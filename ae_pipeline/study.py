@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from ae_pipeline.calibrate import Detection
 from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.models import Model
+from ae_pipeline.operation import Operation
 from ae_pipeline.preprocess import Preprocess
 from ae_pipeline.sources.eeg import EegSource
 from ae_pipeline.sources.mnist import MnistSource
@@ -99,6 +100,9 @@ class Study(Config):
     """What a flag means."""
     outputs: Outputs = Outputs()
     """Where results go."""
+    operation: Operation | None = None
+    """What runs by itself, for 'run-inbox' and 'serve': {inbox: FOLDER, schedule: "0 2 * * *",
+    expected: LIST, runner: process, hook: [COMMAND]}; null where nothing does."""
 
     @model_validator(mode="before")
     @classmethod
@@ -126,7 +130,8 @@ class Study(Config):
     def decisive(self) -> dict[str, Any]:
         """The part of the study that decides the numbers (what a key is made of)."""
         content = self.model_dump(
-            mode="json", exclude={"outputs", "hypothesis", "primary_metric", "normal"}
+            mode="json",
+            exclude={"outputs", "operation", "hypothesis", "primary_metric", "normal"},
         )
         content["source"].pop("path", None)  # the content of the files counts, not their place
         if content["model"]["head"] is not None:
@@ -148,6 +153,16 @@ def _merge(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
 
 
 # ------------------------------------------------------------------------------- reading
+
+PLACES = (
+    ("source", "path", None),
+    ("source", "montage", None),
+    ("outputs", "root", "derivatives"),
+    ("operation", "inbox", None),
+    ("operation", "expected", None),
+    ("operation", "reference", None),
+)
+"""Paths in a study file, with their defaults; relative ones start at its folder."""
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
@@ -185,8 +200,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     # kinds first: another kind takes the fields of the first away, not those set beside it
     for override in sorted(overrides, key=lambda o: not o.partition("=")[0].endswith(".kind")):
         _set(content, override)
-    places = (("source", "path", None), ("source", "montage", None))
-    for part, name, default in (*places, ("outputs", "root", "derivatives")):
+    for part, name, default in PLACES:
         keys = content.get(part) or {}
         place = keys.get(name, default) if isinstance(keys, dict) else None
         if name == "montage" and not Path(str(place)).suffix:  # the name of a known one

@@ -16,12 +16,14 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version as installed
 from math import isfinite
 from pathlib import Path
@@ -34,6 +36,7 @@ from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.folder import (
     cache_dir,
     digest_files,
+    is_alive,
     locked,
     project_root,
     read_json,
@@ -48,23 +51,34 @@ if TYPE_CHECKING:
     from ae_pipeline.bundle import Bundle
 
 __all__ = [
+    "Child",
     "Example",
     "Lineage",
+    "Live",
     "Published",
     "Record",
     "Server",
     "Settings",
     "Unreachable",
+    "aliases",
     "load_settings",
+    "point",
+    "promote",
     "publish",
     "resolve",
     "ui_command",
 ]
 
 ALIAS = "newest"
+CHAMPION = "champion"
 KEY = "ae_pipeline.key"
 KIND = "ae_pipeline.kind"
 DIGEST = "ae_pipeline.bundle"
+PROCESS = "ae_pipeline.process"
+WORK = "ae_pipeline.work"
+REASON = "ae_pipeline.promoted_because"
+LIVE_S = 5.0
+"""Seconds between two looks of a training's listener: few calls, each with all there is."""
 
 # MLflow's own limits; it refuses, or cuts with a warning, what is longer.
 LONGEST_PARAM = 6000
@@ -323,10 +337,25 @@ class Example(Config):
     """Shape of one sample."""
 
 
+class Child(Config):
+    """A run below another: a recording that a night has flagged, or that failed."""
+
+    name: str
+    """Identity within its parent, and its folder below ``children/``; a pseudonym."""
+    run_name: str
+    """What a person recognises the run by."""
+    description: str
+    """Readable summary (Markdown)."""
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    """Results; null where a thing cannot be known."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """What runs are found by."""
+
+
 class Record(Config):
     """Contents of ``pseudonymised/run.json``: a run as MLflow is to show it, no identities."""
 
-    kind: Literal["train", "score"]
+    kind: Literal["train", "score", "night", "comparison"]
     """What was done."""
     experiment: str
     """The study's name."""
@@ -334,6 +363,8 @@ class Record(Config):
     """What a person recognises the run by."""
     key: str
     """Identity of the work; equal keys are published once."""
+    work: str | None = None
+    """Identity that was known before the work began; the run that was live meanwhile has it."""
     description: str
     """Readable summary (Markdown), with which the run opens."""
     params: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
@@ -348,6 +379,8 @@ class Record(Config):
     """Name under which the bundle in ``model/`` is registered."""
     input_example: Example | None = None
     """Size of the example that the model is stored with; none is stored where it is null."""
+    children: tuple[Child, ...] = ()
+    """Runs below this one."""
 
 
 @dataclass(frozen=True)
@@ -388,9 +421,17 @@ def publish(folder: Path, settings: Settings) -> Published:
     # One at a time: two publishers of the same work would each find nothing and send it twice.
     with locked(cache_dir("mlflow") / "publish.lock"), _connected(settings) as client:
         experiment = _experiment(client, settings.experiment or record.experiment, settings)
-        run = _find(client, experiment, record) or _create(client, experiment, record, settings)
+        _close_killed(client, experiment)
+        run = (
+            _find(client, experiment, record)
+            or _adopt(client, experiment, record, settings)
+            or _create(client, experiment, record, settings)
+        )
         if run.info.status != "FINISHED":
             _send(client, run, record, folder / "pseudonymised")
+            for child in record.children:
+                place = folder / "pseudonymised" / "children" / child.name
+                _send_child(client, run, record, child, place, settings)
             if record.model_name and (folder / "model").is_dir():
                 _send_model(client, run, record, record.model_name, folder / "model")
             client.set_terminated(run.info.run_id)
@@ -440,10 +481,165 @@ def _quoted(text: str) -> str:
 
 
 def _create(client: MlflowClient, experiment: str, record: Record, settings: Settings) -> Run:
-    tags = settings.tags | record.tags
+    return client.create_run(experiment, tags=_tags(record, settings), run_name=record.run_name)
+
+
+def _tags(record: Record, settings: Settings) -> dict[str, str]:
+    tags = settings.tags | record.tags | _origin()
     tags |= {KEY: record.key, KIND: record.kind, "mlflow.note.content": record.description}
-    tags = {name: _cut(text, LONGEST_TAG) for name, text in tags.items()}
-    return client.create_run(experiment, tags=tags, run_name=record.run_name)
+    return {name: _cut(text, LONGEST_TAG) for name, text in tags.items()}
+
+
+def _origin() -> dict[str, str]:
+    """Which process, which state of the code, which Prefect run: what a run can be traced by."""
+    tags = {PROCESS: f"{socket.gethostname()} {os.getpid()}"}
+    flow_run = os.environ.get("AE_PIPELINE_FLOW_RUN")
+    commit = _commit()
+    tags |= {"prefect.flow_run": flow_run} if flow_run else {}
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+@cache
+def _commit() -> str:
+    """Commit of the code that runs, where it runs from a checkout."""
+    import subprocess
+
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():  # installed: a commit around it is somebody else's
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _close_killed(client: MlflowClient, experiment: str) -> None:
+    """Runs that say they are at work and whose process on this machine is gone: killed."""
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        host, _, process = run.data.tags.get(PROCESS, "").partition(" ")
+        if host == socket.gethostname() and process.isdigit() and not is_alive(int(process)):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _adopt(client: MlflowClient, experiment: str, record: Record, settings: Settings) -> Run | None:
+    """The run that showed this work while it went on, now under its final name and key."""
+    if record.work is None:
+        return None
+    found = client.search_runs(
+        [experiment],
+        f"tags.`{WORK}` = {_quoted(record.work)} and attributes.status != 'FINISHED'",
+        max_results=1,
+    )
+    if not found:
+        return None
+    run_id = found[0].info.run_id
+    for name, text in _tags(record, settings).items():
+        client.set_tag(run_id, name, text)
+    client.update_run(run_id, "RUNNING", record.run_name)
+    return client.get_run(run_id)
+
+
+def _send_child(
+    client: MlflowClient,
+    parent: Run,
+    record: Record,
+    child: Child,
+    content: Path,
+    settings: Settings,
+) -> None:
+    """A run below ``parent``; one that a killed call has begun is taken up."""
+    from mlflow.entities import Metric
+
+    own = record.model_copy(
+        update={
+            "key": f"{record.key}/{child.name}",
+            "run_name": child.run_name,
+            "description": child.description,
+            "tags": child.tags | {"mlflow.parentRunId": parent.info.run_id},
+        }
+    )
+    experiment = parent.info.experiment_id
+    run = _find(client, experiment, own) or _create(client, experiment, own, settings)
+    if run.info.status == "FINISHED":
+        return
+    now = run.info.start_time
+    numbers = {n: v for n, v in child.metrics.items() if v is not None and isfinite(v)}
+    client.log_batch(run.info.run_id, [Metric(n, v, now, 0) for n, v in numbers.items()])
+    if content.is_dir():
+        client.log_artifacts(run.info.run_id, str(content))
+    client.set_terminated(run.info.run_id)
+
+
+class Live:
+    """A training's losses in MLflow while it goes on, as far as MLflow can be had.
+
+    Everything happens in a thread, so that training never waits; whatever fails ends it quietly,
+    since :func:`publish` sends all of it once more. Left behind by a process that was killed,
+    its run is closed as killed by the next :func:`publish` into the experiment.
+
+    Parameters
+    ----------
+    settings : Settings
+    experiment, run_name : str
+    work : str
+        ``Record.work`` of the run that :func:`publish` is to make of it.
+    """
+
+    def __init__(self, settings: Settings, experiment: str, run_name: str, work: str) -> None:
+        import threading
+
+        self._settings = settings
+        self._what = (experiment, run_name, work)
+        self._waiting: list[tuple[str, float, int]] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def epoch(self, epoch: int, losses: Mapping[str, float | None]) -> None:
+        """Losses of an epoch that has ended."""
+        self._waiting += [(f"epoch/{n}", v, epoch) for n, v in losses.items() if v is not None]
+
+    def close(self, patience_s: float = 10.0) -> None:
+        """Send what is left and end."""
+        self._end.set()
+        self._thread.join(patience_s)
+
+    def _work(self) -> None:
+        from contextlib import suppress
+
+        with suppress(Unreachable, StudyError):
+            self._send()
+
+    def _send(self) -> None:
+        experiment, run_name, work = self._what
+        with _connected(self._settings) as client:
+            from mlflow.entities import Metric
+
+            place = _experiment(client, self._settings.experiment or experiment, self._settings)
+            found = client.search_runs([place], f"tags.`{WORK}` = {_quoted(work)}", max_results=1)
+            tags = self._settings.tags | _origin() | {WORK: work}
+            run = found[0] if found else client.create_run(place, tags=tags, run_name=run_name)
+            if run.info.status == "FINISHED":
+                return
+            client.set_tag(run.info.run_id, PROCESS, tags[PROCESS])
+            client.update_run(run.info.run_id, "RUNNING")
+            ended = False
+            while not ended:
+                ended = self._end.wait(LIVE_S)
+                batch, self._waiting = self._waiting, []
+                metrics = [Metric(n, v, run.info.start_time, e) for n, v, e in batch if isfinite(v)]
+                for start in range(0, len(metrics), METRICS_A_BATCH):
+                    client.log_batch(
+                        run.info.run_id, metrics=metrics[start : start + METRICS_A_BATCH]
+                    )
 
 
 def _cut(text: str, longest: int) -> str:
@@ -708,6 +904,97 @@ def _fetch(model: LoggedModel, settings: Settings) -> Path:
 def _verify(bundle: Path, expected: str, model_id: str) -> None:
     if _digest(bundle) != expected:
         raise StudyError(f"model {model_id} in MLflow was changed after it was published")
+
+
+def aliases(settings: Settings, name: str) -> dict[str, str]:
+    """Version of each alias of a registered model; empty where there is no such model."""
+    from contextlib import suppress
+
+    with _connected(settings) as client:
+        from mlflow.exceptions import MlflowException
+
+        with suppress(MlflowException):
+            found = client.get_registered_model(name).aliases
+            return {alias: str(version) for alias, version in found.items()}
+    return {}
+
+
+def point(settings: Settings, name: str, alias: str, version: str) -> None:
+    """Let an alias of a registered model name a version."""
+    with _connected(settings) as client:
+        client.set_registered_model_alias(name, alias, version)
+
+
+def promote(settings: Settings, model: str, reason: str) -> dict[str, str | None]:
+    """Make a model the champion of its name; the reason is kept with the version.
+
+    Parameters
+    ----------
+    settings : Settings
+    model : str
+        ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``runs:/RUN_ID/model``, or the folder of
+        a bundle that has been published.
+    reason : str
+        Why, in a person's words.
+
+    Returns
+    -------
+    dict
+        ``name``, ``version``, and ``replaced``: the version that was champion before, or None.
+
+    Raises
+    ------
+    StudyError
+        Where the reason is empty, the model is not registered, or MLflow cannot be had.
+    """
+    if not reason.strip():
+        raise StudyError("--reason: say in a sentence why this model is to be the champion")
+    try:
+        with _connected(settings) as client:
+            name, version = _registered(client, model)
+            replaced = client.get_registered_model(name).aliases.get(CHAMPION)
+            client.set_model_version_tag(name, version, REASON, _cut(reason, LONGEST_TAG))
+            if replaced is not None and str(replaced) != version:
+                client.set_model_version_tag(name, version, "ae_pipeline.replaced", str(replaced))
+                client.set_registered_model_alias(name, "former", str(replaced))
+            client.set_registered_model_alias(name, CHAMPION, version)
+    except Unreachable as error:
+        raise StudyError(f"model {model!r}: {error}") from error
+    return {
+        "name": name,
+        "version": version,
+        "replaced": None if replaced is None else str(replaced),
+    }
+
+
+def _registered(client: MlflowClient, model: str) -> tuple[str, str]:
+    """Name and version that a user's way of naming a model stands for."""
+    form = re.fullmatch(
+        r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))"
+        r"|runs:/(?P<run>[^/]+)/[^/]+",
+        model,
+    )
+    parts: dict[str, str | None] = {} if form is None else form.groupdict()
+    if form is None:
+        record = Path(model).expanduser().absolute().parent / "published.json"
+        if not record.is_file():
+            raise StudyError(
+                f"model {model!r}: expected models:/NAME@ALIAS, models:/NAME/VERSION, "
+                "runs:/RUN_ID/model, or the model folder of a training that was published"
+            )
+        known = read_json(record)
+        if not known.get("model_name"):
+            raise StudyError(f"model {model!r}: its run registered no model")
+        return str(known["model_name"]), str(known["model_version"])
+    if parts["run"]:
+        versions = list(client.search_model_versions(f"run_id = '{_quoted(parts['run'])[1:-1]}'"))
+        if not versions:
+            raise StudyError(f"model {model!r}: its run registered no model")
+        return str(versions[0].name), str(versions[0].version)
+    name = str(parts["name"])
+    if parts["alias"]:
+        return name, str(client.get_model_version_by_alias(name, parts["alias"]).version)
+    return name, str(client.get_model_version(name, str(parts["version"])).version)
 
 
 # ----------------------------------------------------------------------------------- ui

@@ -14,15 +14,29 @@ from typing import TYPE_CHECKING, Any
 from flows.run import prepare_environment, run_job, using
 
 if TYPE_CHECKING:
-    from flows.pipeline import demo, score, train
+    from flows.deployments import serve
+    from flows.pipeline import demo, inbox, retrain, score, train
+    from flows.servers import up
 
-__all__ = ["demo", "prepare_environment", "run_job", "score", "train", "using"]
+__all__ = [
+    "demo",
+    "inbox",
+    "prepare_environment",
+    "retrain",
+    "run_job",
+    "score",
+    "serve",
+    "train",
+    "up",
+    "using",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     prepare_environment()
-    from flows import pipeline
+    import importlib
 
-    return getattr(pipeline, name)
+    where = {"serve": "deployments", "up": "servers"}.get(name, "pipeline")
+    return getattr(importlib.import_module(f"flows.{where}"), name)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from prefect import flow, get_client
 from prefect.runtime import flow_run
 
+from ae_pipeline.challenge import retrain_job
 from ae_pipeline.demo import KINDS, DemoJob
 from ae_pipeline.experiment import score_job, train_job
+from ae_pipeline.folder import pseudonyms
+from ae_pipeline.night import night_job
 from flows.run import NOTHING_KEPT, current_progress, run_name, run_steps
 
 if TYPE_CHECKING:
     from ae_pipeline.experiment import Job
 
-__all__ = ["demo", "score", "train"]
+__all__ = ["demo", "inbox", "retrain", "score", "train"]
 
 
 @flow(flow_run_name="{study}", **NOTHING_KEPT)
@@ -65,7 +70,46 @@ def score(
     fresh : bool
         Score again what is done already.
     """
+    _hide("inputs", inputs)
     return _run(score_job(model, inputs, Path(out), error_rate, current_progress(), fresh))
+
+
+@flow(flow_run_name="{study}", **NOTHING_KEPT)
+def inbox(
+    study: str,
+    since: date | None = None,
+    until: date | None = None,
+    verify: bool = False,
+    model: str | None = None,
+) -> dict[str, Any]:
+    """Score what is new in a study's inbox, once, and say what happened.
+
+    Parameters
+    ----------
+    study : str
+        Study file with ``operation.inbox``.
+    since, until : date, optional
+        A backfill: what arrived on these days and is not scored by the study's model yet.
+    verify : bool
+        Read every file, also where size and time are unchanged.
+    model : str, optional
+        A backfill with this model, into a folder of its own.
+    """
+    _drop_late()
+    return _run(night_job(Path(study), since, until, verify, model, current_progress()))
+
+
+@flow(flow_run_name="{study}", **NOTHING_KEPT)
+def retrain(study: str) -> dict[str, Any]:
+    """Train a study anew; the result becomes the challenger, compared with the champion.
+
+    Parameters
+    ----------
+    study : str
+        Study file.
+    """
+    _drop_late()
+    return _run(retrain_job(Path(study), current_progress()))
 
 
 @flow(flow_run_name="demo", **NOTHING_KEPT)
@@ -82,6 +126,22 @@ def demo(kinds: list[str] | None = None, out: str = "demo", quick: bool = False)
         Fewer epochs and images.
     """
     return _run(DemoJob(kinds or KINDS, Path(out), quick, current_progress()))
+
+
+def _drop_late() -> None:
+    """Cancel runs that should have been by now: this one does their work."""
+    from flows.deployments import drop_late
+
+    if flow_run.deployment_id is not None:
+        drop_late(UUID(str(flow_run.deployment_id)), but=UUID(str(flow_run.id)))
+
+
+def _hide(name: str, values: list[str]) -> None:
+    """Put pseudonyms where Prefect keeps what a person has typed: paths name people."""
+    hidden = list(pseudonyms(values, "input").values())
+    with get_client(sync_client=True) as client:
+        given = dict(flow_run.parameters)
+        client.update_flow_run(flow_run.id, parameters={**given, name: hidden})
 
 
 def _run(job: Job) -> dict[str, Any]:

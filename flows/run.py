@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ae_pipeline.config import StudyError
 from ae_pipeline.folder import project_root
 from flows.server import start_server
+from flows.servers import find_servers
 
 if TYPE_CHECKING:
     from ae_pipeline.experiment import Job, Progress, Step
@@ -91,6 +92,9 @@ def _reach_server() -> None:
     home = Path(os.environ["PREFECT_HOME"])
     try:
         home.mkdir(parents=True, exist_ok=True)
+        known = find_servers(project_root()).get("prefect")
+        if known and not os.environ.get("PREFECT_API_URL"):
+            os.environ["PREFECT_API_URL"] = known  # of 'ae-pipeline up'
         # Before the import, which takes as long as half of the start.
         own = None if os.environ.get("PREFECT_API_URL") else start_server(home / "server.log")
     except OSError as error:
@@ -170,7 +174,9 @@ def run_steps(job: Job) -> dict[str, Any]:
         ``kind``, ``title``, ``exit_status`` and ``result`` of the job.
     """
     from prefect.artifacts import create_markdown_artifact
+    from prefect.runtime import flow_run
 
+    os.environ["AE_PIPELINE_FLOW_RUN"] = str(flow_run.id or "")  # MLflow's run is to name it
     for step in job.steps():
         _run_as_task(step)
     key = re.sub(r"[^a-z0-9]+", "-", f"{job.kind}-{job.title}".lower()).strip("-")

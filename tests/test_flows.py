@@ -228,8 +228,8 @@ def test_the_server_of_a_process_ends_with_it_and_serves_its_children(played: Pl
 @pytest.mark.slow
 def test_flows_get_the_progress_and_deployments_name_them(played: Played) -> None:
     assert played.told["progress"] is True
-    assert played.told["flows"] == ["demo", "score", "train"]
-    assert played.told["deployments"] == ["train", "score"]
+    assert played.told["flows"] == ["demo", "inbox", "retrain", "score", "train"]
+    assert played.told["deployments"] == ["train", "score", "inbox", "retrain"]
 
 
 @pytest.mark.slow

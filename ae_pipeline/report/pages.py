@@ -22,7 +22,9 @@ from ae_pipeline.report.tables import Cell, Column, Table, link, losses, others,
 from ae_pipeline.report.views import (
     Evidence,
     GroupView,
+    Headline,
     IndexEntry,
+    Listing,
     PlainView,
     RecordingView,
     RowsView,
@@ -39,6 +41,7 @@ __all__ = [
     "group_page",
     "index_page",
     "layers_table",
+    "listing_page",
     "plain_page",
     "recording_page",
     "render",
@@ -212,6 +215,36 @@ def group_page(view: GroupView) -> str:
 def plain_page(view: PlainView) -> str:
     """A page of sections."""
     return _render("plain", view, kind=view.what, sections=_sections(view.sections))
+
+
+def listing_page(title: str, kind: str, headline: Headline, listings: Sequence[Listing]) -> str:
+    """One page of tables under headings, the verdict first: a digest, a comparison.
+
+    Parameters
+    ----------
+    title, kind : str
+        What the page is about, and the line above it.
+    headline : Headline
+    listings : sequence of Listing
+    """
+    return _template("listing").render(
+        title=title,
+        kind=kind,
+        hypothesis=None,
+        headline=headline,
+        sections=[
+            {
+                "title": section.title,
+                "columns": section.columns,
+                "nothing": section.nothing,
+                "rows": [
+                    {"cells": cells, "href": link(href) if href else ""}
+                    for cells, href in section.rows
+                ],
+            }
+            for section in listings
+        ],
+    )
 
 
 def index_page(

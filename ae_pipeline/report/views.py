@@ -26,6 +26,7 @@ __all__ = [
     "GroupView",
     "Headline",
     "IndexEntry",
+    "Listing",
     "Number",
     "PlainView",
     "RecordingView",
@@ -67,6 +68,17 @@ class Headline:
     next_steps: tuple[str, ...] = ()
     baseline: str = ""
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table under a heading: cells of each row, and where its first leads (a relative path)."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[tuple[str, ...], str], ...]
+    nothing: str = "None."
+    """What stands there where there are no rows."""
 
 
 @dataclass(frozen=True, eq=False)

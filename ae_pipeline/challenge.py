@@ -1,0 +1,327 @@
+"""A model trained anew stands against the champion, on recordings that never change.
+
+``retrain`` trains into a folder of its own, lets the alias ``challenger`` name the result, scores
+the reference set with both models and lists every flag that would change. Nothing is promoted
+here: a person does that, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ae_pipeline import outputs
+from ae_pipeline.config import StudyError
+from ae_pipeline.experiment import Progress, Step, TrainJob, score_job
+from ae_pipeline.folder import (
+    digest_json,
+    pseudonyms,
+    read_json,
+    write_frame,
+    write_json,
+    write_text,
+)
+from ae_pipeline.inbox import Inbox
+from ae_pipeline.report import Headline, Listing, Number, listing_page
+from ae_pipeline.study import Study, load_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RetrainJob", "changes", "retrain_job"]
+
+CHALLENGER = "challenger"
+MOST_STRETCHES = 200
+
+
+def retrain_job(study: Path, progress: Progress | None = None, fresh: bool = False) -> RetrainJob:
+    """Prepare to train a study's challenger.
+
+    Parameters
+    ----------
+    study : Path
+        Study file.
+    progress : Progress, optional
+    fresh : bool
+        Train also where the same data and settings have been trained.
+
+    Raises
+    ------
+    StudyError
+        Where the study cannot be used.
+    """
+    return RetrainJob(study.absolute(), load_study(study), progress or Progress(), fresh)
+
+
+class RetrainJob:
+    """From a study to a challenger and what would change with it."""
+
+    kind = "retrain"
+
+    def __init__(self, file: Path, study: Study, progress: Progress, fresh: bool) -> None:
+        self.file, self.study = file, study
+        self.title = study.study
+        self.progress = progress
+        self.exit_status = 0
+        self.result: dict[str, Any] = {}
+        root = study.outputs.root
+        self.place = root / f"{study.study}-comparison"
+        self.training = TrainJob(study, root / f"{study.study}-challenger", progress, fresh)
+
+    def steps(self) -> Iterator[Step]:
+        """Train, name the challenger, score the reference set twice, compare, publish."""
+        yield from self.training.steps()
+        self.exit_status = self.training.exit_status
+        self.result = dict(self.training.result)
+        yield Step("name the challenger", self._name)
+        reference = None if self.study.operation is None else self.study.operation.reference
+        if reference is None:
+            self.progress.warn(
+                "no comparison with the champion: name recordings that never change under "
+                "operation.reference"
+            )
+            return
+        champion = self._champion()
+        if champion is None:
+            self.progress.warn("there is no champion to compare with; see 'ae-pipeline promote'")
+            return
+        models = {"champion": champion, CHALLENGER: self.training.out / "model"}
+        self.jobs = {
+            name: score_job(
+                str(model), [str(reference)], self.place / _short(model), None, self.progress
+            )
+            for name, model in models.items()
+        }
+        for name, job in self.jobs.items():
+            for step in job.steps():
+                if step.name != "publish to MLflow":
+                    yield Step(f"{name}: {_nameless(step.name)}", step.run)
+        yield Step("compare", self._compare)
+        yield Step("publish to MLflow", self._publish)
+
+    def summary(self) -> str:
+        """Markdown: what would change."""
+        if "comparison" in self.result:
+            return outputs.summary_markdown(Path(self.result["comparison"]).parent)
+        return self.training.summary()
+
+    def _name(self) -> None:
+        from ae_pipeline import tracking
+
+        published = self.training.out / "published.json"
+        if not published.is_file():
+            self.progress.warn("MLflow is away: the challenger gets its alias with the next run")
+            return
+        known = read_json(published)
+        try:
+            tracking.point(
+                tracking.load_settings(), known["model_name"], CHALLENGER, known["model_version"]
+            )
+        except tracking.Unreachable as error:
+            self.progress.warn(f"{error}; the challenger gets its alias with the next run")
+
+    def _champion(self) -> Path | None:
+        """The champion of the registry, else the model that scores the inbox, else the study's."""
+        name = outputs.registered_name(self.study.study)
+        try:
+            return outputs.model_folder(f"models:/{name}@champion")
+        except StudyError:
+            pass
+        if self.study.operation is not None:
+            inbox = Inbox(self.file, self.study, self.study.operation)
+            pin = inbox.last_pin()
+            if pin is not None:
+                return inbox.model(pin.model_id)
+        own = self.study.outputs.root / self.study.study / "model"
+        return own if own.is_dir() else None
+
+    def _compare(self) -> None:
+        import pandas as pd
+
+        self.progress.stage("comparing with the champion")
+        old, new = (self.jobs[name].run for name in ("champion", CHALLENGER))
+        table = changes(old.out, new.out)
+        stretches = _stretches(old.out, new.out) if old.bundle.info.kind == "eeg" else None
+        inputs = read_json(new.out / "provenance.json")["inputs"]
+        place = self.place / f"{new.bundle.model_id}-against-{old.bundle.model_id}"
+        before = sorted(self.place.glob("*/comparison.json"))
+        reference = digest_json(sorted(inputs.values()))
+        notes = [
+            "The reference set is not what it was in an earlier comparison."
+            for file in before
+            if read_json(file)["reference"] != reference
+        ][:1]
+        names = pseudonyms(table["recording"].astype(str), "rec")
+        for folder, codes in ((place, None), (place / outputs.SHARED, names)):
+            shown, spans = table.copy(), stretches
+            if codes is not None:
+                shown["recording"] = shown["recording"].map(codes)
+                if spans is not None:
+                    spans = spans.assign(recording=spans["recording"].map(codes))
+            head = _headline(shown, spans, notes)
+            page = listing_page(
+                f"{self.title}: challenger against champion",
+                f"{new.bundle.model_id} against {old.bundle.model_id}",
+                head,
+                [_section(shown), *([] if spans is None else [_section_of_stretches(spans)])],
+            )
+            write_text(folder / "comparison.html", page)
+            write_frame(folder / "comparison.tsv", shown)
+        changed = int(table["changes"].sum())
+        text = _markdown(self.title, head)
+        write_text(place / outputs.SHARED / "summary.md", text)
+        scores = {
+            f"{which}_flagged": float(pd.Series(table[f"{which}_flagged"]).sum())
+            for which in ("champion", CHALLENGER)
+        }
+        record = {
+            "kind": "comparison",
+            "experiment": self.title,
+            "run_name": f"challenger {new.bundle.model_id}",
+            "key": digest_json([reference, old.identity, new.identity]),
+            "description": text,
+            "params": {"champion": old.bundle.model_id, "challenger": new.bundle.model_id},
+            "metrics": {"compared": float(len(table)), "changed": float(changed), **scores},
+            "tags": {"step": "comparison", "model_digest": new.bundle.digest},
+        }
+        write_json(place / outputs.SHARED / "run.json", record)
+        write_json(
+            place / "comparison.json",
+            {"reference": reference, "changed": changed, "key": record["key"]},
+        )
+        self.result |= {
+            "comparison": str(place / "comparison.html"),
+            "changed": changed,
+            "verdict": head.verdict,
+        }
+
+    def _publish(self) -> None:
+        outputs.publish(Path(self.result["comparison"]).parent, self.progress.warn)
+
+
+def _short(model: Path) -> str:
+    """A folder for the results of a model, by its content."""
+    from ae_pipeline.folder import digest_files
+
+    return digest_files([model / "bundle.json", model / "weights.safetensors"])[:12]
+
+
+def _nameless(step: str) -> str:
+    """The name of a step without what it is done to, which may name a person."""
+    verb, _, name = step.partition(" ")
+    return f"{verb} {next(iter(pseudonyms([name], 'rec').values()))}" if verb == "score" else step
+
+
+def changes(old: Path, new: Path) -> pd.DataFrame:
+    """Every recording, image or respondent as two scorings judge it; ``changes`` where they differ.
+
+    Parameters
+    ----------
+    old, new : Path
+        Folders of results, of the champion and of the challenger.
+    """
+    import pandas as pd
+
+    wanted = ["recording", "score", "p_value", "flagged", "verdict", "n_events"]
+    frames = []
+    for folder in (old, new):
+        file = folder / "recordings.parquet"
+        frame = pd.read_parquet(file if file.is_file() else folder / "scores.parquet")
+        frame = frame[[name for name in wanted if name in frame]]
+        frames.append(frame.set_index("recording"))
+    table = frames[0].add_suffix("_old").join(frames[1].add_suffix("_new"), how="outer")
+    out = pd.DataFrame({"recording": table.index.astype(str)})
+    for column in wanted[1:]:
+        for which, suffix in (("champion", "old"), (CHALLENGER, "new")):
+            if f"{column}_{suffix}" in table:
+                out[f"{which}_{column}"] = table[f"{column}_{suffix}"].to_numpy()
+    flags = [out[f"{w}_flagged"].astype("boolean").fillna(False) for w in ("champion", CHALLENGER)]
+    out["changes"] = (flags[0] != flags[1]).astype(bool)
+    return out.sort_values("changes", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _stretches(old: Path, new: Path) -> pd.DataFrame:
+    """Windows that only one of two models flags."""
+    import pandas as pd
+
+    wanted = ["recording", "window", "onset_s", "duration_s", "flagged"]
+    frames = [pd.read_parquet(folder / "scores.parquet", columns=wanted) for folder in (old, new)]
+    both = frames[0].merge(
+        frames[1], on=["recording", "onset_s"], how="outer", suffixes=("", "_new")
+    )
+    was = both["flagged"].astype("boolean").fillna(False)
+    now = both["flagged_new"].astype("boolean").fillna(False)
+    differing = both[(was != now).to_numpy()]
+    flagged_by = now[differing.index].map({True: CHALLENGER, False: "champion"})
+    return pd.DataFrame(
+        {
+            "recording": differing["recording"].astype(str),
+            "onset_s": differing["onset_s"],
+            "flagged_by": flagged_by,
+        }
+    )
+
+
+def _headline(table: pd.DataFrame, stretches: pd.DataFrame | None, notes: list[str]) -> Headline:
+    changed = table[table["changes"]]
+    gained = int(changed["challenger_flagged"].astype("boolean").fillna(False).sum())
+    lost = len(changed) - gained
+    if len(changed):
+        verdict = (
+            f"With the challenger {len(changed)} of {len(table)} flags would change: {gained} "
+            f"more, {lost} fewer."
+        )
+    else:
+        verdict = f"With the challenger none of {len(table)} flags would change."
+    numbers = [
+        Number("compared", str(len(table)), ""),
+        Number("newly flagged", str(gained), ""),
+        Number("no longer flagged", str(lost), ""),
+    ]
+    if stretches is not None:
+        numbers.append(Number("windows that change", str(len(stretches)), ""))
+    steps = (
+        "Look at each recording below in both reports.",
+        "If the challenger is the better one: ae-pipeline promote models:/NAME@challenger "
+        "--reason '...'",
+    )
+    return Headline(verdict, tuple(numbers), steps, warnings=tuple(notes))
+
+
+def _section(table: pd.DataFrame) -> Listing:
+    columns = [str(c) for c in table if c != "changes"]
+    rows = []
+    for _, row in table[table["changes"]].iterrows():
+        rows.append((tuple(_cell(row[c]) for c in columns), ""))
+    return Listing(
+        "Flags that change",
+        tuple(c.replace("_", " ") for c in columns),
+        tuple(rows),
+        "No flag changes.",
+    )
+
+
+def _section_of_stretches(stretches: pd.DataFrame) -> Listing:
+    shown = stretches.head(MOST_STRETCHES)
+    rows = tuple(
+        ((str(row["recording"]), f"{row['onset_s']:.1f} s", str(row["flagged_by"])), "")
+        for _, row in shown.iterrows()
+    )
+    more = len(stretches) - len(shown)
+    title = "Windows that only one of them flags" + (f" ({more} more)" if more else "")
+    return Listing(title, ("recording", "onset", "flagged by"), rows, "None.")
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "n/a"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _markdown(title: str, head: Headline) -> str:
+    lines = [f"# {title}: challenger against champion", "", head.verdict, ""]
+    lines += ["| | |", "|---|---|", *(f"| {n.label} | {n.value} |" for n in head.numbers), ""]
+    lines += [f"- **Note:** {warning}" for warning in head.warnings]
+    lines += ["", "The page `comparison.html` lists each flag that changes.", ""]
+    return "\n".join(lines)

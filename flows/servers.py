@@ -1,0 +1,159 @@
+"""Servers of Prefect and MLflow on this machine, together, for as long as the command runs.
+
+Each server is started by a guard (this file as a script) that reads a pipe from the command and
+ends the server when the pipe closes, which the kernel sees to however the command ends: nothing
+is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = ["find_servers", "up"]
+
+PREFECT = (sys.executable, "-m", "prefect", "server", "start")
+PREFECT_PORT = 4200
+START_S = 120
+PATIENCE_S = 8
+
+
+def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
+    """Start both servers, say where they are, and keep them until the process is stopped.
+
+    Parameters
+    ----------
+    say : callable
+        Told one line at a time.
+    prefect_port : int
+        Port of Prefect's server; MLflow's is in ``mlflow.yaml``.
+
+    Raises
+    ------
+    StudyError
+        Where one of them does not start.
+    """
+    from ae_pipeline import tracking
+    from ae_pipeline.config import StudyError
+    from ae_pipeline.folder import project_root, write_json
+    from flows.run import prepare_environment
+
+    root = project_root()
+    prepare_environment(root)
+    settings = tracking.load_settings(root)
+    command, environment = tracking.ui_command(settings)
+    home = Path(os.environ["PREFECT_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    prefect = f"http://127.0.0.1:{prefect_port}"
+    mlflow = f"http://{settings.server.host}:{settings.server.port}"
+    note = _note(root)
+    guards = [
+        _guarded(
+            [*PREFECT, "--host", "127.0.0.1", "--port", str(prefect_port)],
+            {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"},
+            home / "server.log",
+        ),
+        _guarded(command, environment, home.parent / "mlflow-server.log"),
+    ]
+    try:
+        for name, guard, address in (
+            ("Prefect", guards[0], f"{prefect}/api/health"),
+            ("MLflow", guards[1], f"{mlflow}/health"),
+        ):
+            if not _answers(address, guard):
+                raise StudyError(
+                    f"{name}'s server did not start (its reasons are in {home.parent}); is its "
+                    "port taken?"
+                )
+        write_json(note, {"prefect": f"{prefect}/api", "mlflow": mlflow, "process": os.getpid()})
+        say(f"Prefect: {prefect}")
+        say(f"MLflow: {mlflow}")
+        say("commands of this project use them; stop with Ctrl-C")
+        signal.signal(signal.SIGTERM, _interrupted)
+        while all(guard.poll() is None for guard in guards):
+            time.sleep(0.5)
+        raise StudyError(f"a server has ended; its reasons are in {home.parent}")
+    except KeyboardInterrupt:
+        return
+    finally:
+        note.unlink(missing_ok=True)
+        for guard in guards:
+            assert guard.stdin is not None
+            guard.stdin.close()
+        for guard in guards:
+            guard.wait(2 * PATIENCE_S)
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _note(root: Path) -> Path:
+    return root / "data" / "servers.json"
+
+
+def find_servers(root: Path) -> dict[str, str]:
+    """Addresses of what :func:`up` has started in this project; empty where nothing runs."""
+    try:
+        content = json.loads(_note(root).read_text(encoding="utf-8"))
+        os.kill(content["process"], 0)
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {name: content[name] for name in ("prefect", "mlflow")}
+
+
+def _guarded(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", __file__, *command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+
+
+def _answers(address: str, guard: subprocess.Popen[bytes]) -> bool:
+    import httpx
+
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and guard.poll() is None:
+        try:
+            if httpx.get(address, timeout=5, trust_env=False).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.3)
+    return False
+
+
+def _guard(command: Sequence[str]) -> int:
+    """Run a server in this session until it ends or our parent does."""
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def stop_with_parent() -> None:
+        sys.stdin.buffer.read()
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(PATIENCE_S)
+        # what the server has started is of this session's group, and so are we
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=stop_with_parent, daemon=True).start()
+    return server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(_guard(sys.argv[1:]))
