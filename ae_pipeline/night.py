@@ -125,7 +125,7 @@ class NightJob:
             return bool(self.todo)
         self._begun = True
         place = self.inbox.place
-        outputs_ok(place)
+        _refuse_unwritable(place)
         self.mine = self._lock.enter_context(held(place / ".night.lock"))
         if not self.mine:
             running = [night for _, night in self.inbox.nights() if night["status"] == "begun"]
@@ -403,7 +403,7 @@ class NightJob:
             self.progress.warn(f"operation.hook {command[0]}: exit status {done.returncode} {said}")
 
 
-def outputs_ok(place: Path) -> None:
+def _refuse_unwritable(place: Path) -> None:
     """Refuse a folder that cannot be written to, in one line."""
     existing = next(p for p in (place, *place.parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

@@ -70,7 +70,7 @@ def _in_processes(
     left = dict(enumerate(items))
     # spawned, since a fork of a process with PyTorch's threads may hang
     context = get_context("spawn")
-    with _one_thread(), ProcessPoolExecutor(n, context) as pool:
+    with _OneThread(), ProcessPoolExecutor(n, context) as pool:
         waiting = {pool.submit(work, item): number for number, item in left.items()}
         try:
             for done in as_completed(waiting):
@@ -82,7 +82,7 @@ def _in_processes(
             pool.shutdown(cancel_futures=True)
     # one of the rest ends its process: alone, it takes nobody with it
     for item in left.values():
-        with _one_thread(), ProcessPoolExecutor(1, context) as pool:
+        with _OneThread(), ProcessPoolExecutor(1, context) as pool:
             try:
                 result = pool.submit(work, item).result()
             except BrokenProcessPool:
@@ -91,7 +91,7 @@ def _in_processes(
         yield item, result
 
 
-class _one_thread:
+class _OneThread:
     """Processes started inside compute in one thread each: the cores are shared by recordings."""
 
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
