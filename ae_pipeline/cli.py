@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "app",
     "calibrate",
+    "complete",
     "data_app",
     "data_fetch",
     "data_list",
@@ -496,6 +497,46 @@ def generate(
         print(json.dumps(result))
         return
     print(result["verdict"])
+    print(f"next: open {result['report']}")
+    print(f"out: {result['out']}")
+
+
+@app.command()
+def complete(
+    given: Annotated[str, typer.Argument(help="One recording, table or images.", metavar="INPUT")],
+    model: Annotated[str, typer.Option(help="Bundle folder, runs:/ID/model, models:/NAME@ALIAS.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help=".fif or .edf; idx3-ubyte or .png; .csv or .tsv."),
+    ],
+    hide: Annotated[
+        str | None,
+        typer.Option(help="Known parts to predict: Fz,Cz or 12-12.5 (s) or lower or item1,item2."),
+    ] = None,
+    way: Annotated[
+        str, typer.Option(help="one_pass, iterated, optimised, or auto: what measures best.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
+    study: Annotated[
+        Path | None, typer.Option(help="Study file, where it does not lie beside the model.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict what is missing or hidden from the rest, and measure how well that works.
+
+    Example: ae-pipeline complete --model derivatives/study/model answers.csv --out completed.csv
+    """
+    from ae_pipeline.complete import complete as fill
+
+    with _console() as progress:
+        result = fill(model, given, out.absolute(), hide, way, study, seed, progress)
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(result["verdict"])
+    if result["hidden"] is not None:
+        errors = sorted(result["hidden"]["errors"].items(), key=lambda pair: pair[1])
+        print(f"{result['hidden']['what']}: " + ", ".join(f"{n} {e:.3g}" for n, e in errors))
     print(f"next: open {result['report']}")
     print(f"out: {result['out']}")
 
