@@ -47,7 +47,7 @@ __all__ = [
 DEFAULT = "ensemble"
 """The scorer whose score is the column ``score``."""
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 
 
 KEYS = ("recording", "subject", "session", "window", "onset_s", "duration_s")
@@ -57,7 +57,7 @@ KEYS = ("recording", "subject", "session", "window", "onset_s", "duration_s")
 class BundleInfo(Config):
     """Contents of ``bundle.json``."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     study: str
     kind: Kind
     model: Model
@@ -354,8 +354,8 @@ def load(folder: Path | str) -> Bundle:
         content = json.loads(description.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
             raise StudyError(
-                f"{folder}: bundle format {content['format']}, this version reads {FORMAT}; "
-                "update ae-pipeline"
+                f"{folder}: bundle format {content['format']}, this version reads {FORMAT}; train it "
+                "again, or use the version of ae-pipeline that wrote it (versions, in bundle.json)"
             )
         info = BundleInfo.model_validate(content)
         state = load_file(weights)
