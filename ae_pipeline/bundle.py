@@ -354,8 +354,8 @@ def load(folder: Path | str) -> Bundle:
         content = json.loads(description.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
             raise StudyError(
-                f"{folder}: bundle format {content['format']}, this version reads {FORMAT}; train it "
-                "again, or use the version of ae-pipeline that wrote it (versions, in bundle.json)"
+                f"{folder}: bundle format {content['format']}, this version reads {FORMAT}; "
+                "train it again, or use the version of ae-pipeline that wrote it"
             )
         info = BundleInfo.model_validate(content)
         state = load_file(weights)
