@@ -212,15 +212,18 @@ class TrainJob:
                 f"{MIN_TRAIN} are needed; lower the shares of split or add data"
             )
         validation = self.data.samples.take(self.division.rows("validation"))
-        self.ensemble, self.baselines, self.history = _fit_all(
-            self.study,
-            train,
-            validation,
-            self.study.training,
-            self.progress.training,
-            self.work / "checkpoint.safetensors",
-            self._labels(self.division.rows("train")),
-        )
+        from ae_pipeline import tracking
+
+        with tracking.watched(self.study.study, self.key, self.progress.training) as listener:
+            self.ensemble, self.baselines, self.history = _fit_all(
+                self.study,
+                train,
+                validation,
+                self.study.training,
+                listener,
+                self.work / "checkpoint.safetensors",
+                self._labels(self.division.rows("train")),
+            )
         self.head: FittedHead | None = None
         self.head_found: dict[str, Any] | None = None
         if self.known is not None:
@@ -450,7 +453,7 @@ class TrainJob:
         place = self.work / "results"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        outputs.write_train(self.run, place)
+        outputs.write_train(self.run, place, self.work / "growth")
         replace_folder(place, self.out)
         shutil.rmtree(self.work, ignore_errors=True)
         self._announce()
@@ -553,7 +556,14 @@ def _fit_network(
     scaler = Scaler.fit(train, training.seed)
     has_missing = train.kind == "questionnaire"
     model = Autoencoder(study.model, train.kind, train.shape, train.columns, has_missing)
-    listeners = () if listener is None else (listener,)
+    listeners: tuple[Any, ...] = () if listener is None else (listener,)
+    if checkpoint is not None:  # the main training; those with a subject left out keep nothing
+        from ae_pipeline.growth import Snapshots
+        from ae_pipeline.train import FittedAutoencoder
+
+        seen = train if validation is None or not len(validation) else validation
+        fitted = FittedAutoencoder(model, scaler)
+        listeners += (Snapshots(fitted, seen, checkpoint.parent / "growth"),)
     return fit(model, train, validation, scaler, training, listeners, checkpoint, labels=labels)
 
 

@@ -353,8 +353,57 @@ class NightJob:
                 "seconds": masked.seconds,
             },
             "tags": {"step": "night", "model_digest": self.pin.digest},
+            "dataset": {
+                "name": self.title,
+                "digest": digest_json(sorted(str(a.digest) for a in self.todo))[:32],
+                "source": "inbox",
+                "rows": len(masked.scored),
+            },
+            "children": self._children(),
         }
         write_json(self.folder / outputs.SHARED / "run.json", record)
+
+    def _children(self) -> list[dict[str, Any]]:
+        """A run for each recording that a reviewer has to look at, with its report and events."""
+        known = self._judged()
+        subjects = {a.item.name: a.item.subject for a in self.arrivals}
+        children = []
+        for name in [*self.night.flagged, *self.night.failed]:
+            failed = name in self.night.failed
+            code = pseudonyms([name], "rec")[name]
+            row = known.get(name, {})
+            verdict = "failed" if failed else str(row.get("verdict", "flagged"))
+            reason = "See the local digest." if failed else self.night.flagged[name]
+            place = self.folder / outputs.SHARED / "children" / code
+            text = f"# {code}: {verdict}\n\n{reason}\n"
+            write_text(place / "summary.md", text)
+            if not failed:
+                own = {name: code, **pseudonyms([subjects[name]], "sub")}
+                _copy_masked(self._results / f"{name}_report.html", place / "report.html", own)
+                events = f"{name}_desc-anomaly_events.tsv"
+                _copy_masked(self._results / events, place / "events.tsv", own)
+            numbers = ("score", "p_value", "q_value", "events_per_hour", "usable_share")
+            children.append(
+                {
+                    "name": code,
+                    "run_name": f"{code} {verdict}",
+                    "description": text,
+                    "metrics": {n: float(row[n]) for n in numbers if row.get(n) is not None},
+                    "tags": {"verdict": verdict, "pseudonym": code, "step": "recording"},
+                }
+            )
+        return children
+
+    def _judged(self) -> dict[str, dict[str, Any]]:
+        """Rows of ``recordings.parquet`` by recording; empty for tables."""
+        file = self._results / "recordings.parquet"
+        if not self.night.flagged or not file.is_file():
+            return {}
+        import pandas as pd
+
+        frame = pd.read_parquet(file).set_index("recording")
+        frame = frame.astype(object).where(frame.notna(), None)
+        return {str(name): dict(row) for name, row in frame.iterrows()}
 
     def _publish(self) -> None:
         """Send this night and those that could not be published when they ended."""
@@ -530,6 +579,21 @@ def _remember(work: _Work, files: Mapping[str, list[int]], provenance: Mapping[s
 
 def _now_stats(work: _Work) -> dict[str, list[int]]:
     return work.inbox.stats_now(work.arrival)
+
+
+def _copy_masked(source: Path, target: Path, names: Mapping[str, str]) -> None:
+    """Copy a text with pseudonyms for names; nothing where a name would still stand in it."""
+    import html
+    import re
+
+    if not source.is_file():
+        return
+    text = source.read_text(encoding="utf-8")
+    for name, code in names.items():  # the recording first: its name may hold the subject's
+        for shape in {name, html.escape(name), html.escape(name, quote=False)} - {""}:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(shape)}(?![A-Za-z0-9])", code, text)
+    if not any(name and name.lower() in text.lower() for name in names if len(name) > 2):
+        write_text(target, text)
 
 
 def _is_below(file: Any, folder: Path) -> bool:

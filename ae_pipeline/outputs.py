@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ae_pipeline import __version__, findings, report
 from ae_pipeline import bundle as bundles
 from ae_pipeline.bundle import Bundle, BundleInfo
+from ae_pipeline.card import model_card
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.folder import (
@@ -35,6 +36,7 @@ from ae_pipeline.folder import (
     write_through,
 )
 from ae_pipeline.gather import Failure, Input
+from ae_pipeline.growth import pictures
 from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.score import (
     Example,
@@ -281,8 +283,17 @@ def count_parameters(bundle: Bundle) -> int:
     return n_parameters(bundle.autoencoder.model)
 
 
-def write_train(run: TrainRun, place: Path) -> None:
-    """Everything ``train`` leaves, into an empty folder; provenance last."""
+def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
+    """Everything ``train`` leaves, into an empty folder; provenance last.
+
+    Parameters
+    ----------
+    run : TrainRun
+    place : Path
+        The empty folder.
+    growth : Path, optional
+        What :class:`ae_pipeline.growth.Snapshots` has kept.
+    """
     import pandas as pd
     import yaml
 
@@ -325,6 +336,10 @@ def write_train(run: TrainRun, place: Path) -> None:
     headline = findings.train_headline(run.bundle.info, run.metrics, run.bundle.info.claims)
     summary = _markdown(run.study.study, headline, run.study.hypothesis)
     write_text(shared / "summary.md", summary)
+    model_id = replace(run.bundle, digest=digest).model_id
+    write_text(shared / "model_card.md", model_card(run.bundle.info, run.metrics, model_id))
+    for name, picture in ({} if growth is None else pictures(growth)).items():
+        write_bytes(shared / "reconstructions" / name, picture)
     public = {**study, "source": {k: v for k, v in study["source"].items() if k != "path"}}
     public["model"] = run.bundle.info.model.model_dump(mode="json")  # without paths
     public.pop("outputs")
@@ -348,6 +363,7 @@ def write_train(run: TrainRun, place: Path) -> None:
         "run_name": f"train {info.model.architecture.kind} {info.model.objective.kind} "
         f"{info.model.latent_dim}",
         "key": digest_json([run.key, digest]),
+        "work": run.key,
         "description": summary,
         "params": _flat(public),
         "metrics": {name: value for name, value in numbers.items() if value is not None},
@@ -786,8 +802,6 @@ def _group_of_recordings(
 
 
 def _without_links(view: report.GroupView) -> report.GroupView:
-    from dataclasses import replace
-
     return replace(view, links={})
 
 

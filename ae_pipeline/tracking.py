@@ -19,8 +19,9 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -67,6 +68,7 @@ __all__ = [
     "publish",
     "resolve",
     "ui_command",
+    "watched",
 ]
 
 ALIAS = "newest"
@@ -77,6 +79,7 @@ DIGEST = "ae_pipeline.bundle"
 PROCESS = "ae_pipeline.process"
 WORK = "ae_pipeline.work"
 REASON = "ae_pipeline.promoted_because"
+LIVE_AFTER_S = 20.0
 LIVE_S = 5.0
 """Seconds between two looks of a training's listener: few calls, each with all there is."""
 
@@ -675,7 +678,23 @@ def _send(client: MlflowClient, run: Run, record: Record, content: Path) -> None
             profile=json.dumps({name: n for name, n in profile.items() if n is not None}),
         )
         client.log_inputs(run_id, [DatasetInput(dataset)])
+    _send_growth(client, run, content / "reconstructions")
     client.log_artifacts(run_id, str(content))
+
+
+def _send_growth(client: MlflowClient, run: Run, pictures: Path) -> None:
+    """Pictures by epoch, which MLflow shows with a slider."""
+    files = sorted(pictures.glob("epoch-*.png")) if pictures.is_dir() else []
+    if not files or client.list_artifacts(run.info.run_id, "images"):
+        return
+    import numpy as np
+    from PIL import Image
+
+    for file in files:
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        epoch = int(file.stem.partition("-")[2])
+        client.log_image(run.info.run_id, pixels, key="reconstruction", step=epoch)
 
 
 def _history(file: Path) -> Iterator[tuple[str, float, int]]:
@@ -771,11 +790,17 @@ def _send_model(client: MlflowClient, run: Run, record: Record, name: str, folde
                 f"models:/{model.model_id}",
                 run_id=run_id,
                 tags={KEY: record.key},
-                description=_cut(record.description, LONGEST_MODEL_DESCRIPTION),
+                description=_cut(_card(folder) or record.description, LONGEST_MODEL_DESCRIPTION),
                 model_id=model.model_id,
             )
         ]
     client.set_registered_model_alias(name, ALIAS, str(registered[0].version))
+
+
+def _card(bundle: Path) -> str:
+    """The model card of a run folder; empty where it has none."""
+    file = bundle.parent / "pseudonymised" / "model_card.md"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def _save_model(place: Path, folder: Path, record: Record, model: LoggedModel, run_id: str) -> None:
@@ -904,6 +929,38 @@ def _fetch(model: LoggedModel, settings: Settings) -> Path:
 def _verify(bundle: Path, expected: str, model_id: str) -> None:
     if _digest(bundle) != expected:
         raise StudyError(f"model {model_id} in MLflow was changed after it was published")
+
+
+@contextmanager
+def watched(
+    experiment: str, work: str, listener: Callable[[Any], None]
+) -> Iterator[Callable[[Any], None]]:
+    """Give a listener to a training's events that tells ``listener``, and MLflow meanwhile.
+
+    Trainings shorter than :data:`LIVE_AFTER_S` are published when they are done, and only then.
+    """
+    started, live = time.monotonic(), list[Live]()
+    earlier: list[Any] = []
+
+    def told(event: Any) -> None:
+        listener(event)
+        if not hasattr(event, "is_best"):
+            return
+        if not live:
+            earlier.append(event)
+            if time.monotonic() - started < LIVE_AFTER_S:
+                return
+            live.append(Live(load_settings(), experiment, "training now", work))
+        for each in [*earlier, *([] if earlier else [event])]:
+            losses = {"train_loss": each.train_loss, "validation_loss": each.validation_loss}
+            live[0].epoch(each.epoch, losses)
+        earlier.clear()
+
+    try:
+        yield told
+    finally:
+        for each in live:
+            each.close()
 
 
 def aliases(settings: Settings, name: str) -> dict[str, str]:

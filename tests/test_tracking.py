@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -493,3 +494,107 @@ def test_a_server_gets_and_shows_the_same(
 
     with pytest.raises(StudyError, match="open http"):
         tracking.ui_command(server)
+
+
+# ------------------------------------------------------------------------- for a reviewer
+
+
+def test_a_night_is_a_run_with_runs_below_it(settings: tracking.Settings, tmp_path: Path) -> None:
+    children = [
+        {
+            "name": code,
+            "run_name": f"{code} unusual",
+            "description": "# unusual",
+            "metrics": {"score": 3.5, "p_value": None},
+            "tags": {"verdict": "unusual"},
+        }
+        for code in ("rec-1", "rec-2")
+    ]
+    place = run_folder(tmp_path / "night", kind="night", children=children)
+    (place / "pseudonymised/children/rec-1").mkdir(parents=True)
+    (place / "pseudonymised/children/rec-1/report.html").write_text("<h1>rec-1</h1>")
+    parent = tracking.publish(place, settings)
+    again = tracking.publish(place, settings)
+    assert again == parent
+    runs = {run.info.run_name: run for run in all_runs(settings)}
+    assert len(runs) == 3
+    child = runs["rec-1 unusual"]
+    assert child.data.tags["mlflow.parentRunId"] == parent.run_id
+    assert child.data.tags["mlflow.note.content"] == "# unusual"
+    assert child.data.metrics == {"score": 3.5}
+    assert child.info.status == "FINISHED"
+    there = [file.path for file in client_of(settings).list_artifacts(child.info.run_id)]
+    assert there == ["report.html"]
+
+
+def test_what_was_live_becomes_the_run_and_what_was_killed_is_closed(
+    settings: tracking.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "LIVE_S", 0.05)
+    live = tracking.Live(settings, "moods / spring", "training now", "w1")
+    live.epoch(1, {"train_loss": 0.5, "validation_loss": None})
+    live.close(30)
+    (run,) = all_runs(settings)
+    assert (run.info.status, run.data.metrics) == ("RUNNING", {"epoch/train_loss": 0.5})
+    client = client_of(settings)
+    host = run.data.tags["ae_pipeline.process"].split()[0]
+    gone = client.create_run(
+        run.info.experiment_id, tags={"ae_pipeline.process": f"{host} 4194303"}
+    )
+    elsewhere = client.create_run(
+        run.info.experiment_id, tags={"ae_pipeline.process": "another-host 4194303"}
+    )
+    published = tracking.publish(run_folder(tmp_path / "out", work="w1"), settings)
+    assert published.run_id == run.info.run_id
+    finished = client.get_run(published.run_id)
+    assert (finished.info.run_name, finished.info.status) == ("moods dense", "FINISHED")
+    history = client.get_metric_history(published.run_id, "epoch/train_loss")
+    assert [(m.step, m.value) for m in history] == [(1, 0.5), (2, 0.4)], "no epoch twice"
+    assert client.get_run(gone.info.run_id).info.status == "KILLED"
+    assert client.get_run(elsewhere.info.run_id).info.status == "RUNNING"
+
+
+def test_short_trainings_are_told_to_mlflow_when_they_are_done(
+    settings: tracking.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    @dataclass
+    class Epoch:
+        epoch: int
+        is_best: bool = True
+        train_loss: float = 0.5
+        validation_loss: float | None = None
+
+    monkeypatch.setattr(tracking, "load_settings", lambda: settings)
+    with tracking.watched("moods", "w", told.append) as listener:
+        listener(Epoch(1))
+    assert len(told) == 1
+    assert not all_runs(settings)
+    monkeypatch.setattr(tracking, "LIVE_AFTER_S", 0)
+    monkeypatch.setattr(tracking, "LIVE_S", 0.05)
+    with tracking.watched("moods", "w", told.append) as listener:
+        listener(Epoch(1))
+        listener(Epoch(2))
+    assert len(told) == 3
+    (run,) = all_runs(settings)
+    assert len(client_of(settings).get_metric_history(run.info.run_id, "epoch/train_loss")) == 2
+
+
+def test_pictures_by_epoch_get_a_slider_and_models_their_card(
+    settings: tracking.Settings, tmp_path: Path, bundle: Path
+) -> None:
+    from PIL import Image
+
+    folder = run_folder(tmp_path / "out", bundle)
+    pictures = folder / "pseudonymised/reconstructions"
+    pictures.mkdir()
+    for epoch in (1, 2, 40):
+        Image.new("RGB", (8, 8)).save(pictures / f"epoch-{epoch:05d}.png")
+    (folder / "pseudonymised/model_card.md").write_text("# Card")
+    published = tracking.publish(folder, settings)
+    client = client_of(settings)
+    images = [file.path for file in client.list_artifacts(published.run_id, "images")]
+    steps = {match[1] for name in images if (match := re.search(r"step\W(\d+)\W", name))}
+    assert steps == {"1", "2", "40"}
+    assert client.get_model_version("moods", published.model_version).description == "# Card"
