@@ -280,11 +280,11 @@ def raw_scores(
         ensemble's), ``score_autoencoder`` and the other views and baselines as ``score_NAME``,
         ``top_view`` (what deviates most) and ``top_deviation`` (robust standard deviations).
     scores : Scores
-        The autoencoder's, with its error of each entry.
+        The autoencoder's, with the ensemble's deviation of each channel or error of each item.
     latents : array of shape (n, latent_dim)
     """
     seen = ensemble.look(samples)
-    scores = Scores(_finite(seen.autoencoder.total), _finite(seen.autoencoder.by_entry))
+    scores = Scores(_finite(seen.autoencoder.total), _finite(seen.by_entry))
     keys = (*KEYS, "label") if samples.kind == "mnist" else KEYS
     frame = samples.meta[[name for name in keys if name in samples.meta]].copy()
     frame["score"] = _finite(seen.total)
@@ -294,6 +294,8 @@ def raw_scores(
             frame[f"score_{name}"] = _finite(values)
     for name, scorer in baselines.items():
         frame[f"score_{name}"] = _finite(scorer.score(samples).total)
+    if len(seen.top_band):
+        frame["top_band"] = seen.top_band
     names = list(seen.deviations)
     deviations = np.stack([_finite(values) for values in seen.deviations.values()], 1)
     top = deviations.argmax(1)

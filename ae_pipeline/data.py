@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ae_pipeline.features import Usual
+
 __all__ = [
     "SAME_PLACE",
     "Annotation",
@@ -323,6 +325,12 @@ class Samples:
         EEG only.
     raw : array or Windows, optional
         EEG only: the same windows before filter and reference, at the recording's own rate.
+    common : array of shape (n, 1, times) or Windows, optional
+        EEG only: what the reference took away; ``values + common`` is the signal before it.
+        None where nothing was taken.
+    usual : mapping of recording to Usual
+        EEG only: what is usual in each recording, from a look through all of it
+        (:class:`ae_pipeline.features.Usual`); a recording may be missing.
     """
 
     kind: Kind
@@ -333,6 +341,8 @@ class Samples:
     columns: tuple[Column, ...] = ()
     sfreq_hz: float | None = None
     raw: Float | Windows | None = None
+    common: Float | Windows | None = None
+    usual: Mapping[str, Usual] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.meta):
@@ -367,12 +377,18 @@ class Samples:
             values=pick(self.values),
             mask=pick(self.mask),
             raw=pick(self.raw),
+            common=pick(self.common),
             meta=self.meta.iloc[rows].reset_index(drop=True),
         )
 
     def batch(self, rows: Any) -> tuple[Float, NDArray[np.bool_] | None]:
         """Values and mask of some rows as plain arrays."""
         return np.asarray(self.values[rows]), None if self.mask is None else self.mask[rows]
+
+    def unreferenced(self, rows: Any) -> Float:
+        """EEG: some windows before re-referencing, (n, channels, times) in microvolts."""
+        values = np.asarray(self.values[rows])
+        return values if self.common is None else values + np.asarray(self.common[rows])
 
     def chunks(self, size: int) -> Iterator[slice]:
         """Row ranges of at most ``size``, in order."""

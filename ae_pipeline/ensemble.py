@@ -14,6 +14,18 @@ abnormal. The views, each a logarithm:
 Every view is put in robust standard deviations of normal data that the network was not fitted
 on, compressed beyond three of them, and the views are added. Nothing here has seen an anomaly;
 the sum is calibrated as one.
+
+EEG has three views more, on features of each channel before re-referencing
+(:mod:`ae_pipeline.features`), each the largest deviations over channels and features:
+
+* ``own``: power, peak and line length of a channel against the same recording.
+* ``neighbours``: the same of what the other channels do not predict.
+* ``population``: both against the training data; what is wrong all the time is usual for its
+  own recording, but not there.
+
+What one of these sees, the network mostly does not, and the other way round: a sum would drown
+each in the others' noise. Their score is a soft maximum of the network's sum and the three. What
+compares with other people counts half: people differ all the time, and nothing is wrong.
 """
 
 from __future__ import annotations
@@ -26,12 +38,16 @@ from numpy.typing import NDArray
 
 from ae_pipeline.baselines import BANDS_HZ
 from ae_pipeline.data import Samples, Scores
-from ae_pipeline.train import FittedAutoencoder, Pass
+from ae_pipeline.features import Usual, by_channel, feature_names, largest
+from ae_pipeline.train import SCORING_BATCH, FittedAutoencoder, Pass
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TWO_SIDED", "VIEW_WORDS", "Ensemble", "Seen", "bands"]
+__all__ = ["NETWORK_VIEWS", "TWO_SIDED", "VIEW_WORDS", "Ensemble", "Seen", "bands"]
+
+NETWORK_VIEWS = ("error", "relative", "spread", "latent", "spectrum")
+"""Views of the autoencoder, which are added."""
 
 TWO_SIDED = ("error", "spread")
 """Views whose small values are as unusual as large ones; a code cannot be too probable."""
@@ -42,6 +58,9 @@ VIEW_WORDS = {
     "spread": "varies too little or too much",
     "latent": "combination of features unusual",
     "spectrum": "power in a band unusual",
+    "own": "unlike the rest of the recording",
+    "neighbours": "not what the other channels predict",
+    "population": "unlike the training data",
 }
 """What a view says, in words."""
 
@@ -59,6 +78,15 @@ MOST_NORMAL = -2.0
 """How far below the usual a one-sided view may pull: nothing is so normal that it outweighs
 what another view sees."""
 
+BETWEEN_PEOPLE = 0.5
+"""Weight, in the soft maximum, of what a recording is by comparison with other people's."""
+
+SHORTEST = 8
+"""Samples of a window below which it has no features."""
+
+POPULATION_NUMBERS = 2**25
+"""Numbers held at once to learn what is usual in the training data (128 MB)."""
+
 LEAST_SPREAD = 0.05
 """A twentieth of an error more or less is no deviation, however alike the normal data are."""
 
@@ -68,6 +96,9 @@ class Seen:
     """Samples through the autoencoder: scores, codes (n, latent_dim), views (n,) by name.
 
     ``deviations`` are the views in robust standard deviations, compressed, as they are added.
+    ``by_entry`` (n, k) says which channel or item it is: of EEG the deviation of each channel's
+    features, otherwise the network's error. ``top_band`` (n,) names the band that deviates most
+    on the channel that does (EEG; empty otherwise).
     """
 
     autoencoder: Scores
@@ -75,6 +106,8 @@ class Seen:
     views: dict[str, NDArray[np.float64]]
     deviations: dict[str, NDArray[np.float64]]
     total: NDArray[np.float64]
+    by_entry: NDArray[np.float32]
+    top_band: NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -94,7 +127,11 @@ class Ensemble:
         Own variance below which a sample counts as having this much: the share of a constant
         sample's variance that is not explained means nothing.
     center, below, above : array of shape (views,)
-        Median of each view and its spread on either side, in the order of :meth:`names`.
+        Median of each view and its spread on either side, in the order of :class:`Seen`'s views.
+    sum_center, sum_spread : array of shape (1,)
+        Median of the network's summed views and its spread above (EEG; empty otherwise).
+    population_others, population_center, population_spread : array
+        :class:`ae_pipeline.features.Usual` of the training data (EEG; empty otherwise).
     """
 
     autoencoder: FittedAutoencoder
@@ -107,6 +144,18 @@ class Ensemble:
     center: NDArray[np.float64]
     below: NDArray[np.float64]
     above: NDArray[np.float64]
+    sum_center: NDArray[np.float64]
+    sum_spread: NDArray[np.float64]
+    population_others: NDArray[np.float32]
+    population_center: NDArray[np.float32]
+    population_spread: NDArray[np.float32]
+
+    @property
+    def population(self) -> Usual | None:
+        """What is usual of each channel in the training data."""
+        if not self.population_others.size:
+            return None
+        return Usual(self.population_others, self.population_center, self.population_spread)
 
     @classmethod
     def fit(
@@ -147,6 +196,9 @@ class Ensemble:
             np.zeros(0),
             np.zeros(0),
             np.zeros(0),
+            np.zeros(0),
+            np.zeros(0),
+            *_population(train, rows),
         )
         return unfitted._with_usual(reference)
 
@@ -164,18 +216,26 @@ class Ensemble:
         least = np.maximum(np.quantile(own, 0.05, keepdims=True), FLOOR)
         fitted = replace(fitted, least_variance=least)
         views = fitted._views(reference)[2]
+        if self.population is not None:
+            views |= _channel_views(reference, self.population)[0]
         center, below, above = (np.zeros(len(views)) for _ in range(3))
         for i, values in enumerate(views.values()):
             center[i] = np.median(values)
             deviation = values - center[i]
             above[i] = 1.4826 * np.median(deviation[deviation >= 0])
             below[i] = 1.4826 * np.median(-deviation[deviation <= 0])
-        return replace(
+        fitted = replace(
             fitted,
             center=center,
             below=np.maximum(below, LEAST_SPREAD),
             above=np.maximum(above, LEAST_SPREAD),
         )
+        if self.population is None:
+            return fitted
+        total = _network_sum(fitted._deviations(views))
+        middle = np.median(total, keepdims=True)
+        over = 1.4826 * np.median((total - middle)[total >= middle], keepdims=True)
+        return replace(fitted, sum_center=middle, sum_spread=np.maximum(over, LEAST_SPREAD))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything learned beside the autoencoder, as named arrays."""
@@ -189,25 +249,52 @@ class Ensemble:
             "center",
             "below",
             "above",
+            "sum_center",
+            "sum_spread",
+            "population_others",
+            "population_center",
+            "population_spread",
         )
         return {name: getattr(self, name) for name in names}
 
     def score(self, samples: Samples) -> Scores:
-        """Sum of the views' deviations; the error of each entry is the autoencoder's."""
+        """The views as one score, and how much each channel or item has to do with it."""
         seen = self.look(samples)
-        return Scores(seen.total, seen.autoencoder.by_entry)
+        return Scores(seen.total, seen.by_entry)
 
     def look(self, samples: Samples) -> Seen:
         """Everything in one pass through the network."""
         scores, latents, views = self._views(samples)
+        by_entry, band = scores.by_entry, np.empty(0, dtype=object)
+        if self.population is not None:
+            channels, by_entry, band = _channel_views(samples, self.population)
+            views |= channels
+        deviations = self._deviations(views)
+        total = self._total(deviations)
+        return Seen(scores, latents, views, deviations, total, by_entry, band)
+
+    def _total(self, deviations: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The views as one score."""
+        total = _network_sum(deviations)
+        if "population" not in deviations:
+            return total
+        members = [
+            BETWEEN_PEOPLE * (total - self.sum_center) / self.sum_spread,
+            BETWEEN_PEOPLE * deviations["population"],
+            deviations["own"],
+            deviations["neighbours"],
+        ]
+        return np.asarray(np.logaddexp.reduce(members, axis=0), dtype=np.float64)
+
+    def _deviations(self, views: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """Views in robust standard deviations of normal data, compressed."""
         deviations = {}
         for i, (name, values) in enumerate(views.items()):
             away = values - self.center[i]
             away = np.where(away >= 0, away / self.above[i], away / self.below[i])
             away = np.abs(away) if name in TWO_SIDED else np.maximum(away, MOST_NORMAL)
             deviations[name] = LINEAR_TO * np.arcsinh(away / LINEAR_TO)
-        total = np.sum(list(deviations.values()), 0)
-        return Seen(scores, latents, views, deviations, total)
+        return deviations
 
     def _passes(self, samples: Samples) -> Any:
         return self.autoencoder.passes(samples)
@@ -259,6 +346,63 @@ class Ensemble:
         constant = -0.5 * codes.shape[1] * np.log(2 * np.pi)
         density = logsumexp(np.stack(parts, 1) + self.log_weights, axis=1) + constant
         return np.asarray(density, dtype=np.float64)
+
+
+def _network_sum(deviations: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(
+        np.sum([values for name, values in deviations.items() if name in NETWORK_VIEWS], 0),
+        dtype=np.float64,
+    )
+
+
+def _population(
+    train: Samples, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What is usual of each channel in the training data: the arrays of a :class:`Usual`."""
+    nothing = (np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
+    if train.kind != "eeg" or train.shape[1] < SHORTEST:
+        return nothing
+    assert train.sfreq_hz is not None
+    room = max(1, POPULATION_NUMBERS // int(np.prod(train.shape)))
+    few = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), room)).astype(int))]
+    usual = Usual.fit(train.unreferenced(few), train.sfreq_hz)
+    return nothing if usual is None else (usual.others, usual.center, usual.spread)
+
+
+def _channel_views(
+    samples: Samples, population: Usual
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float32], NDArray[np.object_]]:
+    """Largest deviations of the channels' features (logarithms), of each channel, and the band.
+
+    A recording too short to say what is usual in it is compared with the training data only.
+    """
+    assert samples.sfreq_hz is not None
+    names = samples.meta.get("recording", ("",) * len(samples))  # plain arrays have none
+    bands = np.array(feature_names(samples.sfreq_hz, samples.shape[1]), dtype=object)
+    n_own = len(bands)
+    views, channels, tops = [], [], []
+    for rows in samples.chunks(SCORING_BATCH):
+        signal = samples.unreferenced(rows)
+        recordings = np.asarray(names, dtype=object)[rows]
+        against = population.deviations(signal, samples.sfreq_hz)
+        away = against.copy()
+        for name in dict.fromkeys(recordings):
+            if name in samples.usual:
+                mine = np.flatnonzero(recordings == name)
+                away[mine] = samples.usual[name].deviations(signal[mine], samples.sfreq_hz)
+        left = away[:, :, n_own:] if away.shape[2] > n_own else away
+        views.append(np.stack([largest(away[:, :, :n_own]), largest(left), largest(against)]))
+        each = by_channel(away, n_own)
+        channels.append(each.max(2))
+        top = each[np.arange(len(each)), channels[-1].argmax(1)]
+        tops.append(top[:, :-2].argmax(1) if n_own > 2 else np.full(len(top), -1))
+    joined = np.concatenate(views, axis=1)
+    top_band = bands[np.concatenate(tops)] if n_own > 2 else np.full(len(samples), None, object)
+    return (
+        dict(zip(("own", "neighbours", "population"), joined, strict=True)),
+        np.concatenate(channels),
+        top_band,
+    )
 
 
 def _own_variance(each: Pass) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -270,6 +270,8 @@ class CleanBlock:
         rate; both stand for the same instant.
     onset_s : float
         That instant, in seconds from the recording's start.
+    common : array of shape (1, n)
+        What the reference took away from every channel; zeros without an average reference.
     """
 
     raw: Float
@@ -278,6 +280,7 @@ class CleanBlock:
     raw_start: int
     start: int
     onset_s: float
+    common: Float
 
 
 # ------------------------------------------------------------------------------- survey
@@ -720,14 +723,15 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
         stop = min((raw_start + block.n_core) * plan.up // plan.down, plan.n_out(segment))
         if clean.has_holes:
             block = replace(block, data=np.nan_to_num(block.data, nan=0.0, posinf=0.0, neginf=0.0))
-        mapped = replace(block, data=_mapped(plan, recording, block))
+        cleaned, common = clean(replace(block, data=_mapped(plan, recording, block)))
         yield CleanBlock(
             raw=block.data[:, block.left : block.left + block.n_core],
-            clean=clean(mapped)[:, : stop - start],
+            clean=cleaned[:, : stop - start],
             segment=segment,
             raw_start=raw_start,
             start=start,
             onset_s=block.start / plan.sfreq_in_hz,
+            common=common[:, : stop - start],
         )
 
 
@@ -781,19 +785,24 @@ class _Cleaner:
         self.offset = np.array(plan.offset_uv, np.float32)[:, None]
         # the constant goes with a high-pass and comes back without one
         self.constant = self.offset * np.float32(kernel.sum())
+        self.common_constant = np.float32(0)
         if self.average:
-            self.constant -= self.weights @ self.constant
+            self.common_constant = self.weights @ self.constant
+            self.constant = self.constant - self.common_constant
         self.keeps_constant = plan.filter.high_pass_hz is None
 
-    def __call__(self, block: Block) -> Float:
-        """Cleaned core of a block (the last frame of a segment runs over its end)."""
+    def __call__(self, block: Block) -> tuple[Float, Float]:
+        """Cleaned core of a block and what the reference took from it, (1, n).
+
+        The last frame of a segment runs over its end.
+        """
         from scipy import fft
-        from scipy.signal import resample_poly
 
         n_frames = -(-block.n_core // self.step)
         signal = self._continued(block, n_frames * self.step + 2 * self.halo)
         n_out = self.step * self.up // self.down
         out = np.empty((len(signal), n_frames * n_out), np.float32)
+        taken = np.zeros((1, n_frames * n_out), np.float32)
         skip = self.margin * self.up // self.down
         for frame in range(n_frames):
             begin = frame * self.step
@@ -802,15 +811,25 @@ class _Cleaner:
             spectrum *= self.response
             filtered = fft.irfft(spectrum, self.n_fft, overwrite_x=True)
             valid = filtered[:, 2 * self.half : 2 * self.half + self.step + 2 * self.margin]
+            here = slice(frame * n_out, (frame + 1) * n_out)
             if self.average:
-                valid -= self.weights @ valid
-            if self.taps is not None:
-                self._mirror(valid, block, begin)
-                valid = resample_poly(valid, self.up, self.down, axis=1, window=self.taps)
-            out[:, frame * n_out : (frame + 1) * n_out] = valid[:, skip : skip + n_out]
+                common = (self.weights @ valid)[None]
+                valid -= common
+                taken[:, here] = self._resampled(common, block, begin)[:, skip : skip + n_out]
+            out[:, here] = self._resampled(valid, block, begin)[:, skip : skip + n_out]
         if self.keeps_constant:
             out += self.constant
-        return out
+            taken += self.common_constant
+        return out, taken
+
+    def _resampled(self, valid: Float, block: Block, begin: int) -> Float:
+        from scipy.signal import resample_poly
+
+        if self.taps is None:
+            return valid
+        self._mirror(valid, block, begin)
+        resampled: Float = resample_poly(valid, self.up, self.down, axis=1, window=self.taps)
+        return resampled
 
     def _mirror(self, valid: Float, block: Block, begin: int) -> None:
         """Continue filtered signal at a segment's edges as MNE does when it resamples."""

@@ -355,7 +355,7 @@ class _Keeper:
             if mask is not None and kept_mask is not None:
                 mask = np.concatenate([kept_mask, mask])
             meta = pd.concat([self.kept.meta, meta])
-        all_of_them = replace(samples, values=values, mask=mask, meta=meta, raw=None)
+        all_of_them = replace(samples, values=values, mask=mask, meta=meta, raw=None, common=None)
         self.kept = all_of_them.take(self._order(meta)[: self.size])
 
     def _order(self, frame: pd.DataFrame) -> NDArray[np.intp]:
@@ -399,7 +399,7 @@ def contract_frame(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     out = frame.copy()
     top = "top_item" if kind == "questionnaire" else "top_channel"
     out[top] = out.get("top_entry")
-    out["top_band"] = None
+    out["top_band"] = out.get("top_band")
     if not windowed:
         out["window"] = range(len(out))
         out["onset_s"] = np.nan

@@ -13,7 +13,7 @@ memory-mapped file (training).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -24,15 +24,28 @@ from pydantic import PositiveFloat, field_validator
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, InputError, Recording, Samples, Windows
+from ae_pipeline.features import Usual
 from ae_pipeline.folder import write_through
 from ae_pipeline.preprocess import Plan, apply
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Windowing", "count_windows", "cut", "materialise"]
+__all__ = ["Windowing", "count_windows", "cut", "materialise", "usual_of"]
 
 Float = NDArray[np.float32]
+
+WHOLE_S = 1800.0
+"""Up to this length all of a recording says what is usual in it; of a longer one, as much."""
+
+STRETCH_S = 60.0
+BLOCK_S = 60.0
+MOST_WINDOWS = 400
+"""Windows that decide what is usual: a median of more moves by a hundredth of a deviation."""
+
+FEWEST_WINDOWS = 64
+MOST_NUMBERS = 2**23
+"""Numbers held at once for it (32 MB): fewer windows where there are very many channels."""
 
 
 class Windowing(Config):
@@ -100,7 +113,7 @@ def cut(
         In order, at least one window each: ``values`` and ``raw`` (the same windows before
         filter and reference, at the recording's own rate) are views on a block; ``meta`` has
         ``recording``, ``subject``, ``session``, ``window`` (running over the recording),
-        ``onset_s``, ``duration_s``.
+        ``onset_s``, ``duration_s``; ``usual`` comes from a first pass (:func:`usual_of`).
 
     Raises
     ------
@@ -108,6 +121,12 @@ def cut(
         A window is longer than every uninterrupted stretch, or none is clear of ``BAD_*``.
     """
     grid = _grid(recording, plan, windowing)
+    usual = usual_of(recording, plan, windowing)
+    for samples in _cut(recording, plan, grid, block_s):
+        yield replace(samples, usual=usual)
+
+
+def _cut(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> Iterator[Samples]:
     enough = block_s * plan.rate_hz
     waiting: list[_Piece] = []
     done = 0
@@ -123,7 +142,10 @@ def cut(
 
 
 class _Piece(NamedTuple):
-    """A stretch of one segment with the windows that end in its last block."""
+    """A stretch of one segment with the windows that end in its last block.
+
+    The last row of ``clean`` is what the reference took away.
+    """
 
     clean: Float
     raw: Float
@@ -139,12 +161,13 @@ def _pieces(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> It
     for block in apply(plan, recording, block_s):
         if block.segment != segment:
             segment, begin, raw_begin = block.segment, block.start, block.raw_start
-            clean, raw = block.clean, block.raw
+            clean, raw = np.concatenate([block.clean, block.common]), block.raw
         else:
             # what windows still to come need from before this block
             keep = max(begin, block.start - (grid.length - 1))
             raw_keep = keep * down // up
-            clean = np.concatenate([clean[:, keep - begin :], block.clean], axis=1)
+            new = np.concatenate([block.clean, block.common])
+            clean = np.concatenate([clean[:, keep - begin :], new], axis=1)
             raw = np.concatenate([raw[:, raw_keep - raw_begin :], block.raw], axis=1)
             begin, raw_begin = keep, raw_keep
         starts = grid.starts[segment]
@@ -162,11 +185,13 @@ def _chunk(
     clean, starts = _joined([(piece.clean, piece.starts) for piece in pieces])
     raw, raw_starts = _joined([(piece.raw, piece.raw_starts) for piece in pieces])
     onsets_s = np.concatenate([piece.onsets_s for piece in pieces])
+    common = None if plan.reference == "none" else Windows(clean[-1:].T, starts, grid.length)
     return _samples(
-        Windows(clean.T, starts, grid.length),
+        Windows(clean[:-1].T, starts, grid.length),
         _meta(recording, plan, grid, onsets_s, done),
         plan,
         raw=Windows(raw.T, raw_starts, grid.length * plan.down // plan.up),
+        common=common,
     )
 
 
@@ -190,8 +215,9 @@ def materialise(
         With the same channels in the same order, cleaned to the same rate.
     windowing : Windowing
     path : Path
-        Folder for ``signal.npy``, cleaned segments end to end, (times, channels). A signal that
-        is there already is used as it is: name the folder by a key of everything that goes in.
+        Folder for ``signal.npy``, cleaned segments end to end, (times, channels), with what the
+        reference took away and what is usual in each recording beside it. What is there already
+        is used as it is: name the folder by a key of everything that goes in.
 
     Returns
     -------
@@ -216,16 +242,35 @@ def materialise(
         for segment, here in enumerate(grid.starts):
             starts.append(here + total)
             total += plan.n_out(segment)
-    file = path / "signal.npy"
     shape = (int(total), len(parts[0][1].ch_names))  # MNE counts in numpy integers
-    signal = _opened(file, shape)
-    if signal is None:
-        with write_through(file) as temporary:
-            _write_signal(parts, temporary, shape)
-        signal = _opened(file, shape)
+    files = path / "signal.npy", path / "common.npy", path / "usual.npz"
+
+    def opened() -> tuple[Float | None, Float | None, dict[str, Usual] | None]:
+        signal, common = _opened(files[0], shape), _opened(files[1], (shape[0], 1))
+        return signal, common, _known(files[2], [recording.name for recording, _ in parts])
+
+    signal, common, usual = opened()
+    if signal is None or common is None or usual is None:
+        with (
+            write_through(files[0]) as temporary,
+            write_through(files[1]) as beside,
+            write_through(files[2]) as known,
+        ):
+            _write_signal(parts, temporary, beside, shape)
+            _write_usual(parts, windowing, known)
+        signal, common, usual = opened()
     assert signal is not None
-    windows = Windows(signal, np.concatenate(starts), grids[0].length)
-    return _samples(windows, pd.concat(metas, ignore_index=True), parts[0][1])
+    assert common is not None
+    assert usual is not None
+    every, length = np.concatenate(starts), grids[0].length
+    average = any(plan.reference == "average" for _, plan in parts)
+    samples = _samples(
+        Windows(signal, every, length),
+        pd.concat(metas, ignore_index=True),
+        parts[0][1],
+        common=Windows(common, every, length) if average else None,
+    )
+    return replace(samples, usual=usual)
 
 
 def _opened(file: Path, shape: tuple[int, int]) -> Float | None:
@@ -241,16 +286,90 @@ def _opened(file: Path, shape: tuple[int, int]) -> Float | None:
 
 
 def _write_signal(
-    parts: Sequence[tuple[Recording, Plan]], file: Path, shape: tuple[int, int]
+    parts: Sequence[tuple[Recording, Plan]], file: Path, beside: Path, shape: tuple[int, int]
 ) -> None:
     signal = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+    common = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=(shape[0], 1))
     at = 0
     for recording, plan in parts:
         for block in apply(plan, recording):
             n = block.clean.shape[1]
             signal[at : at + n] = block.clean.T
+            common[at : at + n] = block.common.T
             at += n
     signal.flush()
+    common.flush()
+
+
+# ---------------------------------------------------------------------------- what is usual
+
+
+def _write_usual(parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, file: Path) -> None:
+    """By the recording's number: its name may hold what an archive's member may not."""
+    state: dict[str, NDArray[Any]] = {"n": np.array(len(parts))}
+    for number, (recording, plan) in enumerate(parts):
+        for usual in usual_of(recording, plan, windowing).values():
+            state |= usual.state(str(number))
+    with file.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **state)
+
+
+def _known(file: Path, names: list[str]) -> dict[str, Usual] | None:
+    """What was written earlier; None where there is nothing or it is damaged."""
+    from zipfile import BadZipFile
+
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as state:
+            if int(state["n"]) != len(names):
+                return None
+            return {
+                name: Usual(*(state[f"{i}_{part}"] for part in ("others", "center", "spread")))
+                for i, name in enumerate(names)
+                if f"{i}_others" in state
+            }
+    except (ValueError, OSError, KeyError, BadZipFile):
+        return None
+
+
+def usual_of(recording: Recording, plan: Plan, windowing: Windowing) -> dict[str, Usual]:
+    """What is usual in a recording, by its name; empty where it is too short to say.
+
+    A pass of bounded memory before the one that scores: all of a recording up to
+    :data:`WHOLE_S`, else stretches spread over it; of those at most :data:`MOST_WINDOWS` windows.
+    """
+    whole = sum(b - a for a, b in plan.segments) / plan.sfreq_in_hz
+    looked = plan if whole <= WHOLE_S else replace(plan, segments=_stretches(plan))
+    try:
+        grid = _grid(recording, looked, windowing)
+    except InputError:  # nothing but bad stretches was met
+        grid = _grid(recording, plan, windowing)
+        looked = plan
+    n = sum(len(starts) for starts in grid.starts)
+    room = max(FEWEST_WINDOWS, MOST_NUMBERS // (len(plan.ch_names) * grid.length))
+    chosen = np.unique(np.linspace(0, n - 1, min(n, MOST_WINDOWS, room)).round().astype(int))
+    parts, done = [], 0
+    for samples in _cut(recording, looked, grid, BLOCK_S):
+        rows = chosen[(chosen >= done) & (chosen < done + len(samples))] - done
+        parts.append(samples.unreferenced(rows))
+        done += len(samples)
+    found = Usual.fit(np.concatenate(parts), plan.sfreq_hz)
+    return {} if found is None else {recording.name: found}
+
+
+def _stretches(plan: Plan) -> tuple[tuple[int, int], ...]:
+    """Stretches of a minute (or two kernels), spread evenly over a plan's segments."""
+    length = max(round(STRETCH_S * plan.sfreq_in_hz), 2 * len(plan.filter.band_pass))
+    pieces = [
+        (start, min(start + length, last))
+        for first, last in plan.segments
+        for start in range(first, last, length)
+        if min(start + length, last) - start >= len(plan.filter.band_pass)
+    ]
+    n = max(1, round(WHOLE_S * plan.sfreq_in_hz / length))
+    chosen = np.unique(np.linspace(0, len(pieces) - 1, n).round().astype(int))
+    return tuple(pieces[i] for i in chosen)
 
 
 # --------------------------------------------------------------------------------- grid
@@ -359,11 +478,17 @@ def _meta(
 
 
 def _samples(
-    values: Windows, meta: pd.DataFrame, plan: Plan, raw: Windows | None = None
+    values: Windows,
+    meta: pd.DataFrame,
+    plan: Plan,
+    raw: Windows | None = None,
+    common: Windows | None = None,
 ) -> Samples:
     channels = Axis("channel", plan.ch_names, unit="uV")
     times = Axis("time", step=1 / plan.rate_hz, unit="s")
-    return Samples("eeg", values, meta, (channels, times), sfreq_hz=plan.sfreq_hz, raw=raw)
+    return Samples(
+        "eeg", values, meta, (channels, times), sfreq_hz=plan.sfreq_hz, raw=raw, common=common
+    )
 
 
 def _check_alike(recording: Recording, plan: Plan, first: Recording, first_plan: Plan) -> None:

@@ -75,15 +75,22 @@ def recordings(data: Path, name: str) -> list[Recording]:
     return [open_recording(item, source) for item in found]
 
 
-def planted(recording: Recording, name: str, seed: int) -> tuple[list[Recording], pd.DataFrame]:
-    """Copies of a recording, each with one event of each kind at other places; the truth."""
+def planted(
+    recording: Recording, name: str, seed: int, dense: bool = False
+) -> tuple[list[Recording], pd.DataFrame]:
+    """Copies of a recording, each with events of each kind at other places; the truth.
+
+    One of each a copy; or as many as leave two thirds of the recording as they were.
+    """
     signal = recording.read(0, recording.n_times)
     copies, rows = [], []
-    for number in range(SETS[name]["copies"]):
+    kinds, apart_s = (KINDS, 2.5) if not dense else (3 * KINDS, 0.6)
+    for number in range(SETS[name]["copies"] // (2 if dense else 1)):
         rng = np.random.default_rng([seed, number])
         new = signal
         title = f"{recording.name}_copy{number}"
-        for event in scatter(recording.ch_names, recording.duration_s, rng):
+        length_s = recording.duration_s
+        for event in scatter(recording.ch_names, length_s, rng, kinds, apart_s=apart_s):
             new = plant(new, recording.sfreq_hz, event, rng, SETS[name]["band_hz"])
             channels = ",".join(recording.ch_names[row] for row in event.channels)
             rows.append((title, event.onset_s, event.duration_s, event.trial_type, channels))
@@ -258,7 +265,9 @@ def _pyod(known: Float) -> Any:
 # -------------------------------------------------------------------------------- running
 
 
-def run(data: Path, name: str, epochs: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def run(
+    data: Path, name: str, epochs: int, seed: int, dense: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every planted copy by detectors that never saw its person (run); the truth."""
     every = recordings(data, name)
     by = SETS[name]["by"]
@@ -271,7 +280,7 @@ def run(data: Path, name: str, epochs: int, seed: int) -> tuple[pd.DataFrame, pd
             ours = Ours(train, study, Path(place))
             simple = Simple(train, study, Path(place))
             for number, recording in enumerate(r for r in every if getattr(r, by) == unit):
-                copies, truth = planted(recording, name, hash_of(unit) + number + seed)
+                copies, truth = planted(recording, name, hash_of(unit) + number + seed, dense)
                 truths.append(truth)
                 for copy in copies:
                     frame = ours.score(copy).assign(unit=unit)
@@ -385,8 +394,10 @@ def to_write(data: Path, name: str, folder: Path, seed: int) -> None:
 def _arguments() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "data", {"type": Path, "help": "folder with eegmat and eegmmidb"}
     yield "--only", {"choices": list(SETS), "help": "one of the two sets"}
+    yield "--dense", {"action": "store_true", "help": "a third of each recording is abnormal"}
     yield "--epochs", {"type": int, "default": 40, "help": "at most; training stops early"}
     yield "--seed", {"type": int, "default": 0, "help": "of events and training"}
+    yield "--scores", {"type": Path, "help": "folder for every window's scores, and the truth"}
     yield "--json", {"type": Path, "help": "file for the numbers"}
     yield "--write", {"type": Path, "help": "write the planted recordings there, and stop"}
 
@@ -412,7 +423,11 @@ def main() -> None:
     results = {}
     print(f"kinds: {', '.join(KINDS)}", file=sys.stderr)
     for name in names:
-        scores, truth = run(given.data, name, given.epochs, given.seed)
+        scores, truth = run(given.data, name, given.epochs, given.seed, given.dense)
+        if given.scores:
+            given.scores.mkdir(parents=True, exist_ok=True)
+            scores.to_parquet(given.scores / f"{name}_scores.parquet")
+            truth.to_csv(given.scores / f"{name}_events.tsv", sep="\t", index=False)
         results[name] = report(name, scores, truth)
     if given.json:
         given.json.write_text(json.dumps(results, indent=1))

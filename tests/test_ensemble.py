@@ -18,7 +18,15 @@ from ae_pipeline import bundle as bundles
 from ae_pipeline import train as training
 from ae_pipeline.baselines import BANDS_HZ
 from ae_pipeline.data import Samples
-from ae_pipeline.ensemble import LEAST_SPREAD, LINEAR_TO, MOST_NORMAL, TWO_SIDED, Ensemble
+from ae_pipeline.ensemble import (
+    BETWEEN_PEOPLE,
+    LEAST_SPREAD,
+    LINEAR_TO,
+    MOST_NORMAL,
+    NETWORK_VIEWS,
+    TWO_SIDED,
+    Ensemble,
+)
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.scaler import Scaler
@@ -119,8 +127,10 @@ def test_the_error_is_that_of_the_autoencoder(trained: tiny.Trained) -> None:
     np.testing.assert_allclose(np.exp(seen.views["error"]), scores.total, rtol=1e-4)
     np.testing.assert_array_equal(seen.latents, trained.fitted.latents(samples))
     both = trained.bundle.ensemble.score(samples)
-    np.testing.assert_array_equal(both.by_entry, scores.by_entry)
-    np.testing.assert_allclose(both.total, np.sum(list(seen.deviations.values()), 0))
+    np.testing.assert_array_equal(both.by_entry, seen.by_entry)
+    if trained.study.kind != "eeg":
+        np.testing.assert_array_equal(both.by_entry, scores.by_entry)
+    np.testing.assert_array_equal(both.total, seen.total)
 
 
 def test_the_spectrum_is_the_largest_deviation_of_band_power_from_its_reconstruction() -> None:
@@ -150,7 +160,8 @@ def test_the_spectrum_is_the_largest_deviation_of_band_power_from_its_reconstruc
 
 def test_only_signals_have_a_spectrum() -> None:
     assert set(tiny.eeg().bundle.ensemble.look(part(tiny.eeg(), "test")).views) == {
-        *("error", "relative", "spread", "latent", "spectrum")
+        *("error", "relative", "spread", "latent", "spectrum"),
+        *("own", "neighbours", "population"),
     }
     for trained in (tiny.table(), tiny.pictures()):
         views = trained.bundle.ensemble.look(part(trained, "test")).views
@@ -210,7 +221,14 @@ def test_every_view_of_a_sample_adds_to_its_score(trained: tiny.Trained) -> None
         bounded = np.abs(scaled) if name in TWO_SIDED else np.maximum(scaled, MOST_NORMAL)
         expected = LINEAR_TO * np.arcsinh(bounded / LINEAR_TO)
         np.testing.assert_allclose(seen.deviations[name], expected)
-    np.testing.assert_allclose(seen.total, sum(seen.deviations.values()))
+    network = np.sum([seen.deviations[n] for n in seen.views if n in NETWORK_VIEWS], 0)
+    if trained.study.kind != "eeg":
+        np.testing.assert_allclose(seen.total, network)
+        return
+    by_people = (network - ensemble.sum_center) / ensemble.sum_spread, seen.deviations["population"]
+    members = [BETWEEN_PEOPLE * member for member in by_people]
+    members += [seen.deviations["own"], seen.deviations["neighbours"]]
+    np.testing.assert_allclose(seen.total, np.log(np.exp(members).sum(0)))
 
 
 def test_what_is_reconstructed_too_well_is_unusual() -> None:
@@ -261,7 +279,9 @@ def test_a_channel_with_a_tenth_of_its_gain_raises_the_score() -> None:
     usual, odd = ensemble.look(samples), ensemble.look(changed(samples, fade))
     assert (odd.total > usual.total).mean() > 0.95
     assert np.median(odd.total) > np.quantile(usual.total, 0.9)
-    assert max(odd.deviations, key=lambda name: np.median(odd.deviations[name])) == "spectrum"
+    by_network = {name: np.median(odd.deviations[name]) for name in NETWORK_VIEWS}
+    assert max(by_network, key=by_network.__getitem__) == "spectrum"
+    assert np.median(odd.deviations["own"]) > by_network["spectrum"]
 
 
 # ------------------------------------------------------------------------------ fitting

@@ -19,6 +19,7 @@ from ae_pipeline.calibrate import (
 from ae_pipeline.data import Annotation, InputError, Recording
 from ae_pipeline.ensemble import LINEAR_TO, VIEW_WORDS
 from ae_pipeline.explain import EVENT_COLUMNS, events_frame, reasons
+from ae_pipeline.features import FEATURE_BANDS_HZ
 from ae_pipeline.preprocess import survey
 from ae_pipeline.score import (
     RecordingResult,
@@ -35,7 +36,8 @@ PLANTED = ((12.0, 1.0, 1), (40.0, 2.0, 3))
 """Onset (s), duration (s) and channel: Cz and Oz."""
 
 SCORERS = [
-    *("score_autoencoder", "score_isolation_forest", "score_latent", "score_pca"),
+    *("score_autoencoder", "score_isolation_forest", "score_latent", "score_neighbours"),
+    *("score_own", "score_pca", "score_population"),
     *("score_relative", "score_robust_z", "score_spectrum", "score_spread"),
 ]
 
@@ -227,7 +229,8 @@ COLUMNS = [
     *("recording", "subject", "window", "onset_s", "duration_s", "score", *SCORERS),
     *("p_value", "q_value", "flagged", "top_channel", "top_band", "reason"),
 ]
-WITHOUT_BANDS = [name for name in COLUMNS if name != "score_spectrum"]
+EEG_ONLY = ("score_spectrum", "score_own", "score_neighbours", "score_population")
+WITHOUT_BANDS = [name for name in COLUMNS if name not in EEG_ONLY]
 
 
 def dtypes(frame: pd.DataFrame) -> dict[str, str]:
@@ -245,7 +248,7 @@ def test_windows_have_the_columns_of_the_contract(planted: RecordingResult) -> N
     assert set(frame["subject"]) == {"Zoe"}
     assert frame["window"].tolist() == list(range(119))
     assert frame["q_value"].isna().all()
-    assert frame["top_band"].isna().all()
+    assert set(frame["top_band"]) <= set(FEATURE_BANDS_HZ)
     assert frame["p_value"].between(0, 1, inclusive="right").all()
     expected_p = conformal_p(frame["score"].to_numpy(), tiny.eeg().calibration.scores["score"])
     assert frame["p_value"].to_numpy() == pytest.approx(expected_p)

@@ -303,9 +303,6 @@ LASTS_S: dict[str, tuple[float, float]] = {
 }
 """How long an event of each kind lasts, from and to, in seconds."""
 
-_APART_S = 2.5
-"""Least distance between events: a window of 2 s between them holds neither."""
-
 
 def scatter(
     ch_names: Sequence[str],
@@ -314,6 +311,7 @@ def scatter(
     kinds: Sequence[str] = KINDS,
     strengths: Sequence[Strength] = ("strong", "subtle"),
     line_freq_hz: float = 35.0,
+    apart_s: float = 2.5,
 ) -> list[Event]:
     """One event of each kind at random places of a recording, on channels where it occurs.
 
@@ -329,11 +327,13 @@ def scatter(
         Given to the kinds in turn, in random order.
     line_freq_hz : float
         Of ``line_noise``; inside the recording's band, or it could not be seen.
+    apart_s : float
+        Least distance between events (s); as long as a window, and one between two holds neither.
 
     Returns
     -------
     list of Event
-        In order of time, 2.5 s apart at least.
+        In order of time.
 
     Raises
     ------
@@ -342,11 +342,11 @@ def scatter(
     """
     order = rng.permutation(len(kinds))
     lasts = np.array([rng.uniform(*LASTS_S[kinds[i]]) for i in order])
-    room_s = duration_s - lasts.sum() - _APART_S * (len(kinds) + 1)
+    room_s = duration_s - lasts.sum() - apart_s * (len(kinds) + 1)
     if room_s < 0:
         raise ValueError(f"{len(kinds)} events do not fit into {duration_s:g} s")
     free = np.diff(np.sort(rng.uniform(0, room_s, len(kinds))), prepend=0)
-    onsets = np.cumsum(free + _APART_S) + np.concatenate([[0], np.cumsum(lasts)[:-1]])
+    onsets = np.cumsum(free + apart_s) + np.concatenate([[0], np.cumsum(lasts)[:-1]])
     turn = rng.permutation(len(kinds))
     return [
         Event(

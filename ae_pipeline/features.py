@@ -1,0 +1,236 @@
+"""What each channel does in a window, and what of it is usual.
+
+Two groups of features, each a logarithm, for every channel of a window of EEG before
+re-referencing (an average reference spreads one channel's fault over all of them):
+
+* the channel's own: power in bands, peak, line length;
+* the same of what is left of it once it is predicted from the other channels. Neighbours see
+  much of the same brain; what only one electrode sees is noise, an artefact, or exchanged wires.
+
+:class:`Usual` holds how channels predict each other and the median and spread of every feature,
+in one recording or in the training population. Half of the windows, those that fit best, decide
+about the prediction (the idea of the minimum covariance determinant, Rousseeuw 1984), so that
+events in a recording do not make themselves usual.
+
+Conventions: signals are (windows, channels, times) in microvolts; deviations are signed robust
+standard deviations (1.4826 * median absolute deviation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "FEATURE_BANDS_HZ",
+    "MIN_WINDOWS",
+    "Usual",
+    "channel_features",
+    "feature_names",
+    "largest",
+]
+
+Float = NDArray[np.float32]
+
+FEATURE_BANDS_HZ: dict[str, tuple[float, float]] = {
+    "slow": (0.4, 1.6),
+    "delta": (1.0, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 13.0),
+    "beta": (13.0, 30.0),
+    "gamma": (30.0, 45.0),
+}
+"""Bands of the features, Hz; ``slow`` overlaps delta, because a window resolves little there."""
+
+MIN_WINDOWS = 20
+"""With fewer windows nobody can say what is usual in a recording."""
+
+KEPT = 0.5
+"""Share of windows that decide how channels predict each other."""
+
+N_STEPS = 6
+"""Concentration steps; the kept half hardly changes after four."""
+
+RIDGE = 1e-3
+"""Of the mean variance of a channel, added to each: channels of a recording that was cleaned by
+independent components, or re-referenced, are linearly dependent."""
+
+LEAST_SPREAD = 0.05
+"""A twentieth of a power more or less is no deviation, however alike the windows are."""
+
+FLOOR_UV = 1e-3
+"""Below any amplifier's noise; keeps a flat channel finite."""
+
+LIMIT_UV = 1e7
+"""Ten volts: what is more than any amplifier gives can still be squared and summed."""
+
+N_LARGEST = 3
+"""Deviations that are averaged: an artefact seldom moves only one feature of one channel."""
+
+
+def feature_names(sfreq_hz: float, n_times: int) -> tuple[str, ...]:
+    """Names of a channel's features in a window of ``n_times``; bands that fit, then two more."""
+    freqs_hz = np.fft.rfftfreq(n_times, 1 / sfreq_hz)
+    bands = tuple(
+        name
+        for name, (low, high) in FEATURE_BANDS_HZ.items()
+        if ((freqs_hz >= low) & (freqs_hz < high)).any() and high <= sfreq_hz / 2
+    )
+    return (*bands, "peak", "line_length")
+
+
+def channel_features(signal: Float, sfreq_hz: float) -> Float:
+    """Logarithms of band powers, peak and line length.
+
+    Parameters
+    ----------
+    signal : array of shape (n, channels, times)
+        Microvolts.
+    sfreq_hz : float
+
+    Returns
+    -------
+    array of shape (n, channels, features)
+        In the order of :func:`feature_names`.
+    """
+    from scipy import fft
+
+    n_times = signal.shape[2]
+    signal = np.clip(signal, -LIMIT_UV, LIMIT_UV)
+    centred = signal - signal.mean(2, keepdims=True)
+    taper = np.hanning(n_times).astype(np.float32)
+    spectrum = fft.rfft(centred * taper, axis=2)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    freqs_hz = np.fft.rfftfreq(n_times, 1 / sfreq_hz)
+    found = []
+    for name in feature_names(sfreq_hz, n_times)[:-2]:
+        low, high = FEATURE_BANDS_HZ[name]
+        found.append(power[:, :, (freqs_hz >= low) & (freqs_hz < high)].mean(2) / n_times)
+    found.append(np.square(np.abs(centred).max(2)))
+    found.append(np.square(np.abs(np.diff(centred, axis=2)).mean(2)))
+    logs: Float = np.log(np.stack(found, 2) + np.float32(FLOOR_UV**2), dtype=np.float32)
+    return logs
+
+
+@dataclass(frozen=True)
+class Usual:
+    """How channels predict each other, and what is usual of each.
+
+    Parameters
+    ----------
+    others : float32 array of shape (channels, channels)
+        Row i makes of all channels what is left of channel i: 1 on the diagonal, minus the
+        weights of the others beside it.
+    center, spread : float32 arrays of shape (channels, features)
+        Median and robust standard deviation; a channel's own features, then those of what is
+        left of it (one channel has no others, and only its own).
+    """
+
+    others: Float
+    center: Float
+    spread: Float
+
+    @classmethod
+    def fit(cls, signal: Float, sfreq_hz: float) -> Usual | None:
+        """Learn from windows of one recording, or of many.
+
+        Parameters
+        ----------
+        signal : array of shape (n, channels, times)
+            Before re-referencing.
+        sfreq_hz : float
+
+        Returns
+        -------
+        Usual or None
+            None for fewer than :data:`MIN_WINDOWS` windows.
+        """
+        if len(signal) < MIN_WINDOWS:
+            return None
+        others = _others(signal)
+        x = _both(signal, others, sfreq_hz)
+        center = np.median(x, 0)
+        spread = 1.4826 * np.median(np.abs(x - center), 0)
+        return cls(others, center, np.maximum(spread, np.float32(LEAST_SPREAD)))
+
+    def deviations(self, signal: Float, sfreq_hz: float) -> Float:
+        """How far features are from the usual, (n, channels, features), signed.
+
+        Parameters
+        ----------
+        signal : array of shape (n, channels, times)
+            Before re-referencing.
+        sfreq_hz : float
+        """
+        return (_both(signal, self.others, sfreq_hz) - self.center) / self.spread
+
+    def state(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """As named arrays."""
+        return {f"{prefix}_{name}": getattr(self, name) for name in ("others", "center", "spread")}
+
+
+def _both(signal: Float, others: Float, sfreq_hz: float) -> Float:
+    """A channel's own features and those of what the others do not predict."""
+    own = channel_features(signal, sfreq_hz)
+    if len(others) == 1:
+        return own
+    # one product a window: rounding must not depend on how many stand in the batch
+    left = np.matmul(others, np.clip(signal, -LIMIT_UV, LIMIT_UV))
+    return np.concatenate([own, channel_features(left, sfreq_hz)], 2)
+
+
+def _others(signal: Float) -> Float:
+    """Prediction of each channel from the others, by the half of the windows that fit best."""
+    n_channels, n_times = signal.shape[1:]
+    if n_channels == 1:
+        return np.ones((1, 1), np.float32)
+    signal = np.clip(signal, -LIMIT_UV, LIMIT_UV)
+    centred = signal - signal.mean(2, keepdims=True)
+    covariances = np.matmul(centred, centred.transpose(0, 2, 1)) / np.float32(n_times)
+    kept = np.arange(len(signal))
+    for _ in range(N_STEPS - 1):
+        others = _left_by(covariances[kept].mean(0, dtype=np.float64)).astype(np.float32)
+        left = np.einsum("nij,ij->ni", np.matmul(others, covariances), others)
+        log_left = np.log(np.maximum(left, FLOOR_UV**2))
+        away = np.abs(log_left - np.median(log_left, 0))
+        worst = (away / np.maximum(np.median(away, 0), LEAST_SPREAD)).max(1)
+        kept = np.argsort(worst, kind="stable")[: max(2, round(KEPT * len(worst)))]
+    return _left_by(covariances[kept].mean(0, dtype=np.float64)).astype(np.float32)
+
+
+def _left_by(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of the precision matrix over its diagonal: regression of each channel on the others."""
+    n = len(covariance)
+    ridge = RIDGE * max(float(np.trace(covariance)) / n, FLOOR_UV**2)
+    precision = np.linalg.inv(covariance + ridge * np.eye(n))
+    return np.asarray(precision / np.diag(precision)[:, None])
+
+
+def by_channel(deviations: Float, n_own: int) -> Float:
+    """How much each channel's features deviate, (n, channels, features).
+
+    The geometric mean of a feature's own deviation and that of what the others do not predict:
+    an event on one channel moves the prediction of its neighbours as well, but not their power.
+
+    Parameters
+    ----------
+    deviations : array of shape (n, channels, features)
+        From :meth:`Usual.deviations`.
+    n_own : int
+        How many of them are a channel's own.
+    """
+    away = np.abs(deviations)
+    if away.shape[2] == n_own:
+        return away
+    return np.asarray(np.sqrt(away[:, :, :n_own] * away[:, :, n_own:]))
+
+
+def largest(deviations: Float) -> NDArray[np.float64]:
+    """Logarithm of the mean of the three largest absolute deviations, (n,)."""
+    flat = np.abs(deviations.reshape(len(deviations), -1))
+    k = min(N_LARGEST, flat.shape[1])
+    top = np.partition(flat, flat.shape[1] - k, axis=1)[:, -k:]
+    return np.asarray(np.log(np.maximum(top.mean(1, dtype=np.float64), 1e-3)))
