@@ -28,6 +28,7 @@ __all__ = [
     "FEATURE_BANDS_HZ",
     "MIN_WINDOWS",
     "Usual",
+    "by_channel",
     "channel_features",
     "feature_names",
     "largest",
