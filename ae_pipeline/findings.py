@@ -15,6 +15,7 @@ from ae_pipeline.baselines import BASELINES
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.calibrate import Detection, reach
 from ae_pipeline.methods import methods_paragraph
+from ae_pipeline.relevance import Relevance
 from ae_pipeline.report import (
     Evidence,
     GroupView,
@@ -24,12 +25,15 @@ from ae_pipeline.report import (
     RowsView,
     Section,
     TrainView,
+    portraits,
 )
+from ae_pipeline.report.drawing import Picture
 from ae_pipeline.score import Example, RecordingResult
 from ae_pipeline.supervised import describe
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from ae_pipeline.study import Study
 
@@ -40,6 +44,7 @@ __all__ = [
     "layers_of",
     "recording_view",
     "rehearsal_sentence",
+    "relevance_section",
     "rows_view",
     "train_headline",
     "train_view",
@@ -199,6 +204,7 @@ def train_view(
     best: Example,
     digest: str,
     notes: Sequence[str],
+    relevant: Relevance | None = None,
 ) -> TrainView:
     """The training page."""
     info = bundle.info
@@ -219,11 +225,87 @@ def train_view(
         worst=evidence(info, worst),
         best=evidence(info, best),
         layers=layers_of(bundle),
-        sections=head_sections(metrics.get("head")),
+        sections=(
+            *head_sections(metrics.get("head")),
+            *(() if relevant is None else (relevance_section(relevant, info),)),
+        ),
         facts=_facts(info, digest),
         notes=tuple(notes),
         methods=methods_paragraph(bundle, info.detection),
     )
+
+
+def relevance_section(relevant: Relevance, info: BundleInfo) -> Section:
+    """Which inputs the code depends on and what each feature does, for the training page."""
+    import pandas as pd
+
+    latents, entries = relevant.latents, relevant.entries
+    mean = relevant.by_entry()
+    order = np.argsort(mean)[::-1][:20]
+    frame = pd.DataFrame(
+        {
+            {"eeg": "channel_name", "mnist": "pixels_from", "questionnaire": "item"}[
+                info.kind
+            ]: np.array(entries, dtype=object)[order],
+            "dependence_of_the_code": mean[order].round(4),
+            "feature_that_depends_most": np.array(latents, dtype=object)[
+                relevant.dependence[:, order].argmax(0)
+            ],
+            "feature_that_moves_it_most": np.array(latents, dtype=object)[
+                relevant.effect[:, order].argmax(0)
+            ],
+        }
+    )
+    does = pd.DataFrame(
+        {
+            "feature": latents,
+            "depends_most_on": _strongest(relevant.dependence, entries),
+            "changes_most": _strongest(relevant.effect, entries),
+            "size_of_the_change": relevant.effect.max(1).round(3),
+        }
+    )
+    if len(relevant.peak_hz):
+        does["mostly_at_hz"] = relevant.peak_hz.round(1)
+    captions = (
+        "How much a feature depends on an entry: its change when the entry is another sample's, "
+        "0 not at all, 1 entirely.",
+        "What a feature does: change of each entry of the reconstruction, in its own standard "
+        "deviations, when the feature goes from one deviation below its median to one above.",
+    )
+    if info.kind == "mnist":
+        side = -(-info.shape[1] // 4)
+        maps = [
+            (name, np.clip(values.reshape(len(latents), -1, side) / (values.max() or 1), 0, 1))
+            for name, values in (("depends", relevant.dependence), ("does", relevant.effect))
+        ]
+        alt = "Maps of the pixels that each latent feature depends on and changes."
+        pictures: tuple[Picture, ...] = (
+            portraits.grid_of_images(maps, latents, alt, " ".join(captions)),
+        )
+    else:
+        pictures = tuple(
+            portraits.matrix(values, latents, entries, label, caption, caption)
+            for values, label, caption in (
+                (relevant.dependence, "dependence", captions[0]),
+                (relevant.effect, "effect", captions[1]),
+            )
+        )
+    frames = (
+        ("Entries the code depends on most.", frame),
+        ("What each feature depends on and does; all of it is in relevance.csv.", does),
+    )
+    silent = [name for name, row in zip(latents, relevant.effect, strict=True) if row.max() < 0.01]
+    text = (f"{len(silent)} features do nothing: {', '.join(silent)}.",) if silent else ()
+    return Section("Which variables matter", text, pictures, frames)
+
+
+def _strongest(values: NDArray[np.float64], entries: Sequence[str]) -> list[str]:
+    """Names of up to three entries of each row, those at least half as strong as the strongest."""
+    named = []
+    for row in values:
+        top = [i for i in np.argsort(row)[::-1][:3] if row[i] >= row.max() / 2 and row[i] > 0]
+        named.append(", ".join(entries[i] for i in top))
+    return named
 
 
 def head_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:

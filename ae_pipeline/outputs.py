@@ -38,6 +38,7 @@ from ae_pipeline.folder import (
 from ae_pipeline.gather import Failure, Input
 from ae_pipeline.growth import pictures
 from ae_pipeline.methods import methods_paragraph
+from ae_pipeline.relevance import relevance
 from ae_pipeline.score import (
     Example,
     RecordingResult,
@@ -313,6 +314,9 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
     # what the worst and best look like, taken from rows that nothing was fitted on
     worst, best = pick_examples(run.bundle, run.held_out(), run.frame)
 
+    relevant = relevance(run.bundle.autoencoder, run.held_out(), run.study.training.seed)
+    write_frame(place / "relevance.csv", relevant.frame())
+
     shared = place / SHARED
     for folder, mapping in ((place, None), (shared, names)):
         hide = (lambda f: f) if mapping is None else (lambda f: _masked(f, names))
@@ -329,6 +333,7 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
             _with_frame(best, hide),
             digest,
             run.data.notes,
+            relevant,
         )
         write_text(folder / "report.html", report.train_page(view))
     for name, picture in report.train_figures(view).items():
