@@ -256,12 +256,45 @@ def _print_result(job: Job) -> None:
     for line in getattr(job, "findings", ()):
         print(line)
     if job.kind == "score":
+        _print_worst(Path(result["out"]))
         print(f"next: open {result['report']}")
     elif job.kind == "train":
         print(f"next: ae-pipeline score --model {result['bundle']} --out RESULTS YOUR_DATA")
     for name in ("run", "bundle", "out", "report"):
         if name in result:
             print(f"{name}: {result[name]}")
+
+
+def _print_worst(out: Path, n: int = 8) -> None:
+    """The most abnormal of what stands in a folder, as a table as wide as the terminal."""
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    file, names = out / "recordings.parquet", ["recording", "verdict", "events_per_hour"]
+    if not file.is_file():
+        file, names = out / "scores.parquet", ["recording", "flagged"]
+    frame = pd.read_parquet(file, columns=[*names, "score", "p_value", "q_value"])
+    worst = frame.sort_values("score", ascending=False, kind="stable").head(n)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in worst:
+        label = {"p_value": "p", "q_value": "q", "events_per_hour": "events/h"}.get(name, name)
+        left = name in ("recording", "verdict")
+        table.add_column(label, justify="left" if left else "right", overflow="fold")
+    for row in worst.itertuples(index=False):
+        table.add_row(*(Text(_cell(value)) for value in row))
+    Console(highlight=False).print(table)
+    if len(frame) > n:
+        print(f"... and {len(frame) - n:,} more in {file.name}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if value == value else "n/a"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 # ----------------------------------------------------------------------------- commands
