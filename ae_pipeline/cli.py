@@ -279,7 +279,8 @@ def _print_worst(out: Path, n: int = 8) -> None:
     worst = frame.sort_values("score", ascending=False, kind="stable").head(n)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in worst:
-        label = {"p_value": "p", "q_value": "q", "events_per_hour": "events/h"}.get(name, name)
+        short = {"p_value": "p", "q_value": "q", "events_per_hour": "events/h"}
+        label = short.get(str(name), str(name))
         left = name in ("recording", "verdict")
         table.add_column(label, justify="left" if left else "right", overflow="fold")
     for row in worst.itertuples(index=False):
