@@ -5,6 +5,8 @@ data in network units, as the autoencoder does.
 
 * :class:`PrincipalComponents`: reconstruction error at the autoencoder's latent size; the
   optimal linear autoencoder (Baldi and Hornik, 1989).
+* :class:`FactorAnalysis`: the same with a noise of its own for every entry (Spearman, 1904;
+  Rubin and Thayer, 1982); in comparisons only.
 * :class:`RobustZ`: deviation of features from their median in median absolute deviations.
 * :class:`IsolationForest`: how few random cuts isolate a sample (Liu, Ting and Zhou, 2008).
 """
@@ -25,6 +27,7 @@ from ae_pipeline.scaler import Scaler
 __all__ = [
     "BANDS_HZ",
     "BASELINES",
+    "FactorAnalysis",
     "IsolationForest",
     "PrincipalComponents",
     "RobustZ",
@@ -136,12 +139,7 @@ class PrincipalComponents:
 
         # images and tables on all rows: their covariance is small, and the comparison exact
         rows = slice(None) if samples.kind != "eeg" else _fit_rows(samples, seed)
-        x, mask = _network_units(samples, scaler, rows)
-        x = x.reshape(len(x), -1)
-        if mask is not None:  # missing answers stand at the mean of those given
-            given = mask.reshape(x.shape)
-            means = (x * given).sum(0) / np.maximum(given.sum(0), 1)
-            x = np.where(given, x, means.astype(np.float32))
+        x = _filled(samples, scaler, rows)
         k = min(latent_dim, min(x.shape) - 1)
         solver = "covariance_eigh" if x.shape[1] <= 2000 else "randomized"
         model = PCA(k, svd_solver=solver, random_state=seed).fit(x)
@@ -154,6 +152,11 @@ class PrincipalComponents:
         """Everything learned, as named arrays."""
         return {"mean": self.mean, "components": self.components, "residual": self.residual}
 
+    @property
+    def readout(self) -> Float:
+        """What a centred sample is multiplied by to give its code, (p, latent_dim)."""
+        return self.components.T
+
     def project(self, samples: Samples, rows: Any) -> tuple[Float, Float, Any]:
         """Samples in network units, their reconstruction (both (n, p)) and the mask."""
         x, mask = _network_units(samples, self.scaler, rows)
@@ -161,9 +164,18 @@ class PrincipalComponents:
         if mask is not None:
             mask = mask.reshape(x.shape)
             x = np.where(mask, x, self.mean)
-        code = (x - self.mean) @ self.components.T
+        code = (x - self.mean) @ self.readout
         again = (code @ self.components + self.mean).astype(np.float32, copy=False)
         return x, again, mask
+
+    def latents(self, samples: Samples) -> Float:
+        """Codes, (n, latent_dim); missing answers stand at the mean."""
+        parts = [
+            (_at_mean(self.mean, *_network_units(samples, self.scaler, rows)) - self.mean)
+            @ self.readout
+            for rows in samples.chunks(CHUNK)
+        ]
+        return np.concatenate(parts).astype(np.float32)
 
     def score(self, samples: Samples) -> Scores:
         """Mean squared error per entry, in network units."""
@@ -220,6 +232,67 @@ class PrincipalComponents:
         mask = np.ones(x.shape, bool) if samples.mask is None else samples.mask.reshape(x.shape)
         means: Float = (per_entry * mask).sum(1) / np.maximum(mask.sum(1), 1)
         return means.astype(np.float64)
+
+
+def _at_mean(mean: Float, x: Float, mask: Any) -> Float:
+    """Flattened samples with the mean where an answer is missing."""
+    x = x.reshape(len(x), -1)
+    return x if mask is None else np.where(mask.reshape(x.shape), x, mean)
+
+
+def _filled(samples: Samples, scaler: Scaler, rows: Any) -> Float:
+    """Samples in network units, (n, p); missing answers stand at the mean of those given."""
+    x, mask = _network_units(samples, scaler, rows)
+    x = x.reshape(len(x), -1)
+    if mask is None:
+        return x
+    given = mask.reshape(x.shape)
+    means = (x * given).sum(0) / np.maximum(given.sum(0), 1)
+    return np.where(given, x, means.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class FactorAnalysis(PrincipalComponents):
+    """Reconstruction from the expected factors of a sample.
+
+    A Gaussian model with common factors and a variance of its own for each entry. It explains
+    what entries share, so it leaves a larger squared error than principal components.
+
+    Parameters
+    ----------
+    components : array of shape (latent_dim, p)
+        Loadings.
+    weights : array of shape (p, latent_dim)
+        From a centred sample to the expected value of its factors.
+    """
+
+    weights: Float
+
+    @classmethod
+    def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
+        """Fit on (at most 4,096 rows of) the training part, by scikit-learn."""
+        from sklearn import decomposition
+
+        x = _filled(samples, scaler, _fit_rows(samples, seed))
+        k = min(latent_dim, min(x.shape) - 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a hundred steps are close enough
+            model = decomposition.FactorAnalysis(k, max_iter=100, random_state=seed).fit(x)
+        loadings = model.components_
+        scaled = loadings / np.maximum(model.noise_variance_, 1e-6)  # pixels that never vary
+        weights = np.linalg.solve(np.eye(k) + scaled @ loadings.T, scaled).T.astype(np.float32)
+        mean, components = model.mean_.astype(np.float32), loadings.astype(np.float32)
+        left = x - mean - (x - mean) @ weights @ components
+        return cls(scaler, mean, components, left.std(0).astype(np.float32), weights)
+
+    @property
+    def readout(self) -> Float:
+        """See :attr:`PrincipalComponents.readout`."""
+        return self.weights
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything learned, as named arrays."""
+        return {**super().state(), "weights": self.weights}
 
 
 def _family_loss(family: str, levels: int, x: Float, again: Float, residual: Any) -> Float:

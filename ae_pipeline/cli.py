@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "app",
     "calibrate",
+    "compare",
     "complete",
     "data_app",
     "data_fetch",
@@ -468,6 +469,46 @@ def score(
     _run(
         lambda p: score_job(model, inputs, out, error_rate, p, no_cache),
         "score",
+        no_prefect,
+        as_json,
+    )
+
+
+@app.command()
+def compare(
+    study: StudyFile,
+    architectures: Annotated[
+        list[str] | None,
+        typer.Option("--architecture", help="dense, conv, recurrent, attention; repeat it."),
+    ] = None,
+    objectives: Annotated[
+        list[str] | None, typer.Option("--objective", help="vanilla, denoising, ...; repeat it.")
+    ] = None,
+    latent_dims: Annotated[
+        list[int] | None, typer.Option("--latent-dim", help="Latent features; repeat it.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Times each model is trained.")] = 1,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override for all models: a.b=value.")
+    ] = None,
+    out: Out = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Models trained at a time; one a core by default.")
+    ] = None,
+    no_cache: NoCache = False,
+    no_prefect: NoPrefect = False,
+    as_json: Json = False,
+) -> None:
+    """Train a grid of models of one study and say which to take, and why.
+
+    Example: ae-pipeline compare study.yaml --architecture dense --architecture conv --seeds 3
+    """
+    from ae_pipeline.compare import CompareJob
+
+    grid = (architectures or (), objectives or (), latent_dims or ())
+    _run(
+        lambda p: CompareJob(study, *grid, seeds, out, overrides or (), jobs, p, no_cache),
+        "compare",
         no_prefect,
         as_json,
     )

@@ -50,6 +50,7 @@ __all__ = [
     "ScoreJob",
     "Step",
     "TrainJob",
+    "cleaned_band_hz",
     "recalibrate",
     "run_plainly",
     "score_job",
@@ -148,8 +149,16 @@ class TrainJob:
 
     kind = "train"
 
-    def __init__(self, study: Study, out: Path | None, progress: Progress, fresh: bool) -> None:
+    def __init__(
+        self,
+        study: Study,
+        out: Path | None,
+        progress: Progress,
+        fresh: bool,
+        publishing: bool = True,
+    ) -> None:
         self.study = study
+        self.publishing = publishing
         self.title = study.study
         self.out = (out or study.outputs.root / study.study).absolute()
         self.progress = progress
@@ -168,7 +177,8 @@ class TrainJob:
                 yield Step("leave each subject out in turn", self._leave_out)
             yield Step("calibrate and score", self._judge)
             yield Step("write the results", self._write)
-        yield Step("publish to MLflow", self._publish)
+        if self.publishing:
+            yield Step("publish to MLflow", self._publish)
 
     def summary(self) -> str:
         """Markdown: the verdict and where things are."""
@@ -440,13 +450,11 @@ class TrainJob:
         self, ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples
     ) -> pd.DataFrame:
         """Known deviations planted into samples that these scorers were not fitted on."""
-        cleaning = self.study.preprocess
-        nyquist_hz = (samples.sfreq_hz or 2.0) / 2
-        low_hz = (cleaning.high_pass_hz if cleaning else None) or 0.0
-        high_hz = min((cleaning.low_pass_hz if cleaning else None) or nyquist_hz, 0.95 * nyquist_hz)
-        seed = self.study.training.seed
+        band_hz = cleaned_band_hz(self.study, samples)
         one_subject = self.data.samples.meta["subject"].nunique() == 1
-        return rehearse(ensemble, baselines, samples, (low_hz, high_hz), seed, one_subject)
+        return rehearse(
+            ensemble, baselines, samples, band_hz, self.study.training.seed, one_subject
+        )
 
     def _write(self) -> None:
         self.progress.stage("writing the report")
@@ -470,6 +478,15 @@ class TrainJob:
             "verdict": read_json(self.out / "provenance.json")["verdict"],
             "failed": [failure.reason for failure in self.data.failures],
         }
+
+
+def cleaned_band_hz(study: Study, samples: Samples) -> tuple[float, float]:
+    """The band that a study's cleaning leaves of EEG, in hertz; means nothing for other data."""
+    cleaning = study.preprocess
+    nyquist_hz = (samples.sfreq_hz or 2.0) / 2
+    low_hz = (cleaning.high_pass_hz if cleaning else None) or 0.0
+    high_hz = min((cleaning.low_pass_hz if cleaning else None) or nyquist_hz, 0.95 * nyquist_hz)
+    return low_hz, high_hz
 
 
 @dataclass(frozen=True)

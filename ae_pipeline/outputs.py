@@ -66,6 +66,7 @@ __all__ = [
     "begin_score",
     "count_parameters",
     "is_done",
+    "markdown",
     "model_folder",
     "publish",
     "refuse_foreign",
@@ -209,8 +210,13 @@ def source_of(info: BundleInfo) -> Any:
     return adapter.validate_python({**info.source, "path": "."})
 
 
-def publish(out: Path, warn: Callable[[str], None]) -> dict[str, str]:
+def publish(
+    out: Path, warn: Callable[[str], None], parent: str | None = None, register: bool = True
+) -> dict[str, str]:
     """Send a finished folder to MLflow; where the server is away, say that it comes later.
+
+    ``parent`` is the run that this one is shown under; ``register`` whether its model is
+    registered.
 
     Returns
     -------
@@ -220,7 +226,7 @@ def publish(out: Path, warn: Callable[[str], None]) -> dict[str, str]:
     from ae_pipeline import tracking
 
     try:
-        published = tracking.publish(out, tracking.load_settings())
+        published = tracking.publish(out, tracking.load_settings(), parent, register)
     except tracking.Unreachable as error:
         warn(f"{error}; the results are complete and will be published later")
         return {}
@@ -339,7 +345,7 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
     for name, picture in report.train_figures(view).items():
         write_bytes(shared / "figures" / name, picture)
     headline = findings.train_headline(run.bundle.info, run.metrics, run.bundle.info.claims)
-    summary = _markdown(run.study.study, headline, run.study.hypothesis)
+    summary = markdown(run.study.study, headline, run.study.hypothesis)
     write_text(shared / "summary.md", summary)
     model_id = replace(run.bundle, digest=digest).model_id
     write_text(shared / "model_card.md", model_card(run.bundle.info, run.metrics, model_id))
@@ -415,7 +421,8 @@ def registered_name(title: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in title)
 
 
-def _markdown(title: str, headline: report.Headline, hypothesis: str | None = None) -> str:
+def markdown(title: str, headline: report.Headline, hypothesis: str | None = None) -> str:
+    """The first screen of a report, as MLflow shows it."""
     lines = [f"# {title}", "", headline.verdict, ""]
     if hypothesis:
         lines += [f"*Hypothesis, stated before training:* {hypothesis}", ""]
@@ -884,7 +891,7 @@ def _write_score_run(
 ) -> None:
     """What the MLflow run of a scoring says."""
     shared = run.out / SHARED
-    summary = _markdown(run.bundle.info.study, headline)
+    summary = markdown(run.bundle.info.study, headline)
     write_text(shared / "summary.md", summary)
     record = {
         "kind": "score",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ae_pipeline.data import Scorer
     from ae_pipeline.ensemble import Ensemble
 
-__all__ = ["SIMPLEST_FIRST", "altered", "rehearse", "summarise"]
+__all__ = ["SIMPLEST_FIRST", "altered", "originals_and_copies", "rehearse", "summarise"]
 
 Float = NDArray[np.float32]
 
@@ -81,16 +81,9 @@ def rehearse(
     """
     import pandas as pd
 
-    rng = np.random.default_rng(seed)
-    chosen = samples.take(np.sort(rng.permutation(len(samples))[:N_ROWS]))
-    copies = altered(chosen, band_hz, rng)
-    # a blank quarter erased, one answer throughout given by who gave it anyway: nothing to find
-    differs = (copies.batch(slice(None))[0] != chosen.batch(slice(None))[0]).reshape(
-        len(copies), -1
-    )
-    changed = np.flatnonzero(differs.any(1)) if differs.any() else slice(None)
+    chosen, copies = originals_and_copies(samples, band_hz, seed)
     parts = []
-    for is_altered, data in ((False, chosen.take(changed)), (True, copies.take(changed))):
+    for is_altered, data in ((False, chosen), (True, copies)):
         frame, _, _ = raw_scores(ensemble, baselines, data)
         columns = {"ensemble": frame["score"]} | {
             name: frame[f"score_{name}"] for name in ("autoencoder", *BASELINES)
@@ -101,11 +94,29 @@ def rehearse(
     return pd.concat(parts, ignore_index=True)
 
 
+def originals_and_copies(
+    samples: Samples, band_hz: tuple[float, float], seed: int
+) -> tuple[Samples, Samples]:
+    """Some samples and their altered copies, the same ones for the same seed; see :func:`rehearse`.
+
+    What altering left as it was is in neither.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = samples.take(np.sort(rng.permutation(len(samples))[:N_ROWS]))
+    copies = altered(chosen, band_hz, rng)
+    # a blank quarter erased, one answer throughout given by who gave it anyway: nothing to find
+    differs = (copies.batch(slice(None))[0] != chosen.batch(slice(None))[0]).reshape(
+        len(copies), -1
+    )
+    changed = np.flatnonzero(differs.any(1)) if differs.any() else slice(None)
+    return chosen.take(changed), copies.take(changed)
+
+
 def altered(samples: Samples, band_hz: tuple[float, float], rng: np.random.Generator) -> Samples:
     """Copies of samples, each changed in one known way; what is missing stays missing.
 
-    Few may come out as they were (a blank quarter of an image erased): :func:`rehearse` leaves
-    those out.
+    Few may come out as they were (a blank quarter of an image erased);
+    :func:`originals_and_copies` leaves those out.
     """
     values, mask = samples.batch(slice(None))
     change = {"eeg": _windows, "mnist": _images, "questionnaire": _answers}[samples.kind]

@@ -82,6 +82,8 @@ REASON = "ae_pipeline.promoted_because"
 LIVE_AFTER_S = 20.0
 LIVE_S = 5.0
 """Seconds between two looks of a training's listener: few calls, each with all there is."""
+PARENT = "mlflow.parentRunId"
+"""MLflow's own tag."""
 
 # MLflow's own limits; it refuses, or cuts with a warning, what is longer.
 LONGEST_PARAM = 6000
@@ -358,7 +360,7 @@ class Child(Config):
 class Record(Config):
     """Contents of ``pseudonymised/run.json``: a run as MLflow is to show it, no identities."""
 
-    kind: Literal["train", "score", "night", "comparison"]
+    kind: Literal["train", "score", "compare", "night", "comparison"]
     """What was done."""
     experiment: str
     """The study's name."""
@@ -399,7 +401,9 @@ class Published:
     model_version: str | None = None
 
 
-def publish(folder: Path, settings: Settings) -> Published:
+def publish(
+    folder: Path, settings: Settings, parent: str | None = None, register: bool = True
+) -> Published:
     """Send a finished run folder to MLflow; a run that is there already is only looked up.
 
     ``pseudonymised/`` becomes the run (``run.json``: see :class:`Record`; every file an artifact,
@@ -409,9 +413,13 @@ def publish(folder: Path, settings: Settings) -> Published:
     Parameters
     ----------
     folder : Path
-        A run folder of ``train`` or ``score``.
+        A run folder of ``train``, ``score`` or ``compare``.
     settings : Settings
         From :func:`load_settings`.
+    parent : str, optional
+        Run that this one is shown under.
+    register : bool
+        Whether the model in the folder is stored and registered, too.
 
     Raises
     ------
@@ -430,13 +438,18 @@ def publish(folder: Path, settings: Settings) -> Published:
             or _adopt(client, experiment, record, settings)
             or _create(client, experiment, record, settings)
         )
-        if run.info.status != "FINISHED":
+        if parent is not None and run.data.tags.get(PARENT) != parent:
+            client.set_tag(run.info.run_id, PARENT, parent)
+        is_new = run.info.status != "FINISHED"
+        if is_new:
             _send(client, run, record, folder / "pseudonymised")
             for child in record.children:
                 place = folder / "pseudonymised" / "children" / child.name
                 _send_child(client, run, record, child, place, settings)
-            if record.model_name and (folder / "model").is_dir():
-                _send_model(client, run, record, record.model_name, folder / "model")
+        wanted = register and record.model_name and (folder / "model").is_dir()
+        if wanted and (is_new or not _published(client, run, settings).model_uri):
+            _send_model(client, run, record, str(record.model_name), folder / "model")
+        if is_new:
             client.set_terminated(run.info.run_id)
         published = _published(client, run, settings)
     write_json(folder / "published.json", asdict(published))
@@ -566,7 +579,7 @@ def _send_child(
             "key": f"{record.key}/{child.name}",
             "run_name": child.run_name,
             "description": child.description,
-            "tags": child.tags | {"mlflow.parentRunId": parent.info.run_id},
+            "tags": child.tags | {PARENT: parent.info.run_id},
         }
     )
     experiment = parent.info.experiment_id

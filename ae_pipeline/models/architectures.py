@@ -110,6 +110,9 @@ class Conv(Config):
     """Length of a filter in samples (pixels); odd lengths keep the signal centred."""
     stride: PositiveInt = 2
     """Each layer shortens the signal by this factor."""
+    hidden: tuple[PositiveInt, ...] = ()
+    """Units of fully connected layers between the filters and the code; worth having for images,
+    whose few features are not a linear map of what the filters see."""
     activation: Activation = "elu"
     """Nonlinearity of the hidden layers."""
     code_activation: Activation = "linear"
@@ -154,10 +157,16 @@ class Conv(Config):
                 conv(a, b, self.kernel, stride=self.stride, padding=padding),
                 activation(self.activation),
             ]
-        encoder += [nn.Flatten(), nn.Linear(n_flat, code_size)]
+        encoder += [nn.Flatten()]
+        for a, b in pairwise((n_flat, *self.hidden)):
+            encoder += [nn.Linear(a, b), activation(self.activation)]
+        encoder += [nn.Linear((n_flat, *self.hidden)[-1], code_size)]
 
-        decoder: list[nn.Module] = [
-            nn.Linear(latent_dim, n_flat),
+        decoder: list[nn.Module] = []
+        for a, b in pairwise((latent_dim, *reversed(self.hidden))):
+            decoder += [nn.Linear(a, b), activation(self.activation)]
+        decoder += [
+            nn.Linear((latent_dim, *reversed(self.hidden))[-1], n_flat),
             nn.Unflatten(1, (self.channels[-1], *grids[-1])),
         ]
         # a table's items can have several parameters each: then the last step is a linear map

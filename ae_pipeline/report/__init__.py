@@ -7,6 +7,7 @@ scores. Units are those of ``views``: microvolts, seconds, scores that grow with
 
 from __future__ import annotations
 
+from ae_pipeline.report.comparison import compare_page, text_table
 from ae_pipeline.report.pages import (
     group_page,
     index_page,
@@ -19,6 +20,7 @@ from ae_pipeline.report.pages import (
 )
 from ae_pipeline.report.textbook import TextbookView, textbook_page
 from ae_pipeline.report.views import (
+    CompareView,
     Evidence,
     GroupView,
     Headline,
@@ -33,6 +35,7 @@ from ae_pipeline.report.views import (
 )
 
 __all__ = [
+    "CompareView",
     "Evidence",
     "GroupView",
     "Headline",
@@ -45,12 +48,14 @@ __all__ = [
     "Section",
     "TextbookView",
     "TrainView",
+    "compare_page",
     "group_page",
     "index_page",
     "listing_page",
     "plain_page",
     "recording_page",
     "rows_page",
+    "text_table",
     "textbook_page",
     "train_figures",
     "train_page",

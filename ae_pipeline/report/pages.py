@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
 __all__ = [
+    "facts_rows",
     "group_page",
     "index_page",
     "layers_table",
@@ -368,7 +369,7 @@ def _render(
         headline=view.headline,
         notes=view.notes,
         methods=view.methods,
-        facts=_facts(view.facts),
+        facts=facts_rows(view.facts),
     )
 
 
@@ -377,7 +378,8 @@ def render(name: str, **content: Any) -> str:
     return _template(name).render({"hypothesis": None} | content)
 
 
-def _facts(facts: Mapping[str, str]) -> list[tuple[str, str]]:
+def facts_rows(facts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The provenance table, no text longer than a page bears."""
     return [(shorten(name, 120), shorten(show(text), 2_000)) for name, text in facts.items()]
 
 

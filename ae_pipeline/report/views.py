@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ae_pipeline.report.drawing import Picture
 
 __all__ = [
+    "CompareView",
     "Evidence",
     "GroupView",
     "Headline",
@@ -285,6 +286,35 @@ class PlainView:
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     methods: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompareView:
+    """Models of one study side by side.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Best first: ``model``, ``seeds``, ``test_loss``, ``downstream`` and ``detection`` with
+        ``_low`` and ``_high``, ``test_loss_least`` and ``_most`` (over seeds), ``parameters``,
+        ``seconds``, ``behind`` with ``_low`` and ``_high``, ``told_apart``.
+    primary : {'test_loss', 'roc_area'}
+        What the models are ranked by.
+    links : mapping of model to path
+        Where the report of each lies, relative to this page.
+    failed : sequence of (model, reason)
+    """
+
+    title: str
+    kind: Kind
+    headline: Headline
+    table: pd.DataFrame
+    primary: str = "test_loss"
+    hypothesis: str | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    failed: Sequence[tuple[str, str]] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

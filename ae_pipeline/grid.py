@@ -1,0 +1,368 @@
+"""The cells of a comparison: one model each, in a folder of its own, made in several processes.
+
+A cell's folder is complete with its provenance, so that a comparison that was killed goes on
+where it was. The threads of all processes together never exceed what :func:`run_cells` is given.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline import outputs
+from ae_pipeline.config import StudyError
+from ae_pipeline.data import InputError, Samples
+from ae_pipeline.downstream import cross_validated_probe
+from ae_pipeline.experiment import Progress, TrainJob, cleaned_band_hz, run_plainly
+from ae_pipeline.folder import key, read_json, recover_folder, write_folder, write_frame, write_json
+from ae_pipeline.gather import gather
+from ae_pipeline.rehearsal import originals_and_copies
+from ae_pipeline.study import Study, load_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ARCHITECTURES", "LINEAR", "Cell", "Outcome", "in_words", "run_cells"]
+
+ARCHITECTURES = ("dense", "conv", "recurrent", "attention")
+LINEAR = {"pca": "PCA", "factor_analysis": "factor analysis"}
+SLOWEST_FIRST = ("attention", "recurrent", "conv", "dense", *LINEAR)
+"""Order of work: what takes longest must not be what is left at the end."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model of the grid.
+
+    ``objective`` is empty for linear methods, whose ``architecture`` is their name.
+    """
+
+    architecture: str
+    objective: str
+    latent_dim: int
+    seed: int = 0
+
+    @property
+    def model(self) -> str:
+        """What cells that differ by seed only have in common."""
+        return "-".join(filter(None, (self.architecture, self.objective, str(self.latent_dim))))
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.model if self.architecture in LINEAR else f"{self.model}-seed{self.seed}"
+
+    @property
+    def overrides(self) -> list[str]:
+        """What makes the study this cell's."""
+        size = f"model.latent_dim={self.latent_dim}"
+        if self.architecture in LINEAR:
+            return [size]
+        return [
+            f"model.architecture.kind={self.architecture}",
+            f"model.objective.kind={self.objective}",
+            size,
+            f"training.seed={self.seed}",
+        ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell came to; numbers are None where a thing cannot be known.
+
+    ``units`` holds ``unit`` and ``loss``, the mean held-out loss of each; ``probe`` is whether
+    the linear probe was right about each row that has a label.
+    """
+
+    cell: Cell
+    reason: str = ""
+    test_loss: float | None = None
+    units: pd.DataFrame | None = None
+    probe: NDArray[np.float64] | None = None
+    detection: float | None = None
+    detection_interval: tuple[float, float] | None = None
+    parameters: int | None = None
+    seconds: float | None = None
+    epochs: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def in_words(model: str) -> str:
+    """A model in words: ``conv-masked-16`` as ``conv, masked, 16 features``."""
+    *parts, size = model.split("-")
+    words = [LINEAR.get(part, part) for part in parts]
+    return f"{', '.join(words)}, {size} features"
+
+
+def run_cells(
+    study: Path,
+    cells: Sequence[Cell],
+    overrides: Sequence[str],
+    place: Path,
+    jobs: int,
+    threads: int,
+    fresh: bool = False,
+) -> Iterator[Outcome]:
+    """Outcomes as they come; what is there already is only read.
+
+    Parameters
+    ----------
+    study : Path
+        Study file.
+    cells : sequence of Cell
+    overrides : sequence of str
+        ``a.b=value``, for every cell.
+    place : Path
+        Where the cells' folders are.
+    jobs : int
+        Processes; 1 makes them here, one after another.
+    threads : int
+        Of each process.
+    fresh : bool
+        Make again what is there.
+    """
+    rank = {name: n for n, name in enumerate(SLOWEST_FIRST)}
+    ordered = sorted(cells, key=lambda cell: rank[cell.architecture])
+    given = [(study, cell, overrides, place, fresh) for cell in ordered]
+    if jobs == 1:
+        yield from (_work(*each) for each in given)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    with _threads(threads):
+        pool = ProcessPoolExecutor(
+            jobs, multiprocessing.get_context("spawn"), _start, (threads, os.getpid())
+        )
+        try:
+            for future in as_completed([pool.submit(_work, *each) for each in given]):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Processes started inside use ``n`` threads each; libraries read this when imported."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(n)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _start(threads: int, parent: int) -> None:
+    """First thing in a process: its threads, and to end when the one that started it is gone."""
+    import threading
+
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def leave_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def _work(study: Path, cell: Cell, overrides: Sequence[str], cells: Path, fresh: bool) -> Outcome:
+    """Make one cell, or find that it is there, and read what it came to."""
+    from ae_pipeline.train import TrainingError
+
+    try:
+        checked = load_study(study, [*overrides, *cell.overrides])
+        if cell.architecture in LINEAR:
+            return _linear(checked, cell, cells / cell.name, fresh)
+        heard = _Heard()
+        job = TrainJob(checked, cells / cell.name, heard, fresh, publishing=False)
+        run_plainly(job)
+        return _read_outcome(checked, cell, cells / cell.name, tuple(heard.warnings))
+    except (StudyError, InputError, TrainingError) as error:
+        return Outcome(cell, str(error))
+    except MemoryError:
+        return Outcome(cell, "does not fit into memory; take fewer --jobs or a smaller model")
+
+
+class _Heard(Progress):
+    """Keeps warnings; the rest would mix with that of other processes."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, line: str) -> None:
+        self.warnings.append(line)
+
+
+def _read_outcome(study: Study, cell: Cell, folder: Path, warnings: tuple[str, ...]) -> Outcome:
+    import pandas as pd
+
+    metrics = read_json(folder / "metrics.json")
+    scores = pd.read_parquet(folder / "scores.parquet")
+    latents = pd.read_parquet(folder / "latents.parquet")
+    loss = scores["score_autoencoder"].to_numpy()
+    rehearsed = metrics["rehearsal"]["scorers"]["ensemble"]
+    bounds = rehearsed["interval"]
+    return Outcome(
+        cell,
+        "",
+        metrics["test_loss"],
+        _by_unit(scores, loss, study.kind),
+        _probe(scores, latents),
+        rehearsed["roc_area"],
+        None if bounds is None else (bounds[0], bounds[1]),
+        metrics["parameters"],
+        metrics["seconds"],
+        metrics["epochs"],
+        warnings,
+    )
+
+
+def _by_unit(frame: pd.DataFrame, loss: NDArray[np.float64], kind: str) -> pd.DataFrame:
+    """Mean loss of each subject (recording where there is one subject only) or row of the test."""
+    held = frame.assign(loss=loss)
+    test = held[held["part"] == "test"]
+    if test.empty:
+        test = held[held["part"] == "calibration"]
+    by_subject = kind == "eeg" and frame["subject"].nunique() > 1
+    unit = test["subject" if by_subject else "recording"].astype(str)
+    return test.assign(unit=unit).groupby("unit")["loss"].mean().reset_index()
+
+
+def _probe(frame: pd.DataFrame, latents: pd.DataFrame) -> NDArray[np.float64] | None:
+    if "label" not in frame or frame["label"].isna().all():
+        return None
+    known = frame["label"].notna().to_numpy()
+    codes = latents[[name for name in latents if str(name)[1:].isdigit()]].to_numpy()
+    labels = frame["label"][known].astype(str).to_numpy()
+    units = frame["subject"][known].astype(str).to_numpy()
+    return cross_validated_probe(codes[known], labels, units)
+
+
+def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
+    """A linear method on the same split, the same likelihood and the same planted deviations."""
+    import pandas as pd
+    from sklearn.metrics import roc_auc_score
+
+    from ae_pipeline.baselines import FactorAnalysis, PrincipalComponents
+    from ae_pipeline.models.likelihoods import Likelihood
+    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.split import divide
+
+    data = gather(study, lambda line: None, lambda done, total, what: None)
+    samples, seed = data.samples, study.training.seed
+    this = key(
+        "train", sorted(data.digests.values()), [study.decisive(), cell.architecture, "linear"]
+    )
+    recover_folder(folder)
+    provenance = folder / "provenance.json"
+    if fresh or not provenance.is_file() or read_json(provenance)["key"] != this:
+        division = divide(samples.meta, study.split)
+        is_pca = cell.architecture == "pca"
+        method = PrincipalComponents if is_pca else FactorAnalysis
+        likelihood = Likelihood(
+            study.model.likelihood, samples.kind, samples.shape, samples.columns
+        )
+        families = likelihood.uniform or likelihood.by_column
+        is_train = division.part == "train"
+        if division.folds:
+            pairs = [
+                (np.setdiff1d(np.flatnonzero(is_train), rows), rows, "calibration")
+                for rows in division.folds
+            ]
+        else:
+            held = [(division.rows(part), part) for part in ("calibration", "test")]
+            pairs = [(np.flatnonzero(is_train), rows, part) for rows, part in held if len(rows)]
+        frames, codes, planted, seconds, count = [], [], [], 0.0, 0
+        for fit_rows, rows, part in pairs:
+            train, held_out = samples.take(fit_rows), samples.take(rows)
+            started = time.perf_counter()
+            fitted = method.fit(train, Scaler.fit(train, seed), cell.latent_dim, seed)
+            seconds += time.perf_counter() - started
+            assert isinstance(fitted, PrincipalComponents)
+            count = sum(array.size for name, array in fitted.state().items() if name != "weights")
+            names = ("recording", "subject", "label")
+            frame = held_out.meta[[n for n in names if n in held_out.meta]].copy()
+            frame["part"], frame["loss"] = part, fitted.losses(held_out, families)
+            frame["n_observed"] = _n_observed(held_out)
+            frames.append(frame)
+            codes.append(fitted.latents(held_out))
+            if division.folds or part == ("test" if len(pairs) > 1 else "calibration"):
+                band_hz = cleaned_band_hz(study, held_out)
+                for altered, some in enumerate(originals_and_copies(held_out, band_hz, seed)):
+                    planted.append((np.full(len(some), altered), fitted.score(some).total))
+        frame = pd.concat(frames, ignore_index=True)
+        judged = frame[frame["part"] == "test"] if (frame["part"] == "test").any() else frame
+        answers, scores = (np.concatenate(part) for part in zip(*planted, strict=True))
+        metrics = {
+            "test_loss": float(np.average(judged["loss"], weights=judged["n_observed"])),
+            "detection": float(roc_auc_score(answers, scores)),
+            "parameters": count,
+            "seconds": seconds / (len(pairs) if division.folds else max(len(pairs), 1)),
+        }
+        _write_linear(study, cell, folder, this, frame, np.concatenate(codes), metrics)
+    metrics = read_json(folder / "metrics.json")
+    scores_frame = pd.read_parquet(folder / "scores.parquet")
+    latents = pd.read_parquet(folder / "latents.parquet")
+    return Outcome(
+        cell,
+        "",
+        metrics["test_loss"],
+        _by_unit(scores_frame, scores_frame["loss"].to_numpy(), study.kind),
+        _probe(scores_frame, latents),
+        metrics["detection"],
+        None,
+        metrics["parameters"],
+        metrics["seconds"],
+    )
+
+
+def _n_observed(samples: Samples) -> Any:
+    return int(np.prod(samples.shape)) if samples.mask is None else samples.mask.sum(1)
+
+
+def _write_linear(
+    study: Study,
+    cell: Cell,
+    folder: Path,
+    this: str,
+    frame: pd.DataFrame,
+    codes: NDArray[np.float32],
+    metrics: dict[str, Any],
+) -> None:
+    """A folder like that of a training, with what a linear method has of it."""
+    import pandas as pd
+
+    with write_folder(folder) as place:
+        write_json(place / "metrics.json", metrics)
+        write_frame(place / "scores.parquet", frame)
+        names = [f"z{i:02d}" for i in range(codes.shape[1])]
+        write_frame(place / "latents.parquet", pd.DataFrame(codes, columns=names))
+        name = in_words(cell.model)
+        record = {
+            "kind": "train",
+            "experiment": study.study,
+            "run_name": name,
+            "key": this,
+            "description": f"# {study.study}\n\n{name}, held-out loss "
+            f"{metrics['test_loss']:.4g}.\n",
+            "params": {"method": cell.architecture, "latent_dim": cell.latent_dim},
+            "metrics": metrics,
+            "tags": {"kind": study.kind, "step": "train"},
+        }
+        write_json(place / outputs.SHARED / "run.json", record)
+        write_json(place / "provenance.json", {"kind": "linear", "status": "done", "key": this})

@@ -1,0 +1,323 @@
+"""Comparisons: the best wins for the reason that is given, and nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ae_pipeline import tracking
+from ae_pipeline.baselines import FactorAnalysis, PrincipalComponents
+from ae_pipeline.choice import choose, tabulate
+from ae_pipeline.compare import CompareJob
+from ae_pipeline.config import StudyError
+from ae_pipeline.data import Axis, Samples
+from ae_pipeline.downstream import cross_validated_probe, linear_probe
+from ae_pipeline.experiment import run_plainly
+from ae_pipeline.folder import read_json
+from ae_pipeline.grid import Cell, Outcome, run_cells
+from ae_pipeline.report.comparison import compare_page, text_table
+from ae_pipeline.report.views import CompareView, Headline
+from ae_pipeline.scaler import Scaler
+
+# ------------------------------------------------------------------------------- the choice
+
+
+def outcome(
+    architecture: str,
+    loss: float,
+    n_parameters: int = 100,
+    seed: int = 0,
+    spread: float = 0.01,
+    detection: float = 0.8,
+) -> Outcome:
+    """A model whose units' losses vary together with those of the others, but for ``spread``."""
+    shared = np.random.default_rng(0).normal(size=200)
+    own = np.random.default_rng([seed, *architecture.encode()]).normal(scale=spread, size=200)
+    losses = loss + shared + own - own.mean() - shared.mean()
+    cell = Cell(architecture, "" if architecture == "pca" else "vanilla", 4, seed)
+    units = pd.DataFrame({"unit": [f"u{i:03d}" for i in range(200)], "loss": losses})
+    return Outcome(
+        cell,
+        "",
+        loss,
+        units,
+        None,
+        detection,
+        (detection - 0.02, detection + 0.02),
+        n_parameters,
+        1.0,
+        5,
+    )
+
+
+def test_the_lowest_loss_wins_and_pairs_are_compared_unit_by_unit() -> None:
+    outcomes = [outcome("conv", 0.10), outcome("dense", 0.12), outcome("pca", 0.30)]
+    table, losses = tabulate(outcomes)
+    table, choice = choose(table, losses, "test_loss")
+    assert choice["model"] == "conv-vanilla-4"
+    assert list(table["model"]) == ["conv-vanilla-4", "dense-vanilla-4", "pca-4"]
+    # units differ by 1 among themselves, models by 0.02 on each: paired, that is clear
+    assert list(table["told_apart"]) == [False, True, True]
+    np.testing.assert_allclose(table["behind"], [0, 0.02, 0.2])
+    assert table["behind_low"][1] < 0.02 < table["behind_high"][1]
+    assert "0.02" in choice["reason"]
+
+
+def test_what_cannot_be_told_apart_is_said_with_the_smallest() -> None:
+    outcomes = [outcome("conv", 0.1, 5000, spread=0.5), outcome("dense", 0.101, 300, spread=0.5)]
+    _, choice = choose(*tabulate(outcomes), "test_loss")
+    assert choice["model"] == "conv-vanilla-4"
+    assert choice["smallest"] == "dense-vanilla-4"
+    assert "cannot be told from dense" in choice["reason"]
+
+
+def test_seeds_that_overlap_are_not_told_apart() -> None:
+    outcomes = [
+        outcome("conv", 0.10, seed=0),
+        outcome("conv", 0.16, seed=1),
+        outcome("dense", 0.15, seed=0),
+        outcome("dense", 0.17, seed=1),
+    ]
+    table, losses = tabulate(outcomes)
+    table, _ = choose(table, losses, "test_loss")
+    assert list(table["seeds"]) == [2, 2]
+    assert not table["told_apart"].any()
+
+
+def test_the_linear_model_is_enough_where_it_is_best() -> None:
+    _, choice = choose(*tabulate([outcome("conv", 0.3), outcome("pca", 0.1)]), "test_loss")
+    assert choice["model"] == "pca-4"
+    assert "linear model is enough" in choice["reason"]
+
+
+def test_the_primary_metric_decides() -> None:
+    outcomes = [outcome("conv", 0.1, detection=0.7), outcome("dense", 0.2, detection=0.9)]
+    _, choice = choose(*tabulate(outcomes), "roc_area")
+    assert choice["model"] == "dense-vanilla-4"
+    assert choice["by_halves"] is None
+
+
+def test_the_choice_by_halves_is_no_better_than_chance_among_equals() -> None:
+    names = ("dense", "conv", "recurrent", "attention")
+    table, losses = tabulate([outcome(name, 0.1, spread=1.0) for name in names])
+    _, choice = choose(table, losses, "test_loss")
+    best = losses.mean().min()
+    assert choice["by_halves"] > best
+
+
+def test_failed_models_stand_in_no_table() -> None:
+    failed = replace(outcome("conv", 0.1), reason="kernel too long")
+    table, _ = tabulate([failed, outcome("dense", 0.2)])
+    assert list(table["model"]) == ["dense-vanilla-4"]
+
+
+def test_the_page_names_every_model_and_escapes_reasons() -> None:
+    table, losses = tabulate([outcome("conv", 0.1), outcome("pca", 0.2)])
+    table, choice = choose(table, losses, "test_loss")
+    page = compare_page(
+        CompareView(
+            title="digits",
+            kind="mnist",
+            headline=Headline("conv is best", baseline=choice["reason"]),
+            table=table,
+            links={"conv-vanilla-4": "cells/conv-vanilla-4-seed0/report.html"},
+            failed=[("attention-vanilla-4", "<script>alert(1)</script>")],
+        )
+    )
+    assert 'href="./cells/conv-vanilla-4-seed0/report.html"' in page
+    assert "pca-4" in page
+    assert "<script>" not in page
+    lines = text_table(table)
+    assert lines[1].startswith("conv-vanilla-4")
+    assert len({len(line) for line in lines}) == 1
+
+
+# ------------------------------------------------------------------------------- downstream
+
+
+def test_a_probe_finds_what_is_linear_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["a", "b"], 100)
+    codes = rng.normal(size=(200, 3)) * [1, 100, 1]
+    codes[:, 2] += 6 * (labels == "a")
+    assert (linear_probe(codes[::2], labels[::2], codes[1::2]) == labels[1::2]).mean() > 0.97
+    right = cross_validated_probe(codes, labels, np.arange(200).astype(str))
+    assert right is not None
+    assert right.mean() > 0.97
+    chance = cross_validated_probe(codes[:, :2], labels, np.arange(200).astype(str))
+    assert chance is not None
+    assert 0.35 < chance.mean() < 0.65
+
+
+def test_a_probe_never_sees_the_subject_it_is_asked_about() -> None:
+    # the code says who it is, and a person's label is a coin: known people would give it away
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(40), 10)
+    codes = np.eye(40)[people] * 5 + rng.normal(size=(400, 40)) * 0.1
+    labels = rng.permutation(np.repeat(["a", "b"], 20))[people]
+    right = cross_validated_probe(codes, labels, people.astype(str))
+    assert right is not None
+    assert right.mean() < 0.7
+    leaky = cross_validated_probe(codes, labels, np.arange(400).astype(str))
+    assert leaky is not None
+    assert leaky.mean() > 0.95
+
+
+def test_a_probe_says_nothing_of_rare_classes() -> None:
+    labels = np.array(["a"] * 30 + ["b"] * 30 + ["c"] * 3)
+    codes = np.random.default_rng(0).normal(size=(63, 2))
+    right = cross_validated_probe(codes, labels, np.arange(63).astype(str))
+    assert right is not None
+    assert np.isnan(right[60:]).all()
+    assert np.isfinite(right[:60]).all()
+    assert cross_validated_probe(codes[:30], labels[:30], np.arange(30).astype(str)) is None
+
+
+# -------------------------------------------------------------------------- factor analysis
+
+
+def people(n: int = 400, missing: bool = False) -> Samples:
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(n, 2))
+    values = factors @ rng.normal(size=(2, 6)) + rng.normal(size=(n, 6)) * [0.1, 2, 1, 1, 0.5, 1]
+    mask = rng.random((n, 6)) > 0.2 if missing else np.ones((n, 6), bool)
+    meta = pd.DataFrame({"recording": [f"p{i}" for i in range(n)]})
+    meta["subject"] = meta["recording"]
+    axes = (Axis("item", tuple("abcdef")),)
+    values = np.where(mask, values, 0).astype(np.float32)
+    return Samples("questionnaire", values, meta, axes, mask if missing else None)
+
+
+def test_factors_are_scikit_learns() -> None:
+    from sklearn import decomposition
+
+    samples = people()
+    scaler = Scaler.fit(samples)
+    fitted = FactorAnalysis.fit(samples, scaler, 2, 0)
+    assert isinstance(fitted, FactorAnalysis)
+    x = scaler.transform(samples.values, None)
+    expected = decomposition.FactorAnalysis(2, random_state=0).fit(x).transform(x)
+    np.testing.assert_allclose(fitted.latents(samples), expected, atol=0.02)
+    assert set(fitted.state()) == {"mean", "components", "residual", "weights"}
+
+
+def test_principal_components_leave_the_smaller_error_also_with_missing_answers() -> None:
+    samples = people(missing=True)
+    scaler = Scaler.fit(samples)
+    errors = [
+        method.fit(samples, scaler, 2, 0).score(samples).total.mean()
+        for method in (PrincipalComponents, FactorAnalysis)
+    ]
+    assert errors[0] < errors[1]
+
+
+# ------------------------------------------------------------------------------ the command
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    trait = rng.normal(size=(120, 1))
+    answers = np.clip(np.rint(3 + trait + rng.normal(size=(120, 6)) * 0.7), 1, 5).astype(int)
+    frame = pd.DataFrame(answers, columns=[f"Q{i}" for i in range(6)])
+    frame.insert(0, "id", [f"p{i:03d}" for i in range(120)])
+    frame.to_csv(tmp_path / "answers.csv", index=False)
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "study: small\n"
+        "source: {kind: questionnaire, path: answers.csv, id_column: id, "
+        "items: [{items: 'Q*', type: ordinal, range: [1, 5]}]}\n"
+        "model: {architecture: {kind: dense, hidden: [8]}, latent_dim: 2}\n"
+        "training: {epochs: 2, device: cpu}\n"
+    )
+    return file
+
+
+def job(study: Path, out: Path, **given: object) -> CompareJob:
+    return CompareJob(study, ("dense",), ("vanilla", "sparse"), (2,), 1, out, jobs=1, **given)  # type: ignore[arg-type]
+
+
+def stamps(out: Path) -> dict[str, int]:
+    files = sorted((out / "cells").glob("*/provenance.json"))
+    return {file.parent.name: file.stat().st_mtime_ns for file in files}
+
+
+@pytest.mark.slow
+def test_a_comparison_trains_all_and_goes_on_where_it_was(study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = job(study, out)
+    run_plainly(first)
+    assert first.exit_status == 0
+    before = stamps(out)
+    names = {"dense-vanilla-2-seed0", "dense-sparse-2-seed0", "pca-2", "factor_analysis-2"}
+    assert set(before) == names
+    table = pd.read_csv(out / "comparison.csv")
+    assert set(table["model"]) == {name.removesuffix("-seed0") for name in names}
+    assert table["test_loss"].is_monotonic_increasing
+    assert table[["detection", "parameters", "seconds"]].notna().all(axis=None)
+    metrics = read_json(out / "cells/dense-vanilla-2-seed0/metrics.json")
+    own = table.set_index("model").loc["dense-vanilla-2"]
+    assert own["test_loss"] == pytest.approx(metrics["test_loss"])
+    pca = table.set_index("model").loc["pca-2"]
+    assert pca["test_loss"] == pytest.approx(metrics["baselines"]["pca"]["test_loss"])
+    assert pca["detection"] == pytest.approx(metrics["rehearsal"]["scorers"]["pca"]["roc_area"])
+
+    # one parent in MLflow, every model under it; only the chosen one is registered
+    with tracking._connected(tracking.load_settings()) as client:
+        experiment = client.get_experiment_by_name("small").experiment_id
+        parent = client.get_run(first.result["run"])
+        children = client.search_runs(
+            [experiment], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+        )
+        assert parent.data.params["chosen"] == first.result["chosen"]
+        assert len(children) == 4
+        registered = client.search_model_versions("name = 'small'")
+        chosen_has_model = (first.chosen / "model").is_dir()
+        assert len(registered) == int(chosen_has_model)
+
+    # killed while a model was written: that one is made again, the others are not
+    shutil.rmtree(out / "cells/dense-sparse-2-seed0")
+    (out / "provenance.json").write_text('{"kind": "compare", "status": "begun"}')
+    second = job(study, out)
+    run_plainly(second)
+    after = stamps(out)
+    assert {name for name in names if after[name] != before[name]} == {"dense-sparse-2-seed0"}
+    assert second.result["chosen"] == first.result["chosen"]
+    again = pd.read_csv(out / "comparison.csv").set_index("model")
+    assert again.loc["dense-sparse-2", "test_loss"] == pytest.approx(
+        table.set_index("model").loc["dense-sparse-2", "test_loss"], abs=1e-12
+    )
+
+
+def test_a_model_that_makes_no_sense_fails_alone_with_its_reason(
+    study: Path, tmp_path: Path
+) -> None:
+    cells = [Cell("dense", "vanilla", 6), Cell("pca", "", 2)]
+    found = {o.cell.name: o for o in run_cells(study, cells, (), tmp_path / "cells", 1, 1)}
+    assert "latent_dim" in found["dense-vanilla-6-seed0"].reason
+    assert found["pca-2"].reason == ""
+
+
+def test_a_wrong_name_is_told_before_anything_is_written(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"convolutional|architecture"):
+        CompareJob(study, ("convolutional",), out=tmp_path / "out")
+    with pytest.raises(StudyError, match="seeds"):
+        CompareJob(study, ("dense",), seeds=0, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_processes_do_not_take_more_threads_than_they_are_given(
+    study: Path, tmp_path: Path
+) -> None:
+    before = dict(os.environ)
+    cells = [Cell("pca", "", 2), Cell("factor_analysis", "", 2)]
+    found = list(run_cells(study, cells, (), tmp_path / "cells", 2, 1))
+    assert {o.cell.name for o in found if not o.reason} == {"pca-2", "factor_analysis-2"}
+    assert dict(os.environ) == before
