@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +21,7 @@ from ae_pipeline import report
 from ae_pipeline.report.drawing import envelope, merge
 from ae_pipeline.report.evidence import answers, image_cards, traces
 from ae_pipeline.report.figures import heat_map, latent_map, score_histogram, timeline
+from ae_pipeline.report.interactive import moving_map, policy, scripts
 from ae_pipeline.report.pages import (
     group_page,
     index_page,
@@ -66,6 +70,7 @@ class Page(HTMLParser):
         self.text = ""
         self.open: list[str] = []
         self.badly_closed: list[str] = []
+        self.scripts: list[str] = []
         self.feed(html)
         self.close()
 
@@ -82,7 +87,10 @@ class Page(HTMLParser):
             self.badly_closed.append(tag)
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
+        inside = self.open[-1] if self.open else ""
+        if inside == "script":
+            self.scripts.append(data)
+        elif inside != "style":
             self.text += data
 
     def all(self, name: str) -> list[dict[str, str | None]]:
@@ -97,7 +105,19 @@ def check(html: str) -> Page:
     assert seen.open == []
     assert seen.badly_closed == []
     names = {tag for tag, _ in seen.tags}
-    assert not names & {"script", "iframe", "object", "embed", "link", "base", "form"}
+    assert not names & {"iframe", "object", "embed", "link", "base", "form"}
+    # code is the package's own, each piece allowed by its digest; points are data and never run
+    policy = seen.all("meta")[3]["content"] or ""
+    assert "default-src 'none'" in policy
+    assert "unsafe-eval" not in policy
+    assert not re.search(r"script-src[^;]*unsafe", policy)
+    for script in seen.scripts:
+        if script in scripts():
+            digest = b64encode(sha256(script.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in policy
+        else:
+            json.loads(script)
+            assert "<" not in script
     ids = [attributes["id"] for _, attributes in seen.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for tag, attributes in seen.tags:
@@ -527,7 +547,7 @@ def test_a_day_of_64_channels_stays_small() -> None:
         )
     )
     seen = check(html)
-    assert len(html.encode()) < 4e6
+    assert len(html.encode()) < 5e6
     assert "time (h)" in seen.text
     assert "The first 50 of 3,000." in seen.text
 
@@ -633,6 +653,43 @@ def test_the_heat_map_finds_the_channel_whatever_the_order_of_rows() -> None:
     ordered = heat_map(scores, by_channel, ("Fp1", "Cz", "O2"))
     assert ordered is not None
     assert drawn.svg == ordered.svg
+
+
+def test_the_moving_map_shows_every_way_of_looking_and_says_what_each_point_is() -> None:
+    keys = windows().assign(subject=[f"sub-{i % 3}" for i in range(len(windows()))])
+    moving = moving_map(latents(keys), keys, "score", neighbours=True)
+    assert moving is not None
+    assert moving.planes[:2] == ("PCA", "t-SNE")
+    assert moving.colors[:2] == ("score", "subject")
+    assert len(moving.data["hover"]) == len(keys)
+    assert f"window {keys['window'].iloc[1]} at" in moving.data["hover"][1]
+    z = latents(keys).filter(regex=r"^z").to_numpy()
+    expected = np.linalg.svd(z - z.mean(0), full_matrices=False)
+    first = np.array(moving.data["planes"][0]["points"][0])
+    np.testing.assert_allclose(np.abs(first), np.abs(expected[0][:, 0] * expected[1][0]), atol=1e-3)
+    groups = moving.data["colors"][1]["groups"]
+    assert sorted(row for group in groups for row in group["rows"]) == list(range(len(keys)))
+
+
+def test_text_from_files_is_only_text_in_the_moving_map() -> None:
+    keys = windows()
+    names = texts(*(NASTY[i % len(NASTY)] for i in range(len(keys))))
+    keys = keys.assign(subject=names, recording=names)
+    moving = moving_map(latents(keys), keys)
+    assert moving is not None
+    for text in [*moving.data["hover"], *(g["name"] for g in moving.data["colors"][-1]["groups"])]:
+        assert not re.search(r"<(?!br>)", text)
+
+
+def test_a_map_of_many_points_stays_light() -> None:
+    many = pd.concat([windows()] * 200, ignore_index=True)
+    many["window"] = range(len(many))
+    moving = moving_map(latents(many), many)
+    assert moving is not None
+    assert len(moving.data["hover"]) == 2_000
+    assert len(json.dumps(moving.data)) < 500_000
+    assert sum(map(len, scripts())) < 1_500_000
+    assert policy().count("sha256-") == 2
 
 
 def test_the_latent_map_is_the_principal_plane() -> None:

@@ -24,6 +24,7 @@ from ae_pipeline.train import (
     Listener,
     Training,
     TrainingError,
+    _learning_rate,
     choose_device,
     fit,
 )
@@ -504,3 +505,11 @@ def test_a_reconstruction_is_in_the_datas_own_units() -> None:
         ratio = again[:, channel].std() / values[:, channel].std()
         assert r > 0.5
         assert 0.5 < ratio < 1.1
+
+
+def test_a_cosine_schedule_falls_to_a_hundredth_and_constant_stays() -> None:
+    cosine = Training(epochs=5, learning_rate=0.1, schedule="cosine")
+    rates = [_learning_rate(cosine, epoch) for epoch in range(1, 6)]
+    np.testing.assert_allclose(rates, [0.1, 0.0855, 0.0505, 0.0155, 0.001], atol=1e-4)
+    constant = Training(epochs=5, learning_rate=0.1)
+    assert {_learning_rate(constant, epoch) for epoch in range(1, 6)} == {0.1}

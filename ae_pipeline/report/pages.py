@@ -18,6 +18,7 @@ from ae_pipeline.data import Kind
 from ae_pipeline.report import figures
 from ae_pipeline.report.drawing import Picture, flags, floats
 from ae_pipeline.report.evidence import ImageCard, answers, image_cards, traces
+from ae_pipeline.report.interactive import moving_map, policy, scripts
 from ae_pipeline.report.tables import Cell, Column, Table, link, losses, others, table
 from ae_pipeline.report.views import (
     Evidence,
@@ -122,6 +123,7 @@ def train_page(view: TrainView) -> str:
         worst=_shown(view.worst, view.kind, "most abnormal"),
         best=_shown(view.best, view.kind, "most usual"),
         map=_map(view.latents, view.scores, view.color_by),
+        moving=moving_map(view.latents, view.scores, view.color_by, neighbours=True),
         layers=layers_table(view.layers),
         sections=_sections(view.sections),
     )
@@ -157,6 +159,7 @@ def recording_page(view: RecordingView) -> str:
         best=_shown(view.best, "eeg", "most usual"),
         histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
         map=_map(view.latents, view.scores, "score"),
+        moving=moving_map(view.latents, view.scores, "score"),
     )
 
 
@@ -185,6 +188,7 @@ def rows_page(view: RowsView) -> str:
         ),
         histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
         map=_map(view.latents, view.scores, view.color_by),
+        moving=moving_map(view.latents, view.scores, view.color_by),
     )
 
 
@@ -364,7 +368,7 @@ def _render(
     name: str, view: TrainView | RecordingView | RowsView | GroupView | PlainView, **content: Any
 ) -> str:
     return _template(name).render(
-        {"hypothesis": None} | content,
+        {"hypothesis": None} | _scripts(content) | content,
         title=view.title,
         headline=view.headline,
         notes=view.notes,
@@ -376,6 +380,13 @@ def _render(
 def render(name: str, **content: Any) -> str:
     """A page from the template ``name``; see ``base.html.j2`` for what every page needs."""
     return _template(name).render({"hypothesis": None} | content)
+
+
+def _scripts(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Scripts and the policy that allows them, for a page with something to move."""
+    if not content.get("moving"):
+        return {}
+    return {"scripts": scripts(), "policy": Markup(policy())}
 
 
 def facts_rows(facts: Mapping[str, str]) -> list[tuple[str, str]]:
