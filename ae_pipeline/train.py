@@ -279,8 +279,8 @@ def fit(
     config: Training,
     listeners: tuple[Listener, ...] = (),
     checkpoint: Path | None = None,
-    labels: Labels | None = None,
     checkpoint_every_s: float = 20.0,
+    labels: Labels | None = None,
 ) -> tuple[FittedAutoencoder, History]:
     """Train ``model`` and keep the weights of the best epoch.
 
