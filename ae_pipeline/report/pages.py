@@ -379,7 +379,7 @@ def _render(
 
 def render(name: str, **content: Any) -> str:
     """A page from the template ``name``; see ``base.html.j2`` for what every page needs."""
-    return _template(name).render({"hypothesis": None} | content)
+    return _template(name).render({"hypothesis": None, "methods": ""} | content)
 
 
 def _scripts(content: Mapping[str, Any]) -> dict[str, Any]:
