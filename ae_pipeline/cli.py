@@ -456,6 +456,7 @@ def score(
     error_rate: Annotated[
         float | None, typer.Option(help="Share of false discoveries allowed among flags.")
     ] = None,
+    jobs: Annotated[int, typer.Option(help="Recordings at a time, a process each.")] = 1,
     no_cache: NoCache = False,
     no_prefect: NoPrefect = False,
     as_json: Json = False,
@@ -467,7 +468,7 @@ def score(
     from ae_pipeline.experiment import score_job
 
     _run(
-        lambda p: score_job(model, inputs, out, error_rate, p, no_cache),
+        lambda p: score_job(model, inputs, out, error_rate, p, no_cache, jobs),
         "score",
         no_prefect,
         as_json,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -629,6 +629,7 @@ def score_job(
     error_rate: float | None = None,
     progress: Progress | None = None,
     fresh: bool = False,
+    jobs: int = 1,
 ) -> ScoreJob:
     """Prepare to score inputs with a model.
 
@@ -645,6 +646,8 @@ def score_job(
     progress : Progress, optional
     fresh : bool
         Score again what is done already.
+    jobs : int
+        Inputs scored at a time, each in a process of its own with one thread.
 
     Raises
     ------
@@ -653,8 +656,55 @@ def score_job(
     """
     from ae_pipeline.bundle import load
 
+    if jobs < 1:
+        raise StudyError(f"--jobs {jobs}: expected at least 1 process")
     place = outputs.model_folder(model)
-    return ScoreJob(load(place), inputs, out.absolute(), error_rate, progress or Progress(), fresh)
+    job = ScoreJob(load(place), inputs, out.absolute(), error_rate, progress or Progress(), fresh)
+    job.apart = None if jobs == 1 else _Apart(place.absolute(), job.out, error_rate, fresh, jobs)
+    return job
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """What a process needs to score inputs of a job; ``item`` is the one it is sent."""
+
+    model: Path
+    out: Path
+    error_rate: float | None
+    fresh: bool
+    jobs: int
+    item: Input | None = None
+
+
+class _Kept(Progress):
+    """Keeps what is said in a process of its own, for the one that asked."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.warned: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def warn(self, line: str) -> None:
+        self.warned.append(line)
+
+
+def _score_apart(task: _Apart) -> tuple[list[str], list[str], list[Failure]]:
+    """Score one input in this process; what was said, what was warned of, and failures."""
+    assert task.item is not None
+    progress = _Kept()
+    job = ScoreJob(_loaded(task.model), [], task.out, task.error_rate, progress, task.fresh)
+    job.score_input(task.item)
+    return progress.said, progress.warned, job.failures
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: Path) -> Bundle:
+    """A process that scores several inputs reads the model once."""
+    from ae_pipeline.bundle import load
+
+    return load(model)
 
 
 class ScoreJob:
@@ -682,6 +732,7 @@ class ScoreJob:
         self.exit_status = 0
         self.result: dict[str, Any] = {}
         self.failures: list[Failure] = []
+        self.apart: _Apart | None = None
         given = bundle.info.detection.model_dump()
         if error_rate is not None:
             given["error_rate"] = error_rate
@@ -699,10 +750,16 @@ class ScoreJob:
         """One step for each input, then the group, then MLflow."""
         outputs.begin_score(self.run)
         found = list(find_inputs(self.source, self.inputs))
+        items = [item for item in found if isinstance(item, Input)]
+        apart = self.apart if len(items) > 1 else None
+        if apart is not None:
+            n_processes = min(apart.jobs, len(items))
+            name = f"score {len(items)} inputs in {n_processes} processes"
+            yield Step(name, partial(self._score_apart, apart, items))
         for n, item in enumerate(found):
             if isinstance(item, Failure):
                 self._fail(item, None)
-            else:
+            elif apart is None:
                 run = partial(self.score_input, item, n, len(found))
                 yield Step(f"score {item.name}", run)
         yield Step("put the group together", self.put_together)
@@ -735,6 +792,30 @@ class ScoreJob:
             except MemoryError:
                 reason = f"{item.path}: does not fit into memory; score it on a larger machine"
                 self._fail(Failure(item.name, item.subject, reason), digest)
+
+    def _score_apart(self, apart: _Apart, items: list[Input]) -> None:
+        """Score inputs in processes; one that a process dies of is a failure like others."""
+        from ae_pipeline.operation import Processes
+        from ae_pipeline.workers import Died, each
+
+        self.progress.stage(f"scoring {len(items)} inputs, {apart.jobs} at a time")
+        tasks = [replace(apart, item=item) for item in items]
+        for done, (task, result) in enumerate(
+            each(Processes(workers=apart.jobs), _score_apart, tasks), start=1
+        ):
+            assert task.item is not None
+            self.progress.advance(done, len(items), task.item.name)
+            if isinstance(result, Died):
+                reason = f"{task.item.path.name}: the process that scored it died twice (memory?)"
+                self._fail(Failure(task.item.name, task.item.subject, reason), None)
+                continue
+            said, warned, failures = result
+            for line in said:
+                self.progress.say(line)
+            for line in warned:
+                self.progress.warn(line)
+            self.failures += failures
+            self.exit_status = 1 if failures else self.exit_status
 
     def _recording(self, recording: Any, this: str) -> None:
         from ae_pipeline.score import score_recording

@@ -17,6 +17,7 @@ import tiny
 import yaml
 from lab import noise
 
+from ae_pipeline.config import StudyError
 from ae_pipeline.experiment import Job, score_job, train_job
 from ae_pipeline.methods import methods_paragraph
 
@@ -266,3 +267,23 @@ def test_windows_at_events_train_and_score(tmp_path: Path) -> None:
     assert work(score_job(str(model), [str(new)], tmp_path / "out")) == 0
     scores = pd.read_parquet(tmp_path / "out/scores.parquet")
     assert scores["onset_s"].tolist() == pytest.approx([4.8, 14.8, 24.8, 44.8, 54.8])
+
+
+def test_recordings_in_processes_of_their_own_score_the_same(
+    laboratory: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.edf").write_bytes(b"nothing of the kind" * 99)
+    model = str(laboratory / "derivatives/small/model")
+    inputs = [str(laboratory / "new"), str(tmp_path / "broken.edf")]
+    job = score_job(model, inputs, tmp_path / "out", jobs=2)
+    assert work(job) == 1
+    assert len(job.failures) == 1
+    assert "broken.edf" in job.failures[0].reason
+    keys = ["recording", "window"]
+    apart = pd.read_parquet(tmp_path / "out/scores.parquet").sort_values(keys)
+    here = pd.read_parquet(laboratory / "out/scores.parquet").sort_values(keys)
+    pd.testing.assert_frame_equal(
+        apart.reset_index(drop=True), here.reset_index(drop=True), rtol=1e-4, atol=1e-4
+    )
+    with pytest.raises(StudyError, match="--jobs 0"):
+        score_job(model, inputs, tmp_path / "out", jobs=0)
