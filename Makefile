@@ -5,12 +5,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test venv format lint types audit wheel clean
+.PHONY: help demo test servers venv format lint types audit wheel clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo     build .venv, then digits, EEG and a questionnaire end to end (minutes)'
 	@echo 'make test     build .venv, then format, lint, layers, types and tests'
+	@echo 'make servers  the tests against PostgreSQL, passwords and a browser'
 	@echo 'make venv     build .venv only (PYTHON=python3.12 for another interpreter)'
 	@echo 'make format   put the code into shape          make lint, make types   those checks alone'
 	@echo 'make audit    known vulnerabilities in constraints.txt'
@@ -22,6 +23,10 @@ demo: venv
 # The cheap checks come first, and the first that fails ends it.
 test: lint types
 	@$(BIN)/pytest
+
+# Against real servers: PostgreSQL, MLflow with passwords, both user interfaces in a browser.
+servers: venv
+	@$(BIN)/pytest -m servers
 
 venv: $(READY)
 
@@ -44,6 +49,7 @@ lint: venv
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/bandit -q -ll --skip B704 -r ae_pipeline flows  # B704: Markup is for what we drew
 
 types: venv
 	@$(BIN)/mypy

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "app",
     "calibrate",
+    "clean",
     "compare",
     "complete",
     "data_app",
@@ -227,6 +228,13 @@ def _warn_last(warnings: dict[str, None]) -> None:
 
 def _run(make: Callable[[Any], Job], flow: str, no_prefect: bool, as_json: bool) -> None:
     """Make a job and run it, as a Prefect flow or plainly; print what came out."""
+    from ae_pipeline import together
+
+    if together.rank():  # under torchrun one process speaks for all
+        from ae_pipeline.experiment import Progress, run_plainly
+
+        run_plainly(make(Progress()))
+        return
     if no_prefect:
         from ae_pipeline.experiment import run_plainly as run
 
@@ -879,6 +887,50 @@ def up(
     import flows
 
     flows.up(_err, port)
+
+
+@app.command()
+def clean(
+    studies: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Studies whose results are looked at.", metavar="STUDY"),
+    ] = None,
+    days: Annotated[float, typer.Option(help="Keep unfinished and cached things so long.")] = 30.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what killed runs have left, old caches, and runs that were deleted in MLflow.
+
+    Results and records stay. Without STUDY the folder derivatives here is looked at.
+
+    Example: ae-pipeline clean --dry-run
+    """
+    import os
+    import subprocess
+
+    from ae_pipeline import tracking
+    from ae_pipeline.study import load_study
+    from ae_pipeline.tidy import leftovers, remove
+
+    roots = [load_study(study).outputs.root for study in studies or ()]
+    found = leftovers(roots or [Path("derivatives").absolute()], days)
+    if not dry_run:
+        remove(found)
+    gc = tracking.gc_command(tracking.load_settings(), days)
+    if gc is not None and not dry_run:
+        environment = {**os.environ, **gc[1]}
+        done = subprocess.run(gc[0], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            _err(f"warning: MLflow's gc: {' '.join(done.stderr.split())[-200:]}")
+    size = sum(each.size for each in found)
+    if as_json:
+        told = [{"path": str(e.path), "why": e.why, "size": e.size} for e in found]
+        print(json.dumps({"removed": not dry_run, "bytes": size, "found": told}))
+        return
+    for each in found:
+        print(f"{each.path}: {each.why} ({each.size / 1e6:.1f} MB)")
+    verb = "would be removed; run it without --dry-run" if dry_run else "removed"
+    print(f"{len(found)} leftovers, {size / 1e6:.1f} MB {verb}")
 
 
 @app.command()

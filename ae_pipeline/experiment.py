@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import outputs
+from ae_pipeline import outputs, together
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.folder import (
@@ -169,6 +169,12 @@ class TrainJob:
 
     def steps(self) -> Iterator[Step]:
         """Read, train, calibrate, report, publish; nothing but publishing where it is done."""
+        together.join()
+        if together.rank():  # the others train along; rank 0 does everything else
+            yield Step("read the data", self._read)
+            if not self._done():
+                yield Step("train the autoencoder", self._fit)
+            return
         recover_folder(self.out)
         yield Step("read the data", self._read, retries=1)
         if not self._done():
@@ -188,7 +194,9 @@ class TrainJob:
 
     def _read(self) -> None:
         self.progress.stage("reading")
+        together.take_turns(first=True)
         self.data: Gathered = gather(self.study, self.progress.say, self.progress.advance)
+        together.take_turns(first=False)
         for failure in self.data.failures:
             self.progress.warn(failure.reason)
             self.exit_status = 1
@@ -234,6 +242,7 @@ class TrainJob:
                 self.work / "checkpoint.safetensors",
                 self._labels(self.division.rows("train")),
             )
+        together.leave()
         self.head: FittedHead | None = None
         self.head_found: dict[str, Any] | None = None
         if self.known is not None:
@@ -574,7 +583,9 @@ def _fit_network(
     has_missing = train.kind == "questionnaire"
     model = Autoencoder(study.model, train.kind, train.shape, train.columns, has_missing)
     listeners: tuple[Any, ...] = () if listener is None else (listener,)
-    if checkpoint is not None:  # the main training; those with a subject left out keep nothing
+    if (
+        checkpoint is not None and not together.rank()
+    ):  # the main training; those with a subject left out keep nothing
         from ae_pipeline.growth import Snapshots
         from ae_pipeline.train import FittedAutoencoder
 

@@ -62,6 +62,7 @@ __all__ = [
     "Settings",
     "Unreachable",
     "aliases",
+    "gc_command",
     "load_settings",
     "point",
     "promote",
@@ -1065,6 +1066,20 @@ def _registered(client: MlflowClient, model: str) -> tuple[str, str]:
     if parts["alias"]:
         return name, str(client.get_model_version_by_alias(name, parts["alias"]).version)
     return name, str(client.get_model_version(name, str(parts["version"])).version)
+
+
+def gc_command(settings: Settings, days: float) -> tuple[list[str], dict[str, str]] | None:
+    """MLflow's own command for runs that were deleted so long ago; None where a server does it."""
+    if _is_server(settings.tracking_uri):
+        return None
+    command = [sys.executable, "-m", "mlflow", "gc", "--older-than", f"{round(days)}d"]
+    environment = {
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_TRACKING_URI": settings.tracking_uri,
+    }
+    return command, environment
 
 
 # ----------------------------------------------------------------------------------- ui

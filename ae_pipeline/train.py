@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from ae_pipeline import together
 from ae_pipeline.config import Config, StudyError
 from ae_pipeline.data import Samples, Scores, Windows
 from ae_pipeline.folder import write_through
@@ -348,26 +349,32 @@ def fit(
         started = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(config, epoch)
-        generator = torch.Generator(device).manual_seed(_seed(config.seed, epoch))
+        noise = _seed(config.seed + 7919 * together.rank(), epoch)
+        generator = torch.Generator(device).manual_seed(noise)
         order = torch.randperm(
             n, generator=torch.Generator().manual_seed(_seed(config.seed, epoch))
         ).to("cpu" if isinstance(train.values, Windows) else device)
         model.train()
         total = torch.zeros((), device=device)
         for batch in range(n_batches):
-            rows = order[batch * batch_size : (batch + 1) * batch_size]
+            whole = order[batch * batch_size : (batch + 1) * batch_size]
+            rows = together.share(whole)
+            if not len(rows):  # fewer samples than processes: one of them once more, for nothing
+                rows = whole[:1]
             x, observed = feed.gather(rows)
             taught = None if targets is None else targets[rows.to(device)]
             loss = model.loss(x, observed, generator, epoch, taught)
             optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
+            n_own = len(together.share(whole))
+            together.average_gradients(model, n_own, len(whole))
             optimizer.step()
-            total += loss.reconstruction.detach() * len(rows)
+            total += loss.reconstruction.detach() * n_own
             for listener in listeners:
                 listener(
                     Batch(epoch, config.epochs, batch + 1, n_batches, loss.reconstruction.item)
                 )
-        train_loss = total.item() / n
+        train_loss = together.total(total).item() / n
         validation_loss = None if held_out is None else _mean_loss(fitted, held_out)
         judged = train_loss if validation_loss is None else validation_loss
         if not math.isfinite(train_loss + judged):
@@ -398,7 +405,8 @@ def fit(
             best = {name: p.detach().clone() for name, p in model.state_dict().items()}
         for listener in listeners:
             listener(Epoch(epoch, config.epochs, train_loss, validation_loss, seconds, is_best))
-        if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every_s:
+        due = time.monotonic() - saved_at >= checkpoint_every_s
+        if checkpoint is not None and due and not together.rank():
             _save(checkpoint, model, optimizer, history, best)
             saved_at = time.monotonic()
     model.load_state_dict(best)
