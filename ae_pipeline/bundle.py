@@ -292,6 +292,8 @@ def raw_scores(
     for name, values in seen.deviations.items():
         if name != "error":  # the autoencoder's score says the same
             frame[f"score_{name}"] = _finite(values)
+    if "latent" not in seen.deviations:
+        frame["score_latent"] = _finite(seen.views["latent"])
     for name, scorer in baselines.items():
         frame[f"score_{name}"] = _finite(scorer.score(samples).total)
     if len(seen.top_band):
@@ -378,7 +380,7 @@ def load(folder: Path | str) -> Bundle:
             for name, scorer in BASELINES.items()
             if name in groups
         }
-        ensemble = Ensemble(autoencoder, **groups["ensemble"])
+        ensemble = Ensemble.from_state(autoencoder, groups["ensemble"])
         calibration = Calibration.from_state(groups["calibration"])
         head = None
         if info.model.head is not None and "head" in groups:
@@ -407,7 +409,16 @@ def _autoencoder(info: BundleInfo, state: dict[str, NDArray[Any]]) -> FittedAuto
 
 def columns_of(info: BundleInfo) -> tuple[Column, ...]:
     """The model's items, for tables."""
-    return tuple(Column(**{**c, "levels": tuple(c["levels"])}) for c in info.columns)
+    return tuple(
+        Column(
+            **{
+                **c,
+                "levels": tuple(c["levels"]),
+                "bounds": tuple(c["bounds"]) if c.get("bounds") else None,
+            }
+        )
+        for c in info.columns
+    )
 
 
 def describe_columns(columns: tuple[Column, ...]) -> tuple[dict[str, Any], ...]:

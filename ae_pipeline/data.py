@@ -243,13 +243,19 @@ class Recording:
 class Column:
     """What one entry of a table is: decides its likelihood and how it is scaled.
 
-    ``levels`` are the possible answers of a categorical, ordinal or binary item, ascending.
+    ``levels`` are the possible answers of a categorical, ordinal or binary item, ascending;
+    ``block`` is its scale, ``bounds`` the possible range where one is declared.
     """
 
     name: str
     type: Literal["continuous", "ordinal", "nominal", "binary"] = "continuous"
     levels: tuple[float, ...] = ()
     block: str = ""
+    bounds: tuple[float, float] | None = None
+    reverse: bool = False
+    """Whether the values are turned round (lowest + highest - answer)."""
+    position: int | None = None
+    """Place in the order in which people saw the items, from 0; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -331,6 +337,8 @@ class Samples:
     usual : mapping of recording to Usual
         EEG only: what is usual in each recording, from a look through all of it
         (:class:`ae_pipeline.features.Usual`); a recording may be missing.
+    response_times : tuple of str
+        Tables only: columns of ``meta`` that hold response times.
     """
 
     kind: Kind
@@ -343,6 +351,7 @@ class Samples:
     raw: Float | Windows | None = None
     common: Float | Windows | None = None
     usual: Mapping[str, Usual] = field(default_factory=dict)
+    response_times: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.meta):

@@ -15,6 +15,10 @@ Every view is put in robust standard deviations of normal data that the network 
 on, compressed beyond three of them, and the views are added. Nothing here has seen an anomaly;
 the sum is calibrated as one.
 
+Of a questionnaire the views are those of :mod:`ae_pipeline.personfit` instead: how surprising a
+person's answers are, whether a pattern explains them better than the questions do, how their
+profile runs against everybody's, how easily it is set apart.
+
 EEG has three views more, on features of each channel before re-referencing
 (:mod:`ae_pipeline.features`), each the largest deviations over channels and features:
 
@@ -39,6 +43,7 @@ from numpy.typing import NDArray
 from ae_pipeline.baselines import BANDS_HZ
 from ae_pipeline.data import Samples, Scores
 from ae_pipeline.features import Usual, by_channel, feature_names, largest
+from ae_pipeline.personfit import VIEWS, PersonFit
 from ae_pipeline.train import SCORING_BATCH, FittedAutoencoder, Pass
 
 if TYPE_CHECKING:
@@ -61,6 +66,10 @@ VIEW_WORDS = {
     "own": "unlike the rest of the recording",
     "neighbours": "not what the other channels predict",
     "population": "unlike the training data",
+    "surprise": "answers unlike what the others predict",
+    "pattern": "a pattern explains the answers better than the questions do",
+    "person_total": "profile runs against everybody's",
+    "isolation": "combination of answers unusual",
 }
 """What a view says, in words."""
 
@@ -90,14 +99,23 @@ POPULATION_NUMBERS = 2**25
 LEAST_SPREAD = 0.05
 """A twentieth of an error more or less is no deviation, however alike the normal data are."""
 
+LEAST_SPREAD_OF_PERSONS = 1e-3
+"""The same for the views of persons, which are no logarithms and differ in their units."""
+
+MOST_ATTENTIVE = 0.0
+"""Of persons only what speaks for carelessness counts: nothing that one view says in favour makes
+up for what another sees (chosen on answers with planted careless ones)."""
+
 
 @dataclass(frozen=True)
 class Seen:
     """Samples through the autoencoder: scores, codes (n, latent_dim), views (n,) by name.
 
-    ``deviations`` are the views in robust standard deviations, compressed, as they are added.
+    ``deviations`` are the views in robust standard deviations, compressed, as they are added (of
+    questionnaires the views of persons only).
     ``by_entry`` (n, k) says which channel or item it is: of EEG the deviation of each channel's
-    features, otherwise the network's error. ``top_band`` (n,) names the band that deviates most
+    features, of questionnaires how surprising an answer is given the others, otherwise the
+    network's error. ``top_band`` (n,) names the band that deviates most
     on the channel that does (EEG; empty otherwise).
     """
 
@@ -132,6 +150,8 @@ class Ensemble:
         Median of the network's summed views and its spread above (EEG; empty otherwise).
     population_others, population_center, population_spread : array
         :class:`ae_pipeline.features.Usual` of the training data (EEG; empty otherwise).
+    person : PersonFit, optional
+        Questionnaires: where the views come from.
     """
 
     autoencoder: FittedAutoencoder
@@ -149,6 +169,7 @@ class Ensemble:
     population_others: NDArray[np.float32]
     population_center: NDArray[np.float32]
     population_spread: NDArray[np.float32]
+    person: PersonFit | None = None
 
     @property
     def population(self) -> Usual | None:
@@ -181,6 +202,9 @@ class Ensemble:
         # a share of each code's own variance keeps components from collapsing onto few samples
         floor = 1e-3 * float(codes.var(0).mean()) + 1e-12
         mixture = GaussianMixture(n_components, reg_covar=floor, random_state=seed).fit(codes)
+        person = None
+        if train.kind == "questionnaire":
+            person = PersonFit.fit(autoencoder, train, reference, seed)
         if reference is None or len(reference) < 20:
             reference = train.take(rows)
         n_bands = 0 if train.kind != "eeg" else len(_bands(train))
@@ -199,6 +223,7 @@ class Ensemble:
             np.zeros(0),
             np.zeros(0),
             *_population(train, rows),
+            person=person,
         )
         return unfitted._with_usual(reference)
 
@@ -215,7 +240,7 @@ class Ensemble:
         own = np.concatenate([_own_variance(each)[1] for each in self._passes(reference)])
         least = np.maximum(np.quantile(own, 0.05, keepdims=True), FLOOR)
         fitted = replace(fitted, least_variance=least)
-        views = fitted._views(reference)[2]
+        views = fitted._added(fitted._views(reference)[2])
         if self.population is not None:
             views |= _channel_views(reference, self.population)[0]
         center, below, above = (np.zeros(len(views)) for _ in range(3))
@@ -227,8 +252,8 @@ class Ensemble:
         fitted = replace(
             fitted,
             center=center,
-            below=np.maximum(below, LEAST_SPREAD),
-            above=np.maximum(above, LEAST_SPREAD),
+            below=np.maximum(below, self.least_spread),
+            above=np.maximum(above, self.least_spread),
         )
         if self.population is None:
             return fitted
@@ -236,6 +261,20 @@ class Ensemble:
         middle = np.median(total, keepdims=True)
         over = 1.4826 * np.median((total - middle)[total >= middle], keepdims=True)
         return replace(fitted, sum_center=middle, sum_spread=np.maximum(over, LEAST_SPREAD))
+
+    @property
+    def least_spread(self) -> float:
+        """Spread of a view that it is taken to have at least."""
+        return LEAST_SPREAD if self.person is None else LEAST_SPREAD_OF_PERSONS
+
+    @property
+    def most_normal(self) -> float:
+        """How far below the usual a one-sided view may pull."""
+        return MOST_NORMAL if self.person is None else MOST_ATTENTIVE
+
+    def _added(self, views: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """The views that make the score: of persons their own, else all of them."""
+        return views if self.person is None else {name: views[name] for name in VIEWS}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything learned beside the autoencoder, as named arrays."""
@@ -255,7 +294,18 @@ class Ensemble:
             "population_center",
             "population_spread",
         )
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        if self.person is not None:
+            found |= {f"person.{name}": array for name, array in self.person.state().items()}
+        return found
+
+    @classmethod
+    def from_state(cls, autoencoder: FittedAutoencoder, state: dict[str, NDArray[Any]]) -> Ensemble:
+        """The counterpart of :meth:`state`."""
+        own = {name: array for name, array in state.items() if not name.startswith("person.")}
+        others = {n.removeprefix("person."): array for n, array in state.items() if n not in own}
+        person = PersonFit.from_state(autoencoder, others) if others else None
+        return cls(autoencoder, person=person, **own)
 
     def score(self, samples: Samples) -> Scores:
         """The views as one score, and how much each channel or item has to do with it."""
@@ -289,10 +339,10 @@ class Ensemble:
     def _deviations(self, views: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
         """Views in robust standard deviations of normal data, compressed."""
         deviations = {}
-        for i, (name, values) in enumerate(views.items()):
+        for i, (name, values) in enumerate(self._added(views).items()):
             away = values - self.center[i]
             away = np.where(away >= 0, away / self.above[i], away / self.below[i])
-            away = np.abs(away) if name in TWO_SIDED else np.maximum(away, MOST_NORMAL)
+            away = np.abs(away) if name in TWO_SIDED else np.maximum(away, self.most_normal)
             deviations[name] = LINEAR_TO * np.arcsinh(away / LINEAR_TO)
         return deviations
 
@@ -321,6 +371,10 @@ class Ensemble:
         }
         if spectrum:
             views["spectrum"] = np.log(np.concatenate(spectrum) + FLOOR)
+        if self.person is not None:
+            told = self.person.tell(samples)
+            joined = Scores(joined.total, told.surprise.astype(np.float32))
+            views |= self.person.views(samples, told)
         return joined, latents, views
 
     def draw_codes(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -349,10 +403,8 @@ class Ensemble:
 
 
 def _network_sum(deviations: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.asarray(
-        np.sum([values for name, values in deviations.items() if name in NETWORK_VIEWS], 0),
-        dtype=np.float64,
-    )
+    added = [values for name, values in deviations.items() if name in (*NETWORK_VIEWS, *VIEWS)]
+    return np.asarray(np.sum(added, 0), dtype=np.float64)
 
 
 def _population(

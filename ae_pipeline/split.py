@@ -25,6 +25,13 @@ __all__ = ["MIN_UNITS", "Division", "Split", "divide"]
 MIN_UNITS = 8
 """With fewer subjects than this a part would rest on one or two of them."""
 
+N_FOLDS = 5
+
+FEW = (
+    "Only {} rows: none is set apart for calibration. Each fifth is left out in turn and scored by "
+    "a model that saw none of it (cross-conformal); the model that is kept learns from all of them."
+)
+
 ONE_SUBJECT = (
     "One subject only: parts are {} of this subject. Scores say what is unusual for this subject "
     "in these recordings; nothing can be claimed about other people."
@@ -48,6 +55,9 @@ class Split(Config):
     """Share kept for the test loss and the comparison with simple methods."""
     seed: int = Field(0, ge=0)
     """Which subjects go where."""
+    leave_out_below: int = Field(0, ge=0)
+    """Tables and images: with fewer rows than this none is set apart; each fifth is left out in
+    turn and scored by a model that saw none of it."""
 
     @model_validator(mode="after")
     def _something_left_to_train(self) -> Split:
@@ -124,6 +134,11 @@ def divide(meta: pd.DataFrame, config: Split) -> Division:
                 f"{len(names)} rows are too few: at least {MIN_UNITS} are needed to train, "
                 "calibrate and test; collect more"
             )
+        if len(names) < config.leave_out_below:
+            fold = _deal_evenly(len(names), N_FOLDS, rng)[np.unique(units, return_inverse=True)[1]]
+            folds = tuple(np.flatnonzero(fold == f) for f in range(N_FOLDS))
+            part = _by_unit(units, {"validation": max(config.validation, 0.1)}, rng)
+            return Division(part, folds, "row", (FEW.format(len(units)),))
         return Division(_by_unit(units, shares, rng), (), "row")
     subjects = meta["subject"].nunique()
     if subjects == 1:
@@ -185,6 +200,13 @@ def _deal(n: int, shares: dict[str, float], rng: np.random.Generator) -> NDArray
         parts[order[start : start + count]] = name
         start += count
     return parts
+
+
+def _deal_evenly(n: int, n_folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A fold for each of ``n`` units, all of the same size but for one."""
+    fold = np.empty(n, np.int64)
+    fold[rng.permutation(n)] = np.arange(n) % min(n_folds, n)
+    return fold
 
 
 def _time_blocks(

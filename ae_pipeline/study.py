@@ -54,12 +54,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "training": {"epochs": 15, "optimizer": "rmsprop", "early_stopping": 5},
     },
     "questionnaire": {
+        "split": {"leave_out_below": 1000},
         "model": {
             "architecture": {"kind": "dense", "hidden": [64]},
-            "objective": {"kind": "vanilla"},
+            "objective": {"kind": "masked", "share": 0.25},
             "latent_dim": 5,
         },
-        "training": {"epochs": 200, "early_stopping": 20, "batch_size": 64},
+        "training": {"epochs": 200, "early_stopping": 20, "learning_rate": 2e-3},
     },
 }
 """What a study of each kind does where its file says nothing."""

@@ -65,7 +65,8 @@ class Training(Config):
     epochs: PositiveInt = 50
     """Passes over the training data, at most; early stopping may end sooner."""
     batch_size: Literal["auto"] | PositiveInt = "auto"
-    """Samples a step: auto takes 256 for dense models and 64 for the others."""
+    """Samples a step: auto takes 256 for dense models and 64 for the others; of a questionnaire a
+    twentieth of the people, 16 to 256."""
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
     """How the weights are moved; the text's example uses rmsprop."""
     learning_rate: PositiveFloat = 1e-3
@@ -222,6 +223,51 @@ class FittedAutoencoder:
                 scores = Scores(total.cpu().double().numpy(), by_entry.cpu().numpy())
                 yield Pass(x, observed, code, self.model.likelihood.mean(parameters), scores)
 
+    def predict_hidden(
+        self, samples: Samples, n_groups: int, seed: int = 0
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the model says of each item of a table from the other items.
+
+        Parameters
+        ----------
+        samples : Samples
+            Tables only.
+        n_groups : int
+            Items are hidden in so many groups, one group at a time.
+        seed : int
+            Which items are hidden together.
+
+        Returns
+        -------
+        mean : array of shape (n, items)
+            Expected answers in network units.
+        probabilities : array of shape (n, items, most levels)
+            Of each level of an item, 0 where it has fewer; all 0 for continuous items.
+        """
+        import torch
+
+        n_items = samples.shape[0]
+        order = np.random.default_rng(seed).permutation(n_items)
+        group = np.resize(np.arange(min(n_groups, n_items)), n_items)[np.argsort(order)]
+        most = max((len(c.levels) for c in samples.columns), default=0)
+        mean = np.zeros((len(samples), n_items), np.float32)
+        probabilities = np.zeros((len(samples), n_items, max(most, 2)), np.float32)
+        feed = _Feed(samples, self.scaler, str(next(self.model.parameters()).device))
+        self.model.eval()
+        with torch.inference_mode():
+            for rows in samples.chunks(1024):
+                x, observed = feed.gather(rows)
+                seen = torch.ones_like(x) if observed is None else observed
+                for hidden in (group == g for g in range(group.max() + 1)):
+                    shown = torch.from_numpy(~hidden).to(x.device, x.dtype)
+                    _, parameters = self._through(x * shown, seen * shown)
+                    said = self.model.likelihood.mean(parameters)[:, hidden]
+                    mean[rows, hidden] = said.cpu().numpy()
+                    for item, each in self.model.likelihood.probabilities(parameters).items():
+                        if hidden[item]:
+                            probabilities[rows, item, : each.shape[1]] = each.cpu().numpy()
+        return mean, probabilities
+
     def _through(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean codes and the likelihood's parameters, computed as for a full batch.
 
@@ -326,6 +372,8 @@ def fit(
     batch_size = config.batch_size
     if batch_size == "auto":
         batch_size = 256 if model.config.architecture.kind == "dense" else 64
+        if train.kind == "questionnaire":  # few people need many steps, many people few
+            batch_size = int(np.clip(len(train) // 20, 16, 256))
     settled = model.config.objective.settled_epoch
     if settled > config.epochs:
         raise StudyError(

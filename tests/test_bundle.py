@@ -262,8 +262,9 @@ def test_a_column_of_the_users_own_is_never_taken_for_a_scorer() -> None:
     assert "score_total" in trained.data.samples.meta
     assert "score_total" not in trained.bundle.judge(some(trained.data.samples)).frame
     assert set(trained.calibration.scores) == {
-        *("score", "score_autoencoder", "score_relative", "score_latent"),
-        *("score_pca", "score_robust_z", "score_isolation_forest", "score_spread"),
+        *("score", "score_autoencoder", "score_surprise", "score_pattern", "score_latent"),
+        *("score_person_total", "score_isolation"),
+        *("score_pca", "score_robust_z", "score_isolation_forest"),
     }
 
 

@@ -115,12 +115,13 @@ def test_auto_takes_what_fits_the_kind_of_data(
     if family:
         assert likelihood.output_shape == shape
     else:
-        assert likelihood.by_column == dict.fromkeys(range(3), ("categorical", 4))
+        assert likelihood.by_column == dict.fromkeys(range(3), ("ordinal", 4))
 
 
 def test_each_column_of_a_mixed_table_has_its_own_family() -> None:
     likelihood = Likelihood("mixed", "questionnaire", (len(COLUMNS),), COLUMNS)
-    sizes = [max(1, len(c.levels)) if c.type in ("ordinal", "nominal") else 1 for c in COLUMNS]
+    fewer = {"nominal": 0, "ordinal": 1}  # thresholds lie between levels
+    sizes = [max(1, len(c.levels) - fewer.get(c.type, len(c.levels))) for c in COLUMNS]
     assert likelihood.output_shape == (sum(sizes),)
     n = 6
     x = torch.stack(
@@ -153,6 +154,8 @@ def test_each_column_of_a_mixed_table_has_its_own_family() -> None:
         else:
             size = len(column.levels)
             chosen = Categorical(logits=own)
+            if column.type == "ordinal":
+                chosen = Categorical(probs=FAMILIES["ordinal"].probabilities(own))
             expected = -chosen.log_prob((x[:, i] * (size - 1)).round())
             level = (chosen.probs * torch.arange(size) / (size - 1)).sum(1)
         torch.testing.assert_close(loss[:, i], expected, msg=column.name)

@@ -101,7 +101,7 @@ def test_a_scorer_is_rebuilt_from_its_state(name: str, kind: Kind) -> None:
     if name in BASELINES:
         again = BASELINES[name](scorer.scaler, **state)  # type: ignore[attr-defined]
     elif isinstance(scorer, Ensemble):
-        again = Ensemble(scorer.autoencoder, **state)
+        again = Ensemble.from_state(scorer.autoencoder, state)
     else:
         model = build(name, samples)
         scaler = Scaler(state.pop("scaler.center"), state.pop("scaler.scale"))

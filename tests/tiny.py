@@ -225,6 +225,7 @@ def table() -> Trained:
         {
             "study": "tiny-table",
             "source": {"kind": "questionnaire", "path": "nowhere.csv", "items": ["Q*"]},
+            "split": {"leave_out_below": 0},
             "model": {**MODEL, "latent_dim": 1},
             "training": TRAINING,
         }

@@ -24,10 +24,13 @@ class Model(Config):
     """How encoder and decoder are built."""
     objective: AnyObjective
     """What the model is trained to do."""
-    likelihood: Literal["auto", "gaussian", "huber", "bernoulli", "categorical", "mixed"] = "auto"
+    likelihood: Literal[
+        "auto", "gaussian", "huber", "bernoulli", "categorical", "ordinal", "mixed"
+    ] = "auto"
     """How an entry's error is measured: auto takes gaussian (mean squared error) for EEG, bernoulli
-    (binary cross-entropy) for images, and by each item's type for a questionnaire; huber is the
-    squared error that large deviations pull at less."""
+    (binary cross-entropy) for images, and mixed for a questionnaire, which is by each item's type
+    (ordinal, categorical for nominal items, bernoulli for binary, gaussian for continuous ones);
+    huber is the squared error that large deviations pull at less."""
     latent_dim: PositiveInt = 16
     """Numbers in the code (the latent features of a window, image or person)."""
     head: Head | None = None

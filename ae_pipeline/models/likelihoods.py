@@ -26,7 +26,12 @@ from ae_pipeline.data import Column, Kind
 
 __all__ = ["FAMILIES", "Family", "Likelihood", "LikelihoodName"]
 
-LikelihoodName = Literal["auto", "gaussian", "huber", "bernoulli", "categorical", "mixed"]
+LikelihoodName = Literal[
+    "auto", "gaussian", "huber", "bernoulli", "categorical", "ordinal", "mixed"
+]
+
+LEAST = 1e-6
+"""Probability below which no level falls, so that no single answer decides a training step."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,15 @@ class Family:
     """One distribution: how many parameters an entry has, its loss and its mean.
 
     ``loss(parameters, x)`` and ``mean(parameters)`` take parameters of shape (..., k) and give
-    shape (...); one-parameter families take and give the same shape.
+    shape (...); one-parameter families take and give the same shape. Families of levels have
+    ``n_levels - fewer`` parameters and say how probable each level is, shape (..., n_levels).
     """
 
     loss: Callable[[Tensor, Tensor], Tensor]
     mean: Callable[[Tensor], Tensor]
     needs_levels: bool = False
+    fewer: int = 0
+    probabilities: Callable[[Tensor], Tensor] | None = None
 
 
 def _squared_error(parameters: Tensor, x: Tensor) -> Tensor:
@@ -60,23 +68,56 @@ def _cross_entropy(parameters: Tensor, x: Tensor) -> Tensor:
     return -chosen.squeeze(-1)
 
 
-def _expected_level(parameters: Tensor) -> Tensor:
-    n_levels = parameters.shape[-1]
-    positions = torch.arange(n_levels, dtype=parameters.dtype, device=parameters.device)
-    return torch.softmax(parameters, -1) @ (positions / (n_levels - 1))
+def _expected(probabilities: Tensor) -> Tensor:
+    """Mean level, 0 for the lowest and 1 for the highest."""
+    n_levels = probabilities.shape[-1]
+    positions = torch.arange(n_levels, dtype=probabilities.dtype, device=probabilities.device)
+    return probabilities @ (positions / (n_levels - 1))
+
+
+def _ordinal(parameters: Tensor) -> Tensor:
+    """Probability of each level: the first parameter is a threshold, the others steps from it."""
+    first, steps = parameters[..., :1], F.softplus(parameters[..., 1:])
+    below = torch.sigmoid(torch.cat([first, first + steps.cumsum(-1)], -1))
+    edges = (torch.zeros_like(below[..., :1]), torch.ones_like(below[..., :1]))
+    between = torch.diff(torch.cat([edges[0], below, edges[1]], -1), dim=-1).clamp_min(LEAST)
+    return between / between.sum(-1, keepdim=True)
+
+
+def _ordinal_loss(parameters: Tensor, x: Tensor) -> Tensor:
+    probabilities = _ordinal(parameters)
+    level = (x * (probabilities.shape[-1] - 1)).round().long()
+    return -probabilities.gather(-1, level.unsqueeze(-1)).squeeze(-1).log()
+
+
+def _two(parameters: Tensor) -> Tensor:
+    p = torch.sigmoid(parameters)
+    return torch.stack([1 - p, p], -1)
 
 
 FAMILIES: dict[str, Family] = {
     "gaussian": Family(_squared_error, lambda parameters: parameters),
     "huber": Family(_huber, lambda parameters: parameters),
-    "bernoulli": Family(_binary_cross_entropy, torch.sigmoid),
-    "categorical": Family(_cross_entropy, _expected_level, needs_levels=True),
+    "bernoulli": Family(_binary_cross_entropy, torch.sigmoid, probabilities=_two),
+    "categorical": Family(
+        _cross_entropy,
+        lambda parameters: _expected(torch.softmax(parameters, -1)),
+        needs_levels=True,
+        probabilities=lambda parameters: torch.softmax(parameters, -1),
+    ),
+    "ordinal": Family(
+        _ordinal_loss,
+        lambda parameters: _expected(_ordinal(parameters)),
+        needs_levels=True,
+        fewer=1,
+        probabilities=_ordinal,
+    ),
 }
 
 _FOR_TYPE = {
     "continuous": "gaussian",
     "binary": "bernoulli",
-    "ordinal": "categorical",
+    "ordinal": "ordinal",
     "nominal": "categorical",
 }
 
@@ -137,7 +178,8 @@ class Likelihood:
             by_group.setdefault((family, size), []).append(index)
             self.by_column[index] = (family, size)
         start = 0
-        for (family, size), indices in by_group.items():
+        for (family, n_levels), indices in by_group.items():
+            size = n_levels - FAMILIES[family].fewer
             width = size * len(indices)
             places = torch.arange(start, start + width).reshape(len(indices), size)
             self._groups.append((family, torch.tensor(indices), places))
@@ -175,6 +217,26 @@ class Likelihood:
             chosen = self._of_group(family, parameters, places)
             out[:, columns] = FAMILIES[family].mean(chosen)
         return out
+
+    def probabilities(self, parameters: Tensor) -> dict[int, Tensor]:
+        """How probable each level of an item is, (n, levels), by the item's index.
+
+        Items without levels (continuous ones) are not in it. A binary item under ``bernoulli``
+        has two.
+        """
+        if self.uniform is not None:
+            levels = FAMILIES[self.uniform].probabilities
+            if levels is None:
+                return {}
+            each = levels(parameters.flatten(1))
+            return {i: each[:, i] for i in range(each.shape[1])}
+        found: dict[int, Tensor] = {}
+        for family, columns, places in self._groups:
+            levels = FAMILIES[family].probabilities
+            if levels is not None:
+                each = levels(self._of_group(family, parameters, places))
+                found |= {int(column): each[:, i] for i, column in enumerate(columns)}
+        return found
 
     @staticmethod
     def _of_group(family: str, parameters: Tensor, places: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Questionnaires: delimited tables of answers, one person a row, as samples.
+"""Questionnaires: tables of answers (CSV, TSV, Excel, SPSS), one person a row, as samples.
 
 Conventions: a row number counts the rows below the header from 1, blank ones included (row 1
 stands in line 2 of the file); it is what messages and notes name, never an identity or the
@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import csv
 import difflib
+import io
 import math
 import re
 import warnings
@@ -27,6 +28,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, Column, InputError, Samples
+from ae_pipeline.sources import sheets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +39,7 @@ __all__ = [
     "Table",
     "as_answered",
     "find",
+    "group_columns",
     "load",
     "possible_range",
     "propose",
@@ -46,7 +49,7 @@ MAX_LEVELS = 10
 """Whole-number answers with at most so many possible values count as ordinal by themselves."""
 
 _EMPTY = ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "#NULL!", "."]
-_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat")
+_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", *sheets.ENDINGS)
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAMPLE_BYTES = 1 << 20
 
@@ -125,9 +128,10 @@ class QuestionnaireSource(Config):
     """A table of answers: one person a row, one item a column."""
 
     kind: Literal["questionnaire"] = "questionnaire"
-    """Answers to questions, in a delimited table."""
+    """Answers to questions, in a table."""
     path: Path
-    """CSV or TSV file (or a folder of them); delimiter, encoding, decimal commas are detected."""
+    """CSV, TSV, Excel (.xlsx) or SPSS (.sav) file, or a folder of them; delimiter, encoding and
+    decimal commas are detected."""
     id_column: str | None = None
     """Column that identifies a person, never shown to a model; null numbers the rows."""
     items: Annotated[tuple[ItemBlock, ...], BeforeValidator(_listed), Field(min_length=1)]
@@ -138,6 +142,9 @@ class QuestionnaireSource(Config):
     """All items in the order people saw them; ["*"] where that is the order of the columns."""
     response_times: _Names = ()
     """Columns of response times, by name or pattern; kept beside the answers, never a feature."""
+    groups: _Names | None = None
+    """Columns such as age and gender, by which the share of flagged people is shown; null takes
+    those whose names say so."""
 
 
 class Table(NamedTuple):
@@ -168,7 +175,7 @@ def find(path: Path | str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder; expected a CSV or TSV file")
+        raise InputError(f"{path}: no such file or folder; expected a CSV, TSV, Excel or SPSS file")
     found = sorted(f for f in path.iterdir() if f.suffix.lower() in _ENDINGS and f.is_file())
     if not found:
         raise InputError(f"{path}: holds no tables; expected files ending in {', '.join(_ENDINGS)}")
@@ -250,7 +257,8 @@ def load(
     for j, item in enumerate(items):
         if item.reverse and item.bounds is not None:
             values[:, j] = sum(item.bounds) - values[:, j]
-    found = tuple(_column(item, values[:, j]) for j, item in enumerate(items))
+    order = _shown_order(files[0], source, parts[0].items, columns is None)
+    found = tuple(_column(item, values[:, j], order) for j, item in enumerate(items))
     n_missing = int(observed.size - observed.sum())
     if n_missing:
         share = 100 * n_missing / observed.size
@@ -266,19 +274,28 @@ def load(
         (Axis("item", tuple(names)),),
         mask=observed,
         columns=found if columns is None else tuple(columns),
+        response_times=parts[0].response_times,
     )
-    order = None
-    if source.presentation_order is not None:
-        every = [item.name for item in parts[0].items]
-        where = f"{files[0]}: presentation_order"
-        shown = _match(source.presentation_order, every, where, strict=columns is None)
-        if len(shown) < len(every):
-            raise InputError(
-                f"{where} leaves out {_items(n for n in every if n not in shown)}; "
-                'name every item, or ["*"] for the order of the columns'
-            )
-        order = tuple(names.index(name) for name in shown if name in names)
-    return Table(samples, tuple(notes), order, parts[0].response_times)
+    names_left = [item.name for item in items]
+    shown = None if order is None else tuple(names_left.index(n) for n in order if n in names_left)
+    return Table(samples, tuple(notes), shown, parts[0].response_times)
+
+
+def _shown_order(
+    file: Path, source: QuestionnaireSource, items: list[_Item], strict: bool
+) -> list[str] | None:
+    """Names of the items in the order people saw them; None where it is not known."""
+    if source.presentation_order is None:
+        return None
+    every = [item.name for item in items]
+    where = f"{file}: presentation_order"
+    shown = _match(source.presentation_order, every, where, strict=strict)
+    if len(shown) < len(every):
+        raise InputError(
+            f"{where} leaves out {_items(n for n in every if n not in shown)}; "
+            'name every item, or ["*"] for the order of the columns'
+        )
+    return shown
 
 
 def possible_range(source: QuestionnaireSource, column: Column) -> tuple[float, float] | None:
@@ -515,19 +532,20 @@ def _doubts(files: Sequence[Path], items: list[_Item], values: NDArray[np.float3
     return notes
 
 
-def _column(item: _Item, answers: NDArray[np.float32]) -> Column:
+def _column(item: _Item, answers: NDArray[np.float32], order: list[str] | None) -> Column:
     """What an item is, ``auto`` decided."""
+    position = None if order is None else order.index(item.name)
     kind = item.type
     if kind == "auto":
         ordinal = _few_levels(item.bounds) and _all_whole(answers)
         kind = "ordinal" if ordinal else "continuous"
     if kind == "continuous" or item.bounds is None:
-        return Column(item.name, "continuous", (), item.scale)
+        return Column(item.name, "continuous", (), item.scale, item.bounds, item.reverse, position)
     low, high = item.bounds
     levels = tuple(float(level) for level in range(int(low), int(high) + 1))
     if kind == "ordinal" and len(levels) == 2:
         kind = "binary"
-    return Column(item.name, kind, levels, item.scale)  # type: ignore[arg-type]
+    return Column(item.name, kind, levels, item.scale, item.bounds, item.reverse, position)  # type: ignore[arg-type]
 
 
 def _few_levels(bounds: tuple[float, float] | None) -> bool:
@@ -592,11 +610,30 @@ def _meta(
         if not pd.api.types.is_numeric_dtype(column):
             numbers = _numbers(column)
             column = numbers if (numbers.notna() == column.notna()).all() else column
+        notes += _implausible(file, name, column, rows)
         if name in ("recording", "subject"):
             notes.append(f"{file.name}: column {name!r} is kept as {name + '_'!r}")
             name += "_"
         meta[name] = column
     return meta
+
+
+def _implausible(
+    file: Path, name: str, column: pd.Series[Any], rows: NDArray[np.int64]
+) -> list[str]:
+    """Ages that nobody who answers a questionnaire has."""
+    import pandas as pd
+
+    if not _AGE.search(name) or not pd.api.types.is_numeric_dtype(column):
+        return []
+    odd = ((column < _LEAST_AGE) | (column > _MOST_AGE)).to_numpy()
+    if not odd.any() or odd.mean() > 0.5:  # most of them: no ages in years at all
+        return []
+    values = ", ".join(f"{value:g}" for value in np.unique(column[odd])[:4])
+    return [
+        f"{file.name}: column {name!r} has {_count(odd.sum(), 'implausible value')} ({values}; "
+        f"{_rows(rows[odd])}); check before using it"
+    ]
 
 
 def _refuse_shared_ids(parts: Sequence[_Part]) -> None:
@@ -625,10 +662,14 @@ class _Layout(NamedTuple):
     delimiter: str
     skip: int
     names: tuple[str, ...]
+    sheet: sheets.Sheet | None = None
 
 
 def _look(file: Path) -> _Layout:
     """Find encoding, delimiter and column names."""
+    if file.suffix.lower() in sheets.ENDINGS and file.is_file():
+        sheet = sheets.read(file)
+        return _Layout(file, "utf-8", ",", 0, _named(file, list(sheet.names)), sheet)
     try:
         with file.open("rb") as stream:
             head = stream.read(_SAMPLE_BYTES)
@@ -639,7 +680,7 @@ def _look(file: Path) -> _Layout:
         raise InputError(f"{file}: is empty; expected a table with a header")
     if encoding is None:
         raise InputError(
-            f"{file}: is no text table (a workbook, an SPSS file or damaged); save it as CSV"
+            f"{file}: is no text table (an old workbook, or damaged); save it as .xlsx or CSV"
         )
     text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
     lines = text.splitlines(keepends=True)
@@ -658,6 +699,11 @@ def _look(file: Path) -> _Layout:
         raise InputError(f"{file}: the first line is blank; it must hold the column names")
     if len(first) == len(names) + 1:  # R's row names, or a delimiter that ends the rows only
         names = [*names, ""] if first[-1] == "" else ["", *names]
+    return _Layout(file, encoding, delimiter, skip, _named(file, names))
+
+
+def _named(file: Path, names: list[str]) -> tuple[str, ...]:
+    """Column names, each one once; raise where one stands twice."""
     names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
@@ -665,7 +711,7 @@ def _look(file: Path) -> _Layout:
             f"{file}: column name {_quoted(twice)} stands more than once in the first line; "
             "it must hold the column names, each one once"
         )
-    return _Layout(file, encoding, delimiter, skip, tuple(names))
+    return tuple(names)
 
 
 def _encoding(head: bytes, rest: Iterable[bytes]) -> str | None:
@@ -705,6 +751,8 @@ def _delimiter(lines: Sequence[str]) -> str:
 
 def _words_for(layout: _Layout) -> str:
     """Delimiter and encoding in words."""
+    if layout.sheet is not None:
+        return "; ".join((layout.sheet.what, *layout.sheet.notes))
     encoding = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8 with a byte-order mark", "latin-1": "Latin-1"}
     separated = _DELIMITERS.get(layout.delimiter, repr(layout.delimiter))
     return f"separated by {separated}, {encoding.get(layout.encoding, layout.encoding.upper())}"
@@ -756,7 +804,7 @@ def _table(
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame: pd.DataFrame = pd.read_csv(
-                layout.file,
+                layout.file if layout.sheet is None else io.StringIO(layout.sheet.text),
                 sep=layout.delimiter,
                 encoding=layout.encoding,
                 skiprows=layout.skip,
@@ -827,6 +875,14 @@ _ITEM_NAME = re.compile(r"(.*\D)\d+[A-Za-z]?([_.]?[rR])?")
 _NINES = (8, 9, 77, 88, 97, 98, 99, 777, 888, 998, 999, 9999)
 _CODES = [-1, -7, *(-code for code in _NINES), *_NINES]
 _PROPOSAL_ROWS = 100_000
+_AGE = re.compile(r"(?<![a-z])(age|alter)(?![a-z])", re.IGNORECASE)
+_LEAST_AGE, _MOST_AGE = 6, 105
+"""Years; ages beyond are reported as implausible."""
+_GROUP_WORD = re.compile(
+    r"(?<![a-z])(age|alter|gender|sex|geschlecht|education|bildung|group|site|country|language)"
+    r"(?![a-z])",
+    re.IGNORECASE,
+)
 
 
 def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -902,7 +958,11 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
         alike = [name for name in layout.names if fnmatchcase(name, pattern) and name != id_column]
         scale = re.sub(r"[_.\- ]+(?:q|item|i|v)?$", "", stem, flags=re.IGNORECASE) or stem
         entry: dict[str, Any] = {"items": [pattern] if alike == names else names, "scale": scale}
-        if low < high:
+        labelled = _labelled_range(layout, names, low, high)
+        if labelled:
+            entry["range"] = list(labelled)
+            comments[f"items.{i}.range"] = "from the value labels in the file"
+        elif low < high:
             entry["range"] = [low, high]
             comments[f"items.{i}.range"] = (
                 "lowest and highest answer found; put the lowest and highest possible one"
@@ -926,6 +986,32 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
     if rest:
         comments["path"] = f"columns kept as metadata only: {', '.join(rest)}"
     return section, comments
+
+
+def group_columns(names: Sequence[str], source: QuestionnaireSource) -> list[str]:
+    """Columns by which flags are counted: those of the study, else those named like groups.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Columns that are neither id nor item.
+    source : QuestionnaireSource
+    """
+    if source.groups is not None:
+        return _match(source.groups, names, "source.groups", strict=False)
+    return [name for name in names if _GROUP_WORD.search(name)]
+
+
+def _labelled_range(
+    layout: _Layout, names: Sequence[str], low: float, high: float
+) -> tuple[float | int, float | int] | None:
+    """The range that the file's own value labels give a block, where answers lie within it."""
+    ranges = {} if layout.sheet is None else layout.sheet.ranges
+    found = {ranges.get(name) for name in names}
+    only = found.pop() if len(found) == 1 else None
+    if only is None or not only[0] <= low <= high <= only[1]:
+        return None
+    return _plain(only[0]), _plain(only[1])
 
 
 def _guess_id(

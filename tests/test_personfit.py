@@ -1,0 +1,209 @@
+"""Person fit: planted careless answers are found, and each prediction is what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from ae_pipeline import personfit
+from ae_pipeline.data import Axis, Column, Samples
+from ae_pipeline.ensemble import Ensemble
+from ae_pipeline.models import Model
+from ae_pipeline.models.autoencoder import Autoencoder
+from ae_pipeline.scaler import Scaler
+from ae_pipeline.train import Training, fit
+
+N_ITEMS, N_LEVELS = 20, 5
+ONSET = 8
+
+
+def people(n: int, seed: int = 0, order: bool = True) -> Samples:
+    """Four scales of five items; every second item is turned round."""
+    rng = np.random.default_rng(seed)
+    trait = np.repeat(rng.standard_normal((n, 4)), 5, axis=1)
+    values = np.clip(np.rint(3 + 1.1 * trait + 0.6 * rng.standard_normal((n, N_ITEMS))), 1, 5)
+    mask = rng.random(values.shape) > 0.03
+    levels = tuple(float(k) for k in range(1, N_LEVELS + 1))
+    columns = tuple(
+        Column(
+            f"I{i:02d}", "ordinal", levels, f"S{i // 5}", (1, 5), i % 2 == 1, i if order else None
+        )
+        for i in range(N_ITEMS)
+    )
+    meta = pd.DataFrame({"recording": [f"p{i}" for i in range(n)]})
+    meta["subject"] = meta["recording"]
+    names = tuple(column.name for column in columns)
+    answers = np.where(mask, values, 0).astype(np.float32)
+    return Samples("questionnaire", answers, meta, (Axis("item", names),), mask, columns)
+
+
+def careless(samples: Samples, kind: str, seed: int = 9) -> Samples:
+    """The same people, answering carelessly (raw answers: half of the items are keyed back)."""
+    rng = np.random.default_rng(seed)
+    n = len(samples)
+    raw = rng.integers(1, N_LEVELS + 1, (n, N_ITEMS)).astype(np.float32)
+    if kind == "one answer":
+        raw[:] = rng.integers(1, N_LEVELS + 1, (n, 1))
+    if kind == "up and down":
+        raw[:] = np.resize([1, 2, 3, 4, 5, 4, 3, 2], N_ITEMS)
+    turned = np.array([column.reverse for column in samples.columns])
+    values = np.where(turned, 6 - raw, raw)
+    if kind == "from the middle on":
+        values[:, :ONSET] = samples.values[:, :ONSET]
+    assert samples.mask is not None
+    return replace(samples, values=np.where(samples.mask, values, 0).astype(np.float32))
+
+
+@cache
+def trained(order: bool = True) -> Ensemble:
+    torch.manual_seed(0)
+    train, held = people(400, 1, order), people(120, 2, order)
+    config = Model.model_validate(
+        {
+            "architecture": {"kind": "dense", "hidden": [16]},
+            "objective": {"kind": "masked", "share": 0.25},
+            "latent_dim": 4,
+        }
+    )
+    scaler = Scaler.fit(train)
+    model = Autoencoder(config, "questionnaire", train.shape, train.columns, True)
+    training = Training(epochs=15, learning_rate=5e-3, batch_size=32, device="cpu")
+    fitted, _ = fit(model, train, held, scaler, training)
+    return Ensemble.fit(fitted, train, held, 0)
+
+
+@pytest.mark.parametrize("kind", ["random", "one answer", "up and down", "from the middle on"])
+def test_careless_answers_score_higher_than_attentive_ones(kind: str) -> None:
+    attentive = people(100, 3)
+    scores = [trained().score(s).total for s in (attentive, careless(people(100, 4), kind))]
+    y = np.repeat([0, 1], 100)
+    assert roc_auc_score(y, np.concatenate(scores)) > 0.9
+
+
+def test_without_a_presentation_order_there_is_no_longstring_and_no_onset() -> None:
+    person = trained(order=False).person
+    assert person is not None
+    samples = people(20, 5, order=False)
+    assert "longstring" not in person.indices(samples)
+    assert person.onset(samples).columns.empty
+    with_order = trained().person
+    assert with_order is not None
+    assert "longstring" in with_order.indices(people(20, 5))
+
+
+def test_without_an_order_the_score_does_not_depend_on_the_columns_order() -> None:
+    samples = people(30, 5, order=False)
+    level = np.where(samples.mask, samples.values - 1, -1).astype(np.int64)
+    shuffled = np.random.default_rng(0).permutation(N_ITEMS)
+    before = personfit._from_answers_before(level, samples.columns)
+    turned = replace(samples, columns=tuple(samples.columns[i] for i in shuffled))
+    after = personfit._from_answers_before(level[:, shuffled], turned.columns)
+    np.testing.assert_allclose(before.sum(1), after.sum(1), rtol=1e-6)
+
+
+def test_the_predictor_of_patterns_is_a_distribution_over_the_next_answer() -> None:
+    history = np.random.default_rng(0).integers(0, 3, (1, 6))
+    total = 0.0
+    for answer in range(3):
+        level = np.column_stack([history, [[answer]]])
+        total += float(np.exp(personfit._mixture(level, 3, (0, 1, 2))[0, -1]))
+    assert total == pytest.approx(1, abs=1e-6)
+
+
+def test_the_onset_is_where_careless_answers_begin() -> None:
+    person = trained().person
+    assert person is not None
+    told = person.onset(careless(people(100, 6), "from the middle on"))
+    away = np.abs(told["onset_position"].astype(float) - 1 - ONSET)
+    assert (away <= 5).mean() >= 0.5
+    attentive = person.onset(people(100, 7))
+    assert attentive["onset_item"].notna().mean() < 0.3
+
+
+def test_lz_is_standardised_for_people_who_answer_as_the_model_says() -> None:
+    person = trained().person
+    assert person is not None
+    lz = person.indices(people(300, 8))["lz"]
+    assert abs(lz.mean()) < 0.4
+    assert 0.5 < lz.std() < 1.6
+    assert person.indices(careless(people(50, 8), "random"))["lz"].mean() > 3
+
+
+def test_what_was_expected_stands_in_the_units_of_the_table_before_reverse_keying() -> None:
+    person = trained().person
+    assert person is not None
+    samples = people(200, 10)
+    told = person.tell(samples)
+    assert 1 <= told.expected.min() <= told.expected.max() <= 5
+    turned = np.array([column.reverse for column in samples.columns])
+    given = np.where(turned, 6 - samples.values, samples.values)
+    for j in (0, 1):
+        known = told.answers.known[:, j]
+        assert np.corrcoef(told.expected[known, j], given[known, j])[0, 1] > 0.5
+
+
+def test_an_answer_does_not_tell_its_own_prediction() -> None:
+    person = trained().person
+    assert person is not None
+    samples = people(10, 11)
+    changed = samples.values.copy()
+    changed[:, 4] = 6 - changed[:, 4]
+    first, second = (
+        person.tell(s).expected[:, 4] for s in (samples, replace(samples, values=changed))
+    )
+    np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_a_missing_answer_is_neither_surprising_nor_a_gain() -> None:
+    person = trained().person
+    assert person is not None
+    samples = people(50, 12)
+    assert samples.mask is not None
+    told = person.tell(samples)
+    assert (told.surprise[~samples.mask] == 0).all()
+    assert (told.gain[~samples.mask] == 0).all()
+
+
+def test_binary_nominal_and_continuous_items_are_judged_together() -> None:
+    rng = np.random.default_rng(0)
+    n = 150
+    trait = rng.standard_normal(n)
+    values = np.stack(
+        [
+            (trait + 0.5 * rng.standard_normal(n) > 0).astype(float),
+            rng.integers(0, 4, n).astype(float),
+            100 / (1 + np.exp(-trait - 0.3 * rng.standard_normal(n))),
+            np.clip(np.rint(3 + trait), 1, 5),
+        ],
+        1,
+    )
+    columns = (
+        Column("yes", "binary", (0.0, 1.0), "", (0, 1)),
+        Column("which", "nominal", (0.0, 1.0, 2.0, 3.0), "", (0, 3)),
+        Column("slider", "continuous", (), "", (0, 100)),
+        Column("agree", "ordinal", (1.0, 2.0, 3.0, 4.0, 5.0), "", (1, 5)),
+    )
+    meta = pd.DataFrame({"recording": [str(i) for i in range(n)]})
+    meta["subject"] = meta["recording"]
+    axes = (Axis("item", tuple(c.name for c in columns)),)
+    samples = Samples("questionnaire", values.astype(np.float32), meta, axes, None, columns)
+    config = Model.model_validate(
+        {
+            "architecture": {"kind": "dense", "hidden": [8]},
+            "objective": {"kind": "masked"},
+            "latent_dim": 2,
+        }
+    )
+    scaler = Scaler.fit(samples)
+    model = Autoencoder(config, "questionnaire", samples.shape, columns, True)
+    fitted, _ = fit(model, samples, None, scaler, Training(epochs=3, device="cpu"))
+    ensemble = Ensemble.fit(fitted, samples, None, 0)
+    assert np.isfinite(ensemble.score(samples).total).all()
+    again = Ensemble.from_state(fitted, ensemble.state())
+    np.testing.assert_array_equal(again.score(samples).total, ensemble.score(samples).total)
