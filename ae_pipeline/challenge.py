@@ -96,7 +96,7 @@ class RetrainJob:
         for name, job in self.jobs.items():
             for step in job.steps():
                 if step.name != "publish to MLflow":
-                    yield Step(f"{name}: {_nameless(step.name)}", step.run)
+                    yield Step(f"{name}: {step.name}", step.run)
         yield Step("compare", self._compare)
         yield Step("publish to MLflow", self._publish)
 
@@ -205,12 +205,6 @@ def _short(model: Path) -> str:
     from ae_pipeline.folder import digest_files
 
     return digest_files([model / "bundle.json", model / "weights.safetensors"])[:12]
-
-
-def _nameless(step: str) -> str:
-    """The name of a step without what it is done to, which may name a person."""
-    verb, _, name = step.partition(" ")
-    return f"{verb} {next(iter(pseudonyms([name], 'rec').values()))}" if verb == "score" else step
 
 
 def changes(old: Path, new: Path) -> pd.DataFrame:

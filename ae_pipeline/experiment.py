@@ -24,6 +24,7 @@ from ae_pipeline.folder import (
     digest_files,
     key,
     locked,
+    pseudonyms,
     read_json,
     recover_folder,
     replace_folder,
@@ -762,6 +763,7 @@ class ScoreJob:
         outputs.begin_score(self.run)
         found = list(find_inputs(self.source, self.inputs))
         items = [item for item in found if isinstance(item, Input)]
+        codes = pseudonyms([item.name for item in items], "rec")  # Prefect shows names of steps
         apart = self.apart if len(items) > 1 else None
         if apart is not None:
             n_processes = min(apart.jobs, len(items))
@@ -772,7 +774,7 @@ class ScoreJob:
                 self._fail(item, None)
             elif apart is None:
                 run = partial(self.score_input, item, n, len(found))
-                yield Step(f"score {item.name}", run)
+                yield Step(f"score {codes[item.name]}", run)
         yield Step("put the group together", self.put_together)
         yield Step("publish to MLflow", self._publish)
 
