@@ -97,3 +97,24 @@ def test_a_keyboard_reaches_the_content_first(chromium: Browser, tmp_path: Path)
     tab.keyboard.press("Enter")
     assert tab.evaluate("location.hash") == "#main"
     tab.close()
+
+
+def test_one_can_zoom_into_the_score_over_time(chromium: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(page("recording"), encoding="utf-8", errors="replace")
+    tab = chromium.new_page()
+    tab.goto(file.as_uri())
+    span = "(() => { const r = document.querySelector('.timeline .plot').layout.xaxis.range;"
+    span += " return r[1] - r[0]; })()"
+    plot = tab.locator(".timeline .plot .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    whole = tab.evaluate(span)
+    middle = box["y"] + box["height"] / 2
+    tab.mouse.move(box["x"] + box["width"] * 0.4, middle)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=5)
+    tab.mouse.up()
+    assert tab.evaluate(span) == pytest.approx(0.2 * whole, rel=0.1)
+    tab.close()

@@ -21,7 +21,7 @@ from ae_pipeline import report
 from ae_pipeline.report.drawing import envelope, merge
 from ae_pipeline.report.evidence import answers, image_cards, traces
 from ae_pipeline.report.figures import heat_map, latent_map, score_histogram, timeline
-from ae_pipeline.report.interactive import moving_map, policy, scripts
+from ae_pipeline.report.interactive import moving_map, moving_timeline, policy, scripts
 from ae_pipeline.report.pages import (
     group_page,
     index_page,
@@ -671,6 +671,34 @@ def test_the_moving_map_shows_every_way_of_looking_and_says_what_each_point_is()
     assert sorted(row for group in groups for row in group["rows"]) == list(range(len(keys)))
 
 
+def test_the_moving_timeline_shows_scores_events_and_threshold_in_one_unit() -> None:
+    scores = windows(400)
+    events = pd.DataFrame(
+        {
+            "onset": [60.0, 120.0],
+            "duration": [6.0, 3.0],
+            "number": [1, 2],
+            "score": [6.0, 3.0],
+            "trial_type": "anomaly/pop",
+            "channel": [SCRIPT, "Cz"],
+        }
+    )
+    moving = moving_timeline(scores, 2.0, [(10.0, 20.0)], events)
+    assert moving is not None
+    data = moving.data
+    per = {"s": 1, "min": 60, "h": 3600}[data["unit"]]
+    assert data["time"][0] == pytest.approx(1.0 / per)
+    assert data["events"]["time"] == pytest.approx([63 / per, 121.5 / per])
+    assert data["bad"] == [pytest.approx([10 / per, 20 / per])]
+    assert data["flagged"][0] == pytest.approx([60 / per, 66 / per])
+    assert data["threshold"] == 2.0
+    assert "<script" not in json.dumps(data["events"]["hover"])
+    day = moving_timeline(windows(172_800), None)
+    assert day is not None
+    assert len(json.dumps(day.data)) < 400_000
+    assert moving_timeline(scores.head(2)) is None
+
+
 def test_text_from_files_is_only_text_in_the_moving_map() -> None:
     keys = windows()
     names = texts(*(NASTY[i % len(NASTY)] for i in range(len(keys))))
@@ -689,7 +717,7 @@ def test_a_map_of_many_points_stays_light() -> None:
     assert len(moving.data["hover"]) == 2_000
     assert len(json.dumps(moving.data)) < 500_000
     assert sum(map(len, scripts())) < 1_500_000
-    assert policy().count("sha256-") == 2
+    assert policy().count("sha256-") == 3
 
 
 def test_the_latent_map_is_the_principal_plane() -> None:
@@ -840,4 +868,4 @@ def test_a_real_recording_beside_its_principal_components(shared_data: Path) -> 
     first = next(label for label in drawn if label.startswith("Most abnormal window 1"))
     assert f"furthest apart in {strongest}" in first
     assert f"by {show(float(off[order[0]].max()))} µV" in first
-    assert len(html.encode()) < 1e6
+    assert len(html.encode()) < 4e6

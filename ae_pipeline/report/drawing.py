@@ -226,16 +226,16 @@ def flags(frame: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def envelope(
-    x: NDArray[np.float64], y: NDArray[np.float64]
+    x: NDArray[np.float64], y: NDArray[np.float64], bins: int = MAX_BINS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The curve as a polyline of bounded length, broken where time jumps.
 
-    Up to 2 * ``MAX_BINS`` points are kept as they are; more become the minimum and maximum of
-    ``MAX_BINS`` equal stretches of time.
+    Up to 2 * ``bins`` points are kept as they are; more become the minimum and maximum of
+    ``bins`` equal stretches of time.
     """
-    if len(x) > 2 * MAX_BINS:
-        width = (x[-1] - x[0]) / MAX_BINS
-        column = np.minimum(((x - x[0]) / width).astype(int), MAX_BINS - 1)
+    if len(x) > 2 * bins:
+        width = (x[-1] - x[0]) / bins
+        column = np.minimum(((x - x[0]) / width).astype(int), bins - 1)
         first = np.flatnonzero(np.diff(column, prepend=-1))
         low, high = np.fmin.reduceat(y, first), np.fmax.reduceat(y, first)
         x = np.repeat(x[0] + (column[first] + 0.5) * width, 2)

@@ -1,4 +1,4 @@
-"""The latent map as a reader moves through it: other projections, other colours, hover.
+"""What a reader moves: the latent map (other projections, other colours) and the score over time.
 
 Drawn by plotly.js (its basic bundle, kept in ``scripts/``), which is put into the page together
 with the points. The page's content policy names the digests of these scripts and allows no other,
@@ -7,10 +7,12 @@ so that no text from a file can ever run. Without scripts, and on paper, the sti
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import html
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -20,16 +22,25 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from ae_pipeline.report.drawing import floats
+from ae_pipeline.report.drawing import envelope, floats, merge, time_unit
 from ae_pipeline.report.wording import seconds, shorten, show
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MovingMap", "moving_map", "policy", "scripts"]
+__all__ = [
+    "MovingMap",
+    "MovingTimeline",
+    "moving_map",
+    "moving_timeline",
+    "policy",
+    "scripts",
+]
 
 MAX_POINTS = 2_000
 MAX_GROUPS = 10
+MAX_EVENTS = 500
+MOST_BINS = 5_000
 COLORS = ("label", "score", "subject", "part")
 SEED = 0
 _SCRIPTS = Path(__file__).with_name("scripts")
@@ -44,11 +55,19 @@ class MovingMap:
     colors: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class MovingTimeline:
+    """What the script draws, as plain lists; times in ``unit``."""
+
+    data: dict[str, Any]
+
+
 @cache
 def scripts() -> tuple[Markup, ...]:
-    """The scripts of a page with a map, in order."""
-    names = ("plotly-basic.min.js", "map.js")
-    return tuple(Markup((_SCRIPTS / name).read_text(encoding="utf-8")) for name in names)
+    """The scripts of a page with something to move, in order."""
+    plotly = gzip.decompress((_SCRIPTS / "plotly-basic.min.js.gz").read_bytes()).decode()
+    own = [(_SCRIPTS / name).read_text(encoding="utf-8") for name in ("map.js", "timeline.js")]
+    return tuple(Markup(text) for text in (plotly, *own))
 
 
 @cache
@@ -98,6 +117,74 @@ def moving_map(
     data = {"planes": planes, "colors": colors, "hover": _hover(points)}
     return MovingMap(
         data, tuple(p["name"] for p in planes), tuple(html.unescape(c["name"]) for c in colors)
+    )
+
+
+def moving_timeline(
+    scores: pd.DataFrame,
+    threshold: float | None = None,
+    bad_spans: Sequence[tuple[float, float]] = (),
+    events: pd.DataFrame | None = None,
+) -> MovingTimeline | None:
+    """The score of a recording over time, to zoom into; see :func:`figures.timeline`.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        ``onset_s``, ``duration_s``, ``score``; one row a window, any order.
+    threshold : float, optional
+    bad_spans : sequence of (onset_s, end_s)
+    events : DataFrame, optional
+        ``onset``, ``duration``, ``number``, ``score``, ``trial_type``, ``channel``.
+    """
+    if scores.empty or "onset_s" not in scores:
+        return None
+    rows = scores.sort_values("onset_s", kind="stable")
+    onset, duration, score = (floats(rows, name) for name in ("onset_s", "duration_s", "score"))
+    known = np.isfinite(onset) & np.isfinite(duration) & np.isfinite(score)
+    if known.sum() < 3:
+        return None
+    onset, duration, score = onset[known], duration[known], score[known]
+    end_s = max([float((onset + duration).max()), *(float(stop) for _, stop in bad_spans)])
+    unit, scale = time_unit(end_s)
+    x, y = envelope(onset + duration / 2, score, MOST_BINS)
+
+    def short(values: Any) -> list[float | None]:
+        return [float(f"{v:.6g}") if np.isfinite(v) else None for v in np.asarray(values, float)]
+
+    found: dict[str, list[Any]] = {"time": [], "score": [], "number": [], "hover": []}
+    flagged: list[tuple[float, float]] = []
+    if events is not None and not events.empty:
+        for row in events.to_dict(orient="records"):
+            flagged.append((float(row["onset"]), float(row["onset"] + row["duration"])))
+        for row in events.head(MAX_EVENTS).to_dict(orient="records"):
+            said = [
+                f"{row.get('number', '')} {row.get('trial_type', 'event')}".strip(),
+                f"{seconds(row['onset'])} s, {seconds(row['duration'])} s long",
+                shorten(show(row.get("channel", "")), 60),
+            ]
+            middle = row["onset"] + row["duration"] / 2
+            found["time"].append(float(f"{middle / scale:.6g}"))
+            found["score"].append(float(f"{row['score']:.6g}"))
+            found["number"].append(str(row.get("number", "")))
+            found["hover"].append("<br>".join(html.escape(part) for part in said if part))
+    hair = end_s / 5_000
+
+    def scaled(spans: Sequence[tuple[float, float]]) -> list[list[float | None]]:
+        return [short([start / scale, stop / scale]) for start, stop in merge(spans, hair)]
+
+    limit = None if threshold is None or not np.isfinite(threshold) else float(threshold)
+    return MovingTimeline(
+        {
+            "time": short(x / scale),
+            "score": short(y),
+            "threshold": limit,
+            "unit": unit,
+            "end": end_s / scale,
+            "bad": scaled(bad_spans),
+            "flagged": scaled(flagged),
+            "events": found,
+        }
     )
 
 

@@ -18,7 +18,7 @@ from ae_pipeline.data import Kind
 from ae_pipeline.report import figures
 from ae_pipeline.report.drawing import Picture, flags, floats
 from ae_pipeline.report.evidence import ImageCard, answers, image_cards, traces
-from ae_pipeline.report.interactive import moving_map, policy, scripts
+from ae_pipeline.report.interactive import moving_map, moving_timeline, policy, scripts
 from ae_pipeline.report.tables import Cell, Column, Table, link, losses, others, table
 from ae_pipeline.report.views import (
     Evidence,
@@ -152,6 +152,7 @@ def recording_page(view: RecordingView) -> str:
         view,
         kind="Recording report · EEG",
         timeline=figures.timeline(view.scores, view.threshold, view.bad_spans, events),
+        over_time=moving_timeline(view.scores, view.threshold, view.bad_spans, events),
         events=table(events, _EVENT, "Events, numbered as in the figure.", MAX_EVENTS),
         heat_map=where,
         quality=table(view.quality, ("name", "reason"), "Channels found bad, and why.", MAX_ROWS),
@@ -384,7 +385,7 @@ def render(name: str, **content: Any) -> str:
 
 def _scripts(content: Mapping[str, Any]) -> dict[str, Any]:
     """Scripts and the policy that allows them, for a page with something to move."""
-    if not content.get("moving"):
+    if not content.get("moving") and not content.get("over_time"):
         return {}
     return {"scripts": scripts(), "policy": Markup(policy())}
 
