@@ -33,7 +33,8 @@ def tabulate(outcomes: Sequence[Outcome]) -> tuple[pd.DataFrame, pd.DataFrame]:
     table : DataFrame
         ``model``, ``architecture``, ``objective``, ``latent_dim``, ``seeds``, ``test_loss`` with
         ``_low`` and ``_high`` (95%, over units) and ``_least`` and ``_most`` (over seeds),
-        ``downstream`` and ``detection`` with ``_low`` and ``_high``, ``parameters``,
+        ``downstream`` (the study's head, else a linear probe) and ``detection`` with ``_low``
+        and ``_high``, ``parameters``,
         ``seconds``, ``epochs`` (means over seeds).
     losses : DataFrame
         Mean loss of each unit (rows) by each model (columns), over seeds.
@@ -53,6 +54,12 @@ def tabulate(outcomes: Sequence[Outcome]) -> tuple[pd.DataFrame, pd.DataFrame]:
         probes = [o.probe for o in group if o.probe is not None]
         right = np.mean(probes, 0) if probes else np.array([])
         right = right[np.isfinite(right)]
+        score, bounds_of_score = np.nan, None
+        heads = [o.head for o in group if o.head is not None]
+        if heads:
+            score, *bounds_of_score = (float(v) for v in np.mean(heads, 0))
+        elif len(right):
+            score, bounds_of_score = float(right.mean()), interval(right)
         found = np.array([o.detection for o in group], float)
         bounds = [o.detection_interval for o in group if o.detection_interval is not None]
         low, high = np.mean(bounds, 0) if bounds else (np.nan, np.nan)
@@ -67,8 +74,8 @@ def tabulate(outcomes: Sequence[Outcome]) -> tuple[pd.DataFrame, pd.DataFrame]:
                 **_ends("test_loss", interval(columns[model].to_numpy())),
                 "test_loss_least": test.min(),
                 "test_loss_most": test.max(),
-                "downstream": right.mean() if len(right) else np.nan,
-                **_ends("downstream", interval(right)),
+                "downstream": score,
+                **_ends("downstream", bounds_of_score),
                 "detection": found.mean(),
                 "detection_low": low,
                 "detection_high": high,

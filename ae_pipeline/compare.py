@@ -279,7 +279,10 @@ class CompareJob:
                 _span(best["test_loss_low"], best["test_loss_high"]),
             )
         ]
-        for name, label in (("downstream", "Linear probe"), ("detection", "Detection (rehearsal)")):
+        for name, label in (
+            ("downstream", "Downstream score"),
+            ("detection", "Detection (rehearsal)"),
+        ):
             if best[name] == best[name]:
                 span = _span(best[f"{name}_low"], best[f"{name}_high"])
                 numbers.append(report.Number(label, f"{best[name]:.3f}", span))

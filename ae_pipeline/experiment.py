@@ -52,6 +52,7 @@ __all__ = [
     "Step",
     "TrainJob",
     "cleaned_band_hz",
+    "known_labels",
     "recalibrate",
     "run_plainly",
     "score_job",
@@ -201,7 +202,7 @@ class TrainJob:
         for failure in self.data.failures:
             self.progress.warn(failure.reason)
             self.exit_status = 1
-        self.known = _known(self.study, self.data)
+        self.known = known_labels(self.study, self.data)
         inputs = sorted(self.data.digests.values())
         if self.known is not None and self.known.files:
             inputs.append(digest_files(self.known.files))
@@ -527,7 +528,7 @@ def _held_out(
     return _HeldOut(frame, scores.by_entry, latents)
 
 
-def _known(study: Study, data: Gathered) -> Known | None:
+def known_labels(study: Study, data: Gathered) -> Known | None:
     """What is known of the target of the study's head."""
     from ae_pipeline.supervised import read_known
 

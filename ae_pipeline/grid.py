@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,15 @@ from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.downstream import cross_validated_probe
-from ae_pipeline.experiment import Progress, TrainJob, cleaned_band_hz, run_plainly
+from ae_pipeline.experiment import (
+    Progress,
+    TrainJob,
+    cleaned_band_hz,
+    known_labels,
+    run_plainly,
+)
 from ae_pipeline.folder import key, read_json, recover_folder, write_folder, write_frame, write_json
-from ae_pipeline.gather import gather
+from ae_pipeline.gather import Gathered, gather
 from ae_pipeline.rehearsal import originals_and_copies
 from ae_pipeline.study import Study, load_study
 
@@ -79,7 +85,8 @@ class Outcome:
     """What a cell came to; numbers are None where a thing cannot be known.
 
     ``units`` holds ``unit`` and ``loss``, the mean held-out loss of each; ``probe`` is whether
-    the linear probe was right about each row that has a label.
+    the linear probe was right about each row that has a label. A study with a head has its
+    ``head`` (balanced accuracy or R², with a 95% interval) instead.
     """
 
     cell: Cell
@@ -87,6 +94,7 @@ class Outcome:
     test_loss: float | None = None
     units: pd.DataFrame | None = None
     probe: NDArray[np.float64] | None = None
+    head: tuple[float, float, float] | None = None
     detection: float | None = None
     detection_interval: tuple[float, float] | None = None
     parameters: int | None = None
@@ -223,6 +231,7 @@ def _read_outcome(study: Study, cell: Cell, folder: Path, warnings: tuple[str, .
         metrics["test_loss"],
         _by_unit(scores, loss, study.kind),
         _probe(scores, latents),
+        _head_figure(metrics.get("head")),
         rehearsed["roc_area"],
         None if bounds is None else (bounds[0], bounds[1]),
         metrics["parameters"],
@@ -251,6 +260,32 @@ def _probe(frame: pd.DataFrame, latents: pd.DataFrame) -> NDArray[np.float64] | 
     labels = frame["label"][known].astype(str).to_numpy()
     units = frame["subject"][known].astype(str).to_numpy()
     return cross_validated_probe(codes[known], labels, units)
+
+
+def _head_figure(found: Mapping[str, Any] | None) -> tuple[float, float, float] | None:
+    """What counts of a judged head: on held-out data, else in cross-validation by subject."""
+    judged = (found or {}).get("held_out") or (found or {}).get("cross_validation") or {}
+    for measure in ("balanced_accuracy", "r2"):
+        if judged.get(measure) and judged[measure]["value"] is not None:
+            low, high = judged[measure]["interval"] or (np.nan, np.nan)
+            return judged[measure]["value"], low, high
+    return None
+
+
+def _linear_head(study: Study, data: Gathered, codes: Any, part: Any) -> dict[str, Any] | None:
+    """The study's head on a linear method's codes; None without one, or where subjects are few."""
+    from ae_pipeline.supervised import fit_head, judge_head
+
+    known = known_labels(study, data)
+    if known is None or codes is None:
+        return None
+    inside = np.flatnonzero(part == "train")
+    held = np.flatnonzero(((part == "calibration") | (part == "test")) & known.is_known)
+    if not len(held):
+        return None
+    x = codes.astype(np.float64)
+    head = fit_head(known, x, inside, study.training.seed)
+    return {"held_out": judge_head(known, held, head.outputs(x[held]))}
 
 
 def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
@@ -301,6 +336,7 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
             frame["n_observed"] = _n_observed(held_out)
             frames.append(frame)
             codes.append(fitted.latents(held_out))
+            everywhere = None if study.model.head is None else fitted.latents(samples)
             if division.folds or part == ("test" if len(pairs) > 1 else "calibration"):
                 band_hz = cleaned_band_hz(study, held_out)
                 for altered, some in enumerate(originals_and_copies(held_out, band_hz, seed)):
@@ -312,7 +348,10 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
             "test_loss": float(np.average(judged["loss"], weights=judged["n_observed"])),
             "detection": float(roc_auc_score(answers, scores)),
             "parameters": count,
-            "seconds": seconds / (len(pairs) if division.folds else max(len(pairs), 1)),
+            "seconds": seconds / len(pairs),
+            "head": _linear_head(
+                study, data, None if division.folds else everywhere, division.part
+            ),
         }
         _write_linear(study, cell, folder, this, frame, np.concatenate(codes), metrics)
     metrics = read_json(folder / "metrics.json")
@@ -324,6 +363,7 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
         metrics["test_loss"],
         _by_unit(scores_frame, scores_frame["loss"].to_numpy(), study.kind),
         _probe(scores_frame, latents),
+        _head_figure(metrics.get("head")),
         metrics["detection"],
         None,
         metrics["parameters"],
@@ -361,7 +401,7 @@ def _write_linear(
             "description": f"# {study.study}\n\n{name}, held-out loss "
             f"{metrics['test_loss']:.4g}.\n",
             "params": {"method": cell.architecture, "latent_dim": cell.latent_dim},
-            "metrics": metrics,
+            "metrics": {n: v for n, v in metrics.items() if isinstance(v, int | float)},
             "tags": {"kind": study.kind, "step": "train"},
         }
         write_json(place / outputs.SHARED / "run.json", record)

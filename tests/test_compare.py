@@ -48,6 +48,7 @@ def outcome(
         loss,
         units,
         None,
+        None,
         detection,
         (detection - 0.02, detection + 0.02),
         n_parameters,
@@ -109,6 +110,15 @@ def test_the_choice_by_halves_is_no_better_than_chance_among_equals() -> None:
     _, choice = choose(table, losses, "test_loss")
     best = losses.mean().min()
     assert choice["by_halves"] > best
+
+
+def test_the_head_of_a_study_is_its_downstream_score() -> None:
+    judged = [replace(outcome("conv", 0.1, seed=i), head=(0.6 + i / 10, 0.5, 0.9)) for i in (0, 1)]
+    table, _ = tabulate(judged)
+    row = table.iloc[0]
+    np.testing.assert_allclose(
+        [row["downstream"], row["downstream_low"], row["downstream_high"]], [0.65, 0.5, 0.9]
+    )
 
 
 def test_failed_models_stand_in_no_table() -> None:

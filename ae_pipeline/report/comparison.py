@@ -28,7 +28,7 @@ __all__ = ["compare_page", "text_table"]
 
 MEASURES = {
     "test_loss": "held-out loss",
-    "downstream": "linear probe (share right)",
+    "downstream": "downstream score",
     "detection": "detection (rehearsal area)",
 }
 MAX_MODELS = 60  # of the picture
