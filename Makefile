@@ -14,6 +14,7 @@ help:
 	@echo 'make servers  the tests against PostgreSQL, passwords and a browser'
 	@echo 'make venv     build .venv only (PYTHON=python3.12 for another interpreter)'
 	@echo 'make format   put the code into shape          make lint, make types   those checks alone'
+	@echo 'make docs     the documentation, into build/docs'
 	@echo 'make audit    known vulnerabilities in constraints.txt'
 	@echo 'make wheel    dist/*.whl                       make clean   remove what these made'
 
@@ -59,6 +60,10 @@ audit:
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
 	  .venv-audit/bin/python -m pip install -qq --disable-pip-version-check pip-audit; }
 	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+docs: venv
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo build/docs/index.html
 
 wheel: venv
 	@$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps -w dist .
