@@ -37,13 +37,18 @@ exclude_patterns: list[str] = []
 
 
 def _literally(
-    _app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]
+    _app: Any, what: str, _name: str, _obj: Any, _options: Any, lines: list[str]
 ) -> None:
-    """Shapes like (n, *shape), globs and norms |x| are meant as they stand."""
+    """Shapes like (n, *shape), globs and norms |x| are meant as they stand.
+
+    So are the small tables in a module's docstring: its lines stay lines.
+    """
     for i, line in enumerate(lines):
         parts = line.split("``")
         parts[::2] = [re.sub(r"(?<!\\)([*|])", r"\\\1", part) for part in parts[::2]]
         lines[i] = "``".join(parts)
+        if what == "module" and line:
+            lines[i] = f"| {lines[i]}"
 
 
 def setup(app: Any) -> None:
