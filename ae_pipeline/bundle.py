@@ -298,6 +298,7 @@ def raw_scores(
         frame[f"score_{name}"] = _finite(scorer.score(samples).total)
     if len(seen.top_band):
         frame["top_band"] = seen.top_band
+        frame["score_state"] = _finite(seen.state)
     names = list(seen.deviations)
     deviations = np.stack([_finite(values) for values in seen.deviations.values()], 1)
     top = deviations.argmax(1)

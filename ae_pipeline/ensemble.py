@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.baselines import BANDS_HZ
 from ae_pipeline.data import Samples, Scores
-from ae_pipeline.features import Usual, by_channel, feature_names, largest
+from ae_pipeline.features import Usual, by_channel, by_region, feature_names, largest
 from ae_pipeline.personfit import VIEWS, PersonFit
 from ae_pipeline.train import SCORING_BATCH, FittedAutoencoder, Pass
 
@@ -115,8 +115,10 @@ class Seen:
     questionnaires the views of persons only).
     ``by_entry`` (n, k) says which channel or item it is: of EEG the deviation of each channel's
     features, of questionnaires how surprising an answer is given the others, otherwise the
-    network's error. ``top_band`` (n,) names the band that deviates most
-    on the channel that does (EEG; empty otherwise).
+    network's error. ``top_band`` (n,) names the band that deviates most on the channel that does
+    (EEG; empty otherwise). ``state`` (n,) is the largest mean deviation of a band's power over a
+    region from the training data (EEG; empty otherwise): it is no part of the score, because eyes
+    that are closed are no fault.
     """
 
     autoencoder: Scores
@@ -126,6 +128,7 @@ class Seen:
     total: NDArray[np.float64]
     by_entry: NDArray[np.float32]
     top_band: NDArray[np.object_]
+    state: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -315,13 +318,13 @@ class Ensemble:
     def look(self, samples: Samples) -> Seen:
         """Everything in one pass through the network."""
         scores, latents, views = self._views(samples)
-        by_entry, band = scores.by_entry, np.empty(0, dtype=object)
+        by_entry, band, state = scores.by_entry, np.empty(0, dtype=object), np.zeros(0)
         if self.population is not None:
-            channels, by_entry, band = _channel_views(samples, self.population)
+            channels, by_entry, band, state = _channel_views(samples, self.population)
             views |= channels
         deviations = self._deviations(views)
         total = self._total(deviations)
-        return Seen(scores, latents, views, deviations, total, by_entry, band)
+        return Seen(scores, latents, views, deviations, total, by_entry, band, state)
 
     def _total(self, deviations: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """The views as one score."""
@@ -423,8 +426,13 @@ def _population(
 
 def _channel_views(
     samples: Samples, population: Usual
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float32], NDArray[np.object_]]:
-    """Largest deviations of the channels' features (logarithms), of each channel, and the band.
+) -> tuple[
+    dict[str, NDArray[np.float64]],
+    NDArray[np.float32],
+    NDArray[np.object_],
+    NDArray[np.float64],
+]:
+    """Largest deviations of the channels' features (logarithms), of each channel, band, state.
 
     A recording too short to say what is usual in it is compared with the training data only.
     """
@@ -432,7 +440,7 @@ def _channel_views(
     names = samples.meta.get("recording", ("",) * len(samples))  # plain arrays have none
     bands = np.array(feature_names(samples.sfreq_hz, samples.shape[1]), dtype=object)
     n_own = len(bands)
-    views, channels, tops = [], [], []
+    views, channels, tops, states = [], [], [], []
     for rows in samples.chunks(SCORING_BATCH):
         signal = samples.unreferenced(rows)
         recordings = np.asarray(names, dtype=object)[rows]
@@ -444,6 +452,8 @@ def _channel_views(
                 away[mine] = samples.usual[name].deviations(signal[mine], samples.sfreq_hz)
         left = away[:, :, n_own:] if away.shape[2] > n_own else away
         views.append(np.stack([largest(away[:, :, :n_own]), largest(left), largest(against)]))
+        regions = np.abs(by_region(against, samples.entries, n_own)[1][:, :, : max(1, n_own - 2)])
+        states.append(regions.max((1, 2)).astype(np.float64))
         each = by_channel(away, n_own)
         channels.append(each.max(2))
         top = each[np.arange(len(each)), channels[-1].argmax(1)]
@@ -454,6 +464,7 @@ def _channel_views(
         dict(zip(("own", "neighbours", "population"), joined, strict=True)),
         np.concatenate(channels),
         top_band,
+        np.concatenate(states),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ae_pipeline.calibrate import Calibration, Span
 from ae_pipeline.ensemble import VIEW_WORDS
+from ae_pipeline.tags import Tag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +72,8 @@ def events_frame(
     entries: tuple[str, ...],
     calibration: Calibration,
     model_id: str,
+    tags: Mapping[int, Tag] | None = None,
+    nearest_s: Mapping[int, float] | None = None,
 ) -> pd.DataFrame:
     """Events of one recording, as the BIDS events file has them.
 
@@ -85,6 +89,10 @@ def events_frame(
     calibration : Calibration
         For the rate at which clean recordings raise events as large.
     model_id : str
+    tags : mapping of row to Tag, optional
+        What the worst window of an event looks like; an event without one is unexplained.
+    nearest_s : mapping of row to seconds, optional
+        Where the unflagged window is whose latent features are nearest.
 
     Returns
     -------
@@ -101,11 +109,18 @@ def events_frame(
         strongest = np.argsort(ratio)[::-1][:5]
         named = [entries[i] for i in strongest if ratio[i] >= ratio[strongest[0]] / 2]
         peak = frame.iloc[span.peak]
+        found, kind, reason = (tags or {}).get(span.peak), "unexplained", str(peak["reason"])
+        if found is not None:
+            kind, named = found.kind, [entries[i] for i in found.channels]
+            like = "no known kind" if kind == "unexplained" else f"{kind.replace('_', ' ')}-like"
+            reason = f"{like}: {found.evidence}; {reason}"
+        if nearest_s and span.peak in nearest_s:
+            reason += f"; nearest normal window at {nearest_s[span.peak]:.1f} s"
         rows.append(
             {
                 "onset": round(span.onset_s, 4),
                 "duration": round(span.end_s - span.onset_s, 4),
-                "trial_type": "anomaly/unexplained",
+                "trial_type": f"anomaly/{kind}",
                 "channel": ",".join(named),
                 "score": span.score,
                 "p_value": float(peak["p_value"]),
@@ -113,7 +128,7 @@ def events_frame(
                 "false_alarms_per_hour": calibration.false_alarms_per_hour(
                     float(np.nextafter(span.score, -np.inf))
                 ),
-                "reason": peak["reason"],
+                "reason": reason,
                 "model_id": model_id,
             }
         )

@@ -18,6 +18,7 @@ standard deviations (1.4826 * median absolute deviation).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,14 @@ from numpy.typing import NDArray
 __all__ = [
     "FEATURE_BANDS_HZ",
     "MIN_WINDOWS",
+    "REGIONS",
     "Usual",
     "by_channel",
+    "by_region",
     "channel_features",
     "feature_names",
     "largest",
+    "state_of",
 ]
 
 Float = NDArray[np.float32]
@@ -67,6 +71,18 @@ FLOOR_UV = 1e-3
 
 LIMIT_UV = 1e7
 """Ten volts: what is more than any amplifier gives can still be squared and summed."""
+
+REGIONS: dict[str, tuple[str, ...]] = {
+    "frontal": ("FP", "AF", "F"),
+    "central": ("FC", "C", "CP"),
+    "temporal": ("FT", "T", "TP"),
+    "posterior": ("P", "PO", "O", "I"),
+}
+"""Names of the 10-20 and 10-10 systems without their numbers."""
+
+OTHER_STATE = 2.0
+"""Robust deviations of the training data, averaged over a region and typical of a recording, from
+which on it was made in another state: of people at rest few differ by as much."""
 
 N_LARGEST = 3
 """Deviations that are averaged: an artefact seldom moves only one feature of one channel."""
@@ -235,3 +251,62 @@ def largest(deviations: Float) -> NDArray[np.float64]:
     k = min(N_LARGEST, flat.shape[1])
     top = np.partition(flat, flat.shape[1] - k, axis=1)[:, -k:]
     return np.asarray(np.log(np.maximum(top.mean(1, dtype=np.float64), 1e-3)))
+
+
+def by_region(deviations: Float, ch_names: Sequence[str], n_own: int) -> tuple[list[str], Float]:
+    """Mean deviation of own features over the channels of each region.
+
+    Parameters
+    ----------
+    deviations : array of shape (n, channels, features)
+    ch_names : sequence of str
+    n_own : int
+        How many features are a channel's own.
+
+    Returns
+    -------
+    regions : list of str
+        Those that have channels; one named ``all channels`` where names say nothing.
+    means : array of shape (n, regions, n_own)
+    """
+    bare = [name.upper().rstrip("0123456789Z") for name in ch_names]
+    rows = {
+        region: [i for i, name in enumerate(bare) if name in starts]
+        for region, starts in REGIONS.items()
+    }
+    rows = {region: where for region, where in rows.items() if where}
+    if not rows:
+        rows = {"all channels": list(range(len(ch_names)))}
+    own = deviations[:, :, :n_own]
+    return list(rows), np.stack([own[:, where].mean(1) for where in rows.values()], 1)
+
+
+def state_of(
+    usual: Usual, population: Usual, ch_names: Sequence[str], names: Sequence[str]
+) -> tuple[str, str, float] | None:
+    """In which band and region a whole recording differs most from the training data.
+
+    Parameters
+    ----------
+    usual, population : Usual
+        Of the recording and of the training data.
+    ch_names : sequence of str
+    names : sequence of str
+        From :func:`feature_names`.
+
+    Returns
+    -------
+    (band, region, times) or None
+        ``times`` the usual power; None where the recording is as others are.
+    """
+    n_own, n_bands = len(names), len(names) - 2
+    if n_bands < 1:
+        return None
+    rise = (usual.center - population.center)[None]
+    regions, away = by_region(rise / population.spread, ch_names, n_own)
+    away = away[0, :, :n_bands]
+    region, band = np.unravel_index(int(np.abs(away).argmax()), away.shape)
+    if abs(away[region, band]) < OTHER_STATE:
+        return None
+    times = float(np.exp(by_region(rise, ch_names, n_own)[1][0, region, band]))
+    return names[int(band)], regions[int(region)], times

@@ -353,6 +353,8 @@ def recording_view(
     sentences = {
         "clean": "Nothing here is more abnormal than in clean recordings",
         "technical": "Something is wrong with the recording itself",
+        "physiological": "This recording holds what looks like artefacts of eyes, muscle or body",
+        "unusual": "This recording holds an unusual pattern that deserves an expert's eye",
         "unexplained": "This recording holds stretches unlike the training data",
     }
     first = "" if result.events.empty else result.events.sort_values("score").iloc[-1]

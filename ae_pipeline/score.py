@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.calibrate import (
     Detection,
+    Span,
     adjusted,
     find_events,
 )
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.explain import events_frame, reasons
+from ae_pipeline.features import feature_names, state_of
 from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.spatial import with_channels
+from ae_pipeline.tags import CATEGORY, Tag, tag
 from ae_pipeline.windows import cut
 
 if TYPE_CHECKING:
@@ -135,9 +138,13 @@ def score_recording(
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
     frames, latents, by_channel = [], [], []
+    tags: dict[int, Tag] = {}
+    state = None
     worst, best = _keepers()
     for samples in cut(recording, plan, info.windows):
         judged = bundle.judge(samples)
+        tags |= _tags(bundle, samples, judged.frame, threshold, recording)
+        state = state or _state(bundle, samples, recording)
         frames.append(judged.frame)
         latents.append(judged.latents)
         by_channel.append(judged.by_entry)
@@ -156,7 +163,11 @@ def score_recording(
         frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy(), total, threshold
     )
     calibration = bundle.calibration
-    events = events_frame(spans, frame, errors, info.entries, calibration, bundle.model_id)
+    codes = np.concatenate(latents)
+    nearest_s = _nearest_normal(spans, codes, frame)
+    events = events_frame(
+        spans, frame, errors, info.entries, calibration, bundle.model_id, tags, nearest_s
+    )
     found = {bad.name: bad.reason for bad in plan.bads}
     found = wrong_gains(info.training, plan) | found
     whole = wrong_gain(info.training, plan)
@@ -167,7 +178,16 @@ def score_recording(
     unusual, reason = calibration.unusual(
         len(spans), covered_s / 3600, float(total.max()), detection
     )
-    verdict = "unexplained" if unusual else "clean"
+    verdict = "clean"
+    if unusual:
+        verdict, said = _verdict(events, state)
+        reason = f"{reason}; {said}" if said else reason
+    if state:
+        band, region, times = state
+        reason = (
+            f"state differs from training: {band}, {region} ({times:.2g} times the usual power); "
+            + reason
+        )
     if len(bads):
         verdict = "technical"
         reason = f"{len(bads)} bad channel(s): {', '.join(bads['name'])}"
@@ -195,7 +215,7 @@ def score_recording(
         recording,
         plan,
         contract_frame(frame, "eeg"),
-        np.concatenate(latents),
+        codes,
         errors,
         events,
         bads,
@@ -293,6 +313,80 @@ def wrong_gains(card: Mapping[str, Any], plan: Plan) -> dict[str, str]:
         )
         if not 1 / WRONG_GAIN <= r <= WRONG_GAIN
     }
+
+
+def _tags(
+    bundle: Bundle,
+    samples: Samples,
+    frame: pd.DataFrame,
+    threshold: float,
+    recording: Recording,
+) -> dict[int, Tag]:
+    """What the worst window of each event of a block looks like, by the window's number.
+
+    An event over two blocks has one in each; the worse of them is the event's.
+    """
+    usual = samples.usual.get(recording.name, bundle.ensemble.population)
+    if usual is None or samples.sfreq_hz is None:
+        return {}
+    found = {}
+    for span in find_events(
+        frame["onset_s"].to_numpy(),
+        frame["duration_s"].to_numpy(),
+        frame["score"].to_numpy(),
+        threshold,
+    ):
+        rows = np.array([span.peak])
+        found[int(frame["window"].iloc[span.peak])] = tag(
+            samples.unreferenced(rows)[0],
+            None if samples.raw is None else np.asarray(samples.raw[rows])[0],
+            usual,
+            samples.sfreq_hz,
+            samples.entries,
+            recording.positions_m,
+        )
+    return found
+
+
+def _state(bundle: Bundle, samples: Samples, recording: Recording) -> tuple[str, str, float] | None:
+    """Band, region and factor by which the whole recording differs from the training data."""
+    usual, population = samples.usual.get(recording.name), bundle.ensemble.population
+    if usual is None or population is None or samples.sfreq_hz is None:
+        return None
+    names = feature_names(samples.sfreq_hz, samples.shape[1])
+    return state_of(usual, population, samples.entries, names)
+
+
+def _nearest_normal(
+    spans: list[Span], codes: NDArray[np.float32], frame: pd.DataFrame
+) -> dict[int, float]:
+    """For each event's worst window the onset of the unflagged one with the nearest code."""
+    normal = np.flatnonzero(~frame["flagged"].to_numpy())
+    if not len(normal):
+        return {}
+    onset_s = frame["onset_s"].to_numpy()
+    found = {}
+    for span in spans:
+        away = np.square(codes[normal] - codes[span.peak]).sum(1)
+        found[span.peak] = float(onset_s[normal[int(away.argmin())]])
+    return found
+
+
+def _verdict(events: pd.DataFrame, state: tuple[str, str, float] | None) -> tuple[str, str]:
+    """What most of the events' time looks like, and how many there are of each kind.
+
+    Where the whole recording is in another state, what only shows this state does not count.
+    """
+    kinds = events["trial_type"].str.removeprefix("anomaly/")
+    counts = kinds.value_counts()
+    said = ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in counts.items())
+    if state and state[0] == "alpha":
+        kinds = kinds[kinds != "alpha"]
+    if kinds.empty:
+        return "clean", said
+    category = kinds.map(CATEGORY)
+    seconds = events["duration"].loc[kinds.index].groupby(category.to_numpy()).sum()
+    return str(seconds.idxmax()), said
 
 
 def _covered_s(frame: pd.DataFrame) -> float:

@@ -38,7 +38,7 @@ PLANTED = ((12.0, 1.0, 1), (40.0, 2.0, 3))
 SCORERS = [
     *("score_autoencoder", "score_isolation_forest", "score_latent", "score_neighbours"),
     *("score_own", "score_pca", "score_population"),
-    *("score_relative", "score_robust_z", "score_spectrum", "score_spread"),
+    *("score_relative", "score_robust_z", "score_spectrum", "score_spread", "score_state"),
 ]
 
 
@@ -229,7 +229,7 @@ COLUMNS = [
     *("recording", "subject", "window", "onset_s", "duration_s", "score", *SCORERS),
     *("p_value", "q_value", "flagged", "top_channel", "top_band", "reason"),
 ]
-EEG_ONLY = ("score_spectrum", "score_own", "score_neighbours", "score_population")
+EEG_ONLY = ("score_spectrum", "score_state", "score_own", "score_neighbours", "score_population")
 WITHOUT_BANDS = [name for name in COLUMNS if name not in EEG_ONLY]
 
 

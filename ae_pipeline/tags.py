@@ -1,0 +1,493 @@
+"""A cautious name for an event, with the evidence for it.
+
+Rules a reader can check, on one window of EEG before re-referencing (microvolts) and on how far
+each channel's features are from what is usual in the recording. The rules are tried in a fixed
+order, from what leaves the plainest trace to what resembles much else; where none holds, the event
+is ``unexplained``. A name says what an event looks like, never what caused it.
+
+The names are those of the events file: blink, muscle, pop, flat, clipped, line_noise, slow_drift,
+rhythmic_sharp, alpha, exchanged, unexplained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline.features import FEATURE_BANDS_HZ, Usual, by_channel, feature_names
+
+__all__ = ["CATEGORY", "TAGS", "Tag", "tag"]
+
+Float = NDArray[np.float64]
+
+CATEGORY: dict[str, str] = {
+    "flat": "technical",
+    "clipped": "technical",
+    "line_noise": "technical",
+    "exchanged": "technical",
+    "pop": "technical",
+    "blink": "physiological",
+    "muscle": "physiological",
+    "alpha": "physiological",
+    "slow_drift": "physiological",
+    "rhythmic_sharp": "unusual",
+    "unexplained": "unexplained",
+}
+"""What a recording with such events is called."""
+
+TAGS = tuple(CATEGORY)
+
+MANY = 6
+"""Channels that are looked at and named, at most."""
+
+PIECE_S = 0.25
+FAINT = 0.25
+"""Share of its usual line length below which a piece of a channel counts as flat."""
+
+STANDING = 0.1
+"""Share of samples, in half a second, that stand at a rail for three samples or more."""
+
+CLIPPED_SHARE = 0.4
+"""Share of samples near either rail after a filter, which rounds them (a sine has 0.29)."""
+
+NARROW = 15.0
+"""Times that the peak above 20 Hz stands over the median there: of muscle's noise it is five."""
+
+STEEP = 0.85
+"""Share of a deflection's height that a pop covers within 30 ms; a blink covers half."""
+
+SELDOM = 0.08
+"""Share of a window in which a pop jumps; muscle jumps all the time."""
+
+ALONE = 2.0
+"""Times that one channel moves more than any other, where an electrode is the cause."""
+
+PERIODIC = 0.45
+"""Correlation of a rhythm with itself one period later."""
+
+EXPLAINED = 0.4
+"""Share of the deviation that is left once two exchanged channels are put back."""
+
+LEAST_LEFT = 4.0
+"""Robust deviations of what the others do not predict, without which nothing is exchanged."""
+
+LEAST_RISE = 1.0
+"""Rise of log power (2.7 times) without which no rhythm is named."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """What an event looks like.
+
+    Parameters
+    ----------
+    kind : str
+        One of :data:`TAGS`.
+    channels : tuple of int
+        Strongest first, at most six.
+    band : str
+        Band that deviates most, by name; empty where windows are too short for any.
+    evidence : str
+        What was measured, in words.
+    """
+
+    kind: str
+    channels: tuple[int, ...]
+    band: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One window with everything the rules ask for."""
+
+    signal: Float  # (channels, times), microvolts, centred
+    raw: Float | None  # the same before any filter, at its own rate
+    sfreq_hz: float
+    ch_names: Sequence[str]
+    frontal: NDArray[np.bool_]
+    names: tuple[str, ...]  # of the features
+    rise: Float  # (channels, features): log power over the usual
+    own: Float  # (channels, features): the same in robust deviations
+    order: tuple[int, ...]  # channels, strongest first
+    left: Float  # (channels,): log power that the others do not predict, in deviations
+    usual: Usual
+
+    def of(self, table: Float, feature: str, channel: int) -> float:
+        return float(table[channel, self.names.index(feature)]) if feature in self.names else 0.0
+
+
+def tag(
+    signal: NDArray[np.floating[Any]],
+    raw: NDArray[np.floating[Any]] | None,
+    usual: Usual,
+    sfreq_hz: float,
+    ch_names: Sequence[str],
+    positions_m: NDArray[np.floating[Any]] | None = None,
+) -> Tag:
+    """Name what one window shows.
+
+    Parameters
+    ----------
+    signal : array of shape (channels, times)
+        The window before re-referencing, microvolts.
+    raw : array of shape (channels, times at the recording's rate), optional
+        The same before any filter: where rails are still rails.
+    usual : Usual
+        Of the recording, or of the training data where it is too short.
+    sfreq_hz : float
+        Of ``signal``.
+    ch_names : sequence of str
+    positions_m : array of shape (channels, 3), optional
+        Which channels are frontal, where names do not say.
+    """
+    look = _look(signal, raw, usual, sfreq_hz, ch_names, positions_m)
+    for rule in _RULES:
+        found = rule(look)
+        if found is not None:
+            kind, channels, evidence = found
+            return Tag(kind, tuple(channels)[:MANY], _band(look, channels[0]), evidence)
+    top = look.order[0]
+    band = _band(look, top)
+    size = float(np.abs(look.own[top]).max())
+    evidence = f"{size:.1f} robust SD from the usual at {ch_names[top]}" + (
+        f", most in {band}" if band else ""
+    )
+    return Tag("unexplained", look.order, band, evidence)
+
+
+def _look(
+    signal: NDArray[np.floating[Any]],
+    raw: NDArray[np.floating[Any]] | None,
+    usual: Usual,
+    sfreq_hz: float,
+    ch_names: Sequence[str],
+    positions_m: NDArray[np.floating[Any]] | None,
+) -> _Look:
+    window = np.asarray(signal, np.float32)[None]
+    names = feature_names(sfreq_hz, window.shape[2])
+    away = usual.deviations(window, sfreq_hz)
+    each = by_channel(away, len(names))[0].max(1)
+    strongest = np.argsort(-each, kind="stable")
+    order = tuple(int(i) for i in strongest[:MANY] if each[i] >= each[strongest[0]] / 3)
+    own = away[0, :, : len(names)].astype(float)
+    left = away[0, :, len(names) :].astype(float)
+    return _Look(
+        np.asarray(signal, float) - np.mean(signal, axis=1, keepdims=True),
+        None if raw is None else np.asarray(raw, float),
+        sfreq_hz,
+        ch_names,
+        _frontal(ch_names, positions_m),
+        names,
+        own * usual.spread[:, : len(names)],
+        own,
+        order,
+        np.abs(left).max(1) if left.size else np.abs(own).max(1),
+        usual,
+    )
+
+
+def _frontal(
+    ch_names: Sequence[str], positions_m: NDArray[np.floating[Any]] | None
+) -> NDArray[np.bool_]:
+    """Where blinks are largest: Fp and AF by name, else the foremost fifth of the head."""
+    by_name = np.array([name.upper().startswith(("FP", "AF")) for name in ch_names])
+    if by_name.any() or positions_m is None or not np.isfinite(positions_m).all():
+        return by_name
+    front = np.asarray(positions_m, float)[:, 1]
+    return np.asarray(front > front.min() + 0.8 * (front.max() - front.min()))
+
+
+def _band(look: _Look, channel: int) -> str:
+    bands = [i for i, name in enumerate(look.names) if name in FEATURE_BANDS_HZ]
+    if not bands:
+        return ""
+    return look.names[bands[int(np.abs(look.own[channel, bands]).argmax())]]
+
+
+_Found = tuple[str, Sequence[int], str] | None
+
+
+def _strongest(look: _Look, channels: Sequence[int], feature: str) -> list[int]:
+    return sorted(channels, key=lambda channel: -look.of(look.own, feature, channel))
+
+
+def _flat(look: _Look) -> _Found:
+    """No fast activity for a good part of the window: what slow there is, the filter makes."""
+    usual = np.sqrt(np.exp(look.usual.center[:, len(look.names) - 1].astype(float)))
+    step = max(2, round(PIECE_S * look.sfreq_hz))
+    best: tuple[float, int] = (0.0, -1)
+    for channel in look.order[:3]:
+        steps = np.abs(np.diff(look.signal[channel]))
+        pieces = np.array_split(steps, max(1, len(steps) // step))
+        share = float(np.mean([piece.mean() < FAINT * usual[channel] for piece in pieces]))
+        best = max(best, (share, channel))
+    share, channel = best
+    if share < 0.35:
+        return None
+    return (
+        "flat",
+        (channel,),
+        f"{look.ch_names[channel]} hardly moves in {share:.0%} of the window "
+        f"(under {FAINT:.0%} of its usual line length)",
+    )
+
+
+def _clipped(look: _Look) -> _Found:
+    """Samples pile up at rails, on a channel that is not smaller than usual."""
+    source = look.signal if look.raw is None else look.raw
+    rate = look.sfreq_hz * source.shape[1] / look.signal.shape[1]
+    n = max(8, round(0.5 * rate))
+    for channel in look.order[:2]:
+        if look.of(look.rise, "peak", channel) < 0.3:
+            continue
+        x = source[channel] - np.median(source[channel])
+        best = 0.0
+        for start in range(0, len(x) - n + 1, n // 2):
+            piece = x[start : start + n]
+            if np.ptp(piece) >= 0.6 * np.ptp(x):
+                best = max(best, _at_rails(piece, look.raw is not None))
+        if best >= (STANDING if look.raw is not None else CLIPPED_SHARE):
+            return (
+                "clipped",
+                (channel,),
+                f"{best:.0%} of the samples of half a second stand at the highest and lowest "
+                f"value of {look.ch_names[channel]}",
+            )
+    return None
+
+
+def _at_rails(piece: Float, before_filter: bool) -> float:
+    """Share of samples at the extremes; before any filter only those that stand there count."""
+    margin = (0.002 if before_filter else 0.05) * np.ptp(piece)
+    share = 0.0
+    for at in (piece >= piece.max() - margin, piece <= piece.min() + margin):
+        standing = at[:-2] & at[1:-1] & at[2:]
+        share += float((standing if before_filter else at).mean())
+    return share
+
+
+def _spectrum(look: _Look, channel: int) -> tuple[Float, Float]:
+    x = look.signal[channel] * np.hanning(look.signal.shape[1])
+    power: Float = np.abs(np.fft.rfft(x)) ** 2
+    freqs_hz: Float = np.fft.rfftfreq(len(x), 1 / look.sfreq_hz).astype(np.float64)
+    return freqs_hz, power
+
+
+def _line_noise(look: _Look) -> _Found:
+    return _fast(look, narrow=True)
+
+
+def _muscle(look: _Look) -> _Found:
+    return _fast(look, narrow=False)
+
+
+def _fast(look: _Look, narrow: bool) -> _Found:
+    """Power above 20 Hz: one line is mains, a broad rise is muscle."""
+    found = [
+        channel
+        for channel in look.order
+        if look.of(look.rise, "gamma", channel) > LEAST_RISE
+        and look.of(look.own, "gamma", channel) > 3
+        and look.of(look.rise, "gamma", channel) > look.of(look.rise, "theta", channel) + 0.5
+    ]
+    if not found:
+        return None
+    found = _strongest(look, found, "gamma")
+    freqs_hz, power = _spectrum(look, found[0])
+    fast = freqs_hz >= 20
+    peak_hz = float(freqs_hz[fast][power[fast].argmax()])
+    over = float(power[fast].max() / max(float(np.median(power[fast & (freqs_hz <= 45)])), 1e-9))
+    if (over >= NARROW) != narrow:
+        return None
+    where = ", ".join(look.ch_names[c] for c in found[:MANY])
+    times = float(np.exp(look.of(look.rise, "gamma", found[0])))
+    if narrow:
+        said = f"a line at {peak_hz:.1f} Hz, {over:.0f} times the power beside it"
+        return "line_noise", found, f"{said}, at {where}"
+    return "muscle", found, f"power of 30 to 45 Hz {times:.0f} times the usual, broad, at {where}"
+
+
+def _alpha(look: _Look) -> _Found:
+    found = [
+        channel
+        for channel in look.order
+        if look.of(look.rise, "alpha", channel) > LEAST_RISE
+        and look.of(look.rise, "alpha", channel)
+        > max(look.of(look.rise, name, channel) for name in ("delta", "theta", "beta")) + 0.3
+    ]
+    if not found:
+        return None
+    found = _strongest(look, found, "alpha")
+    freqs_hz, power = _spectrum(look, found[0])
+    inside = (freqs_hz >= 7) & (freqs_hz <= 14)
+    peak_hz = float(freqs_hz[inside][power[inside].argmax()])
+    times = float(np.exp(look.of(look.rise, "alpha", found[0])))
+    where = ", ".join(look.ch_names[c] for c in found[:MANY])
+    return (
+        "alpha",
+        found,
+        f"alpha power {times:.0f} times the usual, peak {peak_hz:.1f} Hz, {where}",
+    )
+
+
+def _exchanged(look: _Look) -> _Found:
+    """Everything fits again once two channels are back in each other's place."""
+    if len(look.ch_names) < 4 or look.left.max() < LEAST_LEFT:
+        return None
+    n_own = len(look.names)
+    usual_power = np.exp(look.usual.center[:, n_own:].astype(float)).sum(1)
+    covariance = look.signal @ look.signal.T / look.signal.shape[1]
+    others = look.usual.others.astype(float)
+
+    def misfit(at: Sequence[int]) -> float:
+        """How badly channels fit that are taken from places ``at``, by power alone."""
+        placed = covariance[np.ix_(at, at)]
+        power = np.einsum("ij,ij->i", others @ placed, others)
+        return float(np.log1p(power / usual_power).sum())
+
+    n = len(look.ch_names)
+    places = []
+    for one, other in combinations((int(c) for c in np.argsort(-look.left)[: 2 * MANY]), 2):
+        at = list(range(n))
+        at[one], at[other] = other, one
+        places.append((misfit(at), (one, other), at))
+    places.sort()
+    tried = np.stack([look.signal, *(look.signal[at] for _, _, at in places[:4])])
+    away = look.usual.deviations(tried.astype(np.float32), look.sfreq_hz)[:, :, n_own:]
+    total = np.square(np.minimum(np.abs(away), 20)).sum((1, 2))
+    best = int(total[1:].argmin())
+    pair, share = places[best][1], float(total[1 + best] / total[0])
+    if share > EXPLAINED:
+        return None
+    one, other = pair
+    return (
+        "exchanged",
+        pair,
+        f"with {look.ch_names[one]} and {look.ch_names[other]} in each other's place "
+        f"{1 - share:.0%} of the deviation is gone",
+    )
+
+
+def _deflection(look: _Look, channel: int) -> tuple[float, float, float]:
+    """(height in usual deviations, steepness, width at half height in s) of the largest swing."""
+    x = look.signal[channel] - np.median(look.signal[channel])
+    at = int(np.abs(x).argmax())
+    height = float(abs(x[at]))
+    k = max(1, round(0.03 * look.sfreq_hz))
+    near = slice(max(0, at - 4 * k), at + 4 * k)
+    steep = float(np.abs(x[k:] - x[:-k])[near].max() / max(height, 1e-9))
+    above = np.sign(x[at]) * x > height / 2
+    first = last = at
+    while first > 0 and above[first - 1]:
+        first -= 1
+    while last < len(x) - 1 and above[last + 1]:
+        last += 1
+    return height, steep, (last - first + 1) / look.sfreq_hz
+
+
+def _rhythmic_sharp(look: _Look) -> _Found:
+    """The same wave again, 2.5 to 4 times a second, at least four times."""
+    found = [
+        channel
+        for channel in look.order
+        if max(look.of(look.rise, name, channel) for name in ("delta", "theta")) > 0.5
+    ]
+    if not found:
+        return None
+    found = _strongest(look, found, "delta")
+    x = look.signal[found[0]]
+    t = np.arange(len(x)) / look.sfreq_hz
+    x = x - np.polyval(np.polyfit(t, x, 3), t)
+    lags = np.arange(round(look.sfreq_hz / 4), round(look.sfreq_hz / 2.5) + 1)
+    if 2 * lags[-1] >= len(x):
+        return None
+    again = np.array([np.corrcoef(x[lag:], x[:-lag])[0, 1] for lag in lags])
+    best = int(again.argmax())
+    twice = 2 * int(lags[best])
+    second = float(np.corrcoef(x[twice:], x[:-twice])[0, 1])
+    half = int(lags[best]) // 2
+    between = float(np.corrcoef(x[half:], x[:-half])[0, 1])
+    if again[best] < PERIODIC or second < PERIODIC / 2 or between > 0.3:
+        return None
+    rate_hz = look.sfreq_hz / int(lags[best])
+    where = ", ".join(look.ch_names[c] for c in found[:MANY])
+    return (
+        "rhythmic_sharp",
+        found,
+        f"a wave repeats {rate_hz:.1f} times a second (correlation {again[best]:.2f}), {where}",
+    )
+
+
+def _pop(look: _Look) -> _Found:
+    """A step on one channel alone."""
+    top = max(look.order[:2], key=lambda c: look.of(look.own, "peak", c))
+    height, steep, _ = _deflection(look, top)
+    k = max(1, round(0.03 * look.sfreq_hz))
+    jumps = np.abs(look.signal[top, k:] - look.signal[top, :-k])
+    if (jumps > jumps.max() / 2).mean() > SELDOM:
+        return None
+    others = np.delete(look.own[:, look.names.index("peak")], top)
+    if look.of(look.rise, "peak", top) < 0.8 or steep < STEEP:
+        return None
+    if len(others) and look.of(look.own, "peak", top) < ALONE * float(np.partition(others, -1)[-1]):
+        return None
+    return (
+        "pop",
+        (top,),
+        f"a step of {height:.0f} µV at {look.ch_names[top]} alone, {steep:.0%} of it within 30 ms",
+    )
+
+
+def _blink(look: _Look) -> _Found:
+    """A short smooth deflection, largest in front, of one sign there."""
+    front = [c for c in look.order if look.frontal[c]]
+    if not front or not look.frontal[look.order[0]]:
+        return None
+    top = max(front, key=lambda c: look.of(look.own, "peak", c))
+    height, steep, width_s = _deflection(look, top)
+    if look.of(look.rise, "peak", top) < 0.6 or steep >= STEEP or not 0.06 <= width_s <= 0.5:
+        return None
+    where = ", ".join(look.ch_names[c] for c in front)
+    return (
+        "blink",
+        tuple(dict.fromkeys((*front, *look.order))),
+        f"a deflection of {height:.0f} µV, {1000 * width_s:.0f} ms wide, largest at {where}",
+    )
+
+
+def _slow_drift(look: _Look) -> _Found:
+    found = [
+        channel
+        for channel in look.order
+        if look.of(look.rise, "slow", channel) > LEAST_RISE
+        and look.of(look.rise, "slow", channel) > look.of(look.rise, "theta", channel) + 0.7
+    ]
+    if not found:
+        return None
+    found = _strongest(look, found, "slow")
+    _, _, width_s = _deflection(look, found[0])
+    if width_s < 0.25:
+        return None
+    times = float(np.exp(look.of(look.rise, "slow", found[0])))
+    where = ", ".join(look.ch_names[c] for c in found[:MANY])
+    return "slow_drift", found, f"power under 1.6 Hz {times:.0f} times the usual, {where}"
+
+
+_RULES = (
+    _exchanged,
+    _flat,
+    _clipped,
+    _line_noise,
+    _pop,
+    _muscle,
+    _alpha,
+    _rhythmic_sharp,
+    _blink,
+    _slow_drift,
+)
