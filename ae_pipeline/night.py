@@ -386,7 +386,7 @@ class NightJob:
             children.append(
                 {
                     "name": code,
-                    "run_name": f"{code} {verdict}",
+                    "run_name": f"{code} {verdict if failed else f'flagged: {verdict}'}",
                     "description": text,
                     "metrics": {n: float(row[n]) for n in numbers if row.get(n) is not None},
                     "tags": {"verdict": verdict, "pseudonym": code, "step": "recording"},

@@ -37,6 +37,7 @@ from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.folder import (
     cache_dir,
     digest_files,
+    digest_json,
     is_alive,
     locked,
     project_root,
@@ -479,7 +480,10 @@ def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
         return str(found.experiment_id)
     root = settings.artifact_root
     folder = re.sub(r"[^\w.-]+", "-", name)
-    return client.create_experiment(name, None if root == "auto" else f"{root}/{folder}")
+    # so that MLflow's pages show runs of training, not evaluations of language models
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    place = None if root == "auto" else f"{root}/{folder}"
+    return client.create_experiment(name, place, tags=kind)
 
 
 def _find(client: MlflowClient, experiment: str, record: Record) -> Run | None:
@@ -509,11 +513,16 @@ def _tags(record: Record, settings: Settings) -> dict[str, str]:
 
 def _origin() -> dict[str, str]:
     """Which process, which state of the code, which Prefect run: what a run can be traced by."""
-    tags = {PROCESS: f"{socket.gethostname()} {os.getpid()}"}
+    tags = {PROCESS: f"{_host()} {os.getpid()}"}
     flow_run = os.environ.get("AE_PIPELINE_FLOW_RUN")
     commit = _commit()
     tags |= {"prefect.flow_run": flow_run} if flow_run else {}
-    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+    return tags | ({"mlflow.source.git.commit": commit, "commit": commit} if commit else {})
+
+
+def _host() -> str:
+    """Name of this machine by which it knows itself again, and nobody else does."""
+    return digest_json(socket.gethostname())[:12]
 
 
 @cache
@@ -542,7 +551,7 @@ def _close_killed(client: MlflowClient, experiment: str) -> None:
     """Runs that say they are at work and whose process on this machine is gone: killed."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         host, _, process = run.data.tags.get(PROCESS, "").partition(" ")
-        if host == socket.gethostname() and process.isdigit() and not is_alive(int(process)):
+        if host == _host() and process.isdigit() and not is_alive(int(process)):
             client.set_terminated(run.info.run_id, "KILLED")
 
 

@@ -36,7 +36,8 @@ def alive(session: str) -> list[str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.servers
+@pytest.mark.timeout(400)
 def test_servers_answer_here_and_end_however_the_command_ends(tmp_path: Path) -> None:
     ports = free_port(), free_port()
     (tmp_path / "mlflow.yaml").write_text(f"server: {{port: {ports[1]}}}\n")
