@@ -60,6 +60,9 @@ __all__ = [
 ]
 
 
+MIN_COMPARED = 20
+"""People held out below which nothing is said about factor analysis."""
+
 MIN_TRAIN = 2
 """A spread takes two samples; a model worth having takes thousands, which the report shows."""
 
@@ -424,6 +427,11 @@ class TrainJob:
             self.head,
         )
         frame = judge_held_out(bundle, frame, by_entry, chosen)
+        latents = np.concatenate([each.latents for each in held_out])
+        if self.ensemble.person is not None and self.division.folds:
+            # latents of models that left out different people do not mean the same
+            rows = np.concatenate(self.division.folds)
+            latents = self.ensemble.autoencoder.latents(self.data.samples.take(rows))
         n_parameters = outputs.count_parameters(bundle)
         self.run = outputs.TrainRun(
             self.study,
@@ -433,14 +441,37 @@ class TrainJob:
             self.history,
             bundle,
             frame,
-            np.concatenate([each.latents for each in held_out]),
+            latents,
             {
                 **train_metrics(n_parameters, self.history, frame, self.study.kind == "eeg"),
                 "rehearsal": rehearsal,
                 "active_units": self._active_units(held_out),
                 "head": self.head_found,
+                **({} if self.ensemble.person is None else {"factors": self._beside_factors()}),
             },
         )
+
+    def _beside_factors(self) -> dict[str, Any] | None:
+        """The latents of a questionnaire beside factor analysis."""
+        from ae_pipeline.factors import beside
+
+        person = self.ensemble.person
+        assert person is not None
+        has_test = bool(len(self.division.rows("test")))
+        held_out = self.data.samples.take(self.division.rows("test" if has_test else "validation"))
+        train = self.data.samples.take(self.division.rows("train"))
+        if len(held_out) < MIN_COMPARED or train.shape[0] < 3:
+            return None
+        self.progress.stage("comparing with factor analysis")
+        epochs = max(1, self.history.best_epoch)
+        training = self.study.training.model_copy(update={"epochs": epochs, "early_stopping": None})
+
+        def refit(samples: Samples, seed: int) -> FittedAutoencoder:
+            anew = training.model_copy(update={"seed": seed})
+            return _fit_network(self.study, samples, None, anew)[0]
+
+        latent_dim, seed = self.study.model.latent_dim, self.study.training.seed
+        return beside(person, train, held_out, latent_dim, seed, refit)
 
     def _active_units(self, held_out: list[_HeldOut]) -> int | None:
         """Variational models: features that say anything of held-out data (the rest collapsed)."""

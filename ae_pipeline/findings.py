@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "evidence",
+    "factor_sections",
     "group_view",
     "head_sections",
     "layers_of",
+    "person_sections",
     "recording_view",
     "rehearsal_sentence",
     "relevance_section",
@@ -205,6 +207,7 @@ def train_view(
     digest: str,
     notes: Sequence[str],
     relevant: Relevance | None = None,
+    more: tuple[Section, ...] = (),
 ) -> TrainView:
     """The training page."""
     info = bundle.info
@@ -228,11 +231,137 @@ def train_view(
         sections=(
             *head_sections(metrics.get("head")),
             *(() if relevant is None else (relevance_section(relevant, info),)),
+            *factor_sections(metrics.get("factors")),
+            *more,
         ),
         facts=_facts(info, digest),
         notes=tuple(notes),
         methods=methods_paragraph(bundle, info.detection),
     )
+
+
+def factor_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
+    """The latents of a questionnaire beside factor analysis, for the training page."""
+    if not found:
+        return ()
+    import pandas as pd
+
+    k, parallel, hidden = found["k"], found["parallel"], found["hidden"]
+    counted = f"{parallel['pearson']} dimensions by parallel analysis on Pearson correlations"
+    if parallel["polychoric"] is not None:
+        counted += f", {parallel['polychoric']} on polychoric ones"
+    split = found["split_half"]
+    text = (
+        found["verdict"],
+        f"{counted}; the model has {k}. {k} varimax factors come back in random halves of the "
+        f"people with a Tucker congruence of {split['mean']:.2f} on average and "
+        f"{split['least']:.2f} at the least (0.95 and more: the same factor; below 0.85: another).",
+    )
+    errors = pd.DataFrame(
+        [
+            {"predicted_from": f"{k} latents of the autoencoder", "error": hidden["autoencoder"]},
+            {"predicted_from": f"{k} factors", "error": hidden["factors"]},
+            {"predicted_from": f"{k} principal components", "error": hidden["components"]},
+            {"predicted_from": "the item's mean", "error": 1.0},
+        ]
+    ).round(3)
+    factors = pd.DataFrame(
+        {
+            "factor": [f"F{i + 1}" for i in range(len(found["congruence"]))],
+            "congruence_with_the_latents": found["congruence"],
+            "correlation_from_the_latents": found["factor_from_latents"],
+        }
+    ).round(3)
+    stable = pd.DataFrame(found["stability"]).round(3)
+    return (
+        Section(
+            "Beside factor analysis",
+            text,
+            frames=(
+                (
+                    f"Squared error in predicting hidden answers of {hidden['people']:,} people, "
+                    "in variances of an item.",
+                    errors,
+                ),
+                ("Each factor beside the latents turned towards it.", factors),
+                (
+                    "Stability: correlation of each latent with what the same model gives with "
+                    "other seeds, and in halves of the people, after alignment.",
+                    stable,
+                ),
+            ),
+        ),
+    )
+
+
+def person_sections(
+    persons: pd.DataFrame, rates: pd.DataFrame, answers: pd.DataFrame
+) -> tuple[Section, ...]:
+    """Who seems not to have read the questions, whom a flag hits, and what was expected.
+
+    Parameters
+    ----------
+    persons : DataFrame
+        The content of ``persons.csv``.
+    rates : DataFrame
+        From :func:`ae_pipeline.persons.flag_rates`.
+    answers : DataFrame
+        From :func:`ae_pipeline.persons.answers_frame`.
+    """
+    names = [c for c in map(str, persons) if c.startswith(("index_", "onset_"))]
+    top = persons.sort_values("score", ascending=False, kind="stable")
+    shown = top[["id", "score", "q_value", "flagged", *names]].head(15)
+    missing = (
+        []
+        if "index_longstring" in persons
+        else [
+            "Longstring and the item at which careless responding begins need the order in which "
+            "people saw the items: set source.presentation_order."
+        ]
+    )
+    indices = Section(
+        "Who seems not to have read the questions",
+        (
+            "The score adds four views: answers unlike what a person's other answers predict, a "
+            "pattern that explains the answers better than the questions do, a profile within "
+            "scales that runs against everybody's, an unusual combination. The established "
+            "indices stand beside it: careless are high longstring, mahalanobis, guttman_errors, "
+            "antonyms and lz, low even_odd, synonyms, person_total and response_time; irv is "
+            "unusual at both ends (low: one answer throughout, high: random).",
+            "Nobody has been excluded: this proposes whom to look at. People who did not read may "
+            "also be among those that calibrate; then fewer are flagged than should be.",
+            *missing,
+        ),
+        frames=(("The most suspicious, with their indices.", shown),),
+    )
+    found = [indices]
+    if len(rates):
+        frame = rates.round(3)
+        found.append(
+            Section(
+                "Whom a flag hits",
+                (
+                    "An extreme sufferer is not a careless respondent. Where the share among the "
+                    "most abnormal tenth is far from 0.1 in a group or at one end of a scale, look "
+                    "whether the score finds carelessness there or the group.",
+                ),
+                frames=(("Flags by group and by mean answer of each scale.", frame),),
+            )
+        )
+    people = list(dict.fromkeys(answers["recording"]))[:3]
+    tables = []
+    for name in people:
+        own = answers[answers["recording"] == name]
+        worst = own.nlargest(10, "surprise").drop(columns="recording")
+        tables.append((f"{name}: the ten answers that surprise most.", worst))
+    found.append(
+        Section(
+            "Answers beside what was expected",
+            ("All answers of the most abnormal people are in answers.csv.",),
+            frames=tuple(tables),
+        )
+    )
+    return tuple(found)
 
 
 def relevance_section(relevant: Relevance, info: BundleInfo) -> Section:
@@ -478,6 +607,7 @@ def rows_view(
     best: Evidence,
     items: pd.DataFrame | None,
     notes: Sequence[str] = (),
+    sections: tuple[Section, ...] = (),
 ) -> RowsView:
     """The page of a table or a set of images."""
     info = bundle.info
@@ -517,6 +647,7 @@ def rows_view(
         worst=worst,
         best=best,
         items=items,
+        sections=sections,
         color_by=label,
         facts=_facts(info, bundle.digest),
         methods=methods_paragraph(bundle, detection),

@@ -38,6 +38,14 @@ from ae_pipeline.folder import (
 from ae_pipeline.gather import Failure, Input
 from ae_pipeline.growth import pictures
 from ae_pipeline.methods import methods_paragraph
+from ae_pipeline.persons import (
+    N_SHOWN,
+    answers_frame,
+    flag_rates,
+    harmless,
+    items_frame,
+    persons_frame,
+)
 from ae_pipeline.relevance import relevance
 from ae_pipeline.score import (
     Example,
@@ -126,6 +134,9 @@ def score_config(detection: Detection) -> dict[str, Any]:
     """The part of a scoring's configuration that a key is made of."""
     return {"detection": detection.model_dump(mode="json")}
 
+
+TABLE_ENDINGS = ("persons.parquet", "answers.parquet", "items.tsv")
+"""What is written about each questionnaire, and put together for all of them."""
 
 SHARED = "pseudonymised"
 """Subfolder with what may leave this machine."""
@@ -320,6 +331,9 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
     # what the worst and best look like, taken from rows that nothing was fitted on
     worst, best = pick_examples(run.bundle, run.held_out(), run.frame)
 
+    about, answers = _write_items(run, place)
+    if run.metrics.get("factors"):
+        write_json(place / "latents.json", _latents_sidecar(run.metrics["factors"]))
     relevant = relevance(run.bundle.autoencoder, run.held_out(), run.study.training.seed)
     write_frame(place / "relevance.csv", relevant.frame())
 
@@ -340,6 +354,9 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
             digest,
             run.data.notes,
             relevant,
+            ()
+            if about is None or answers is None
+            else _persons(hide(scores), about, hide(answers), folder == place, folder),
         )
         write_text(folder / "report.html", report.train_page(view))
     for name, picture in report.train_figures(view).items():
@@ -412,6 +429,36 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
     )
 
 
+def _latents_sidecar(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What each latent of a questionnaire is worth, beside ``latents.parquet``."""
+    return {
+        each["latent"]: {
+            "Description": "Latent feature of the autoencoder's code, without a unit",
+            "StabilityOverSeeds": each["seeds"],
+            "StabilityOverHalves": each["halves"],
+        }
+        for each in found["stability"]
+    } | {
+        "Stability": {
+            "Description": "Correlation of a latent with what the same model gives with another "
+            "seed, or in half of the people, after linear alignment; 1 is the same latent"
+        }
+    }
+
+
+def _write_items(run: TrainRun, place: Path) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """``items.csv`` of a questionnaire's held-out rows; and what is about their people."""
+    person = run.bundle.ensemble.person
+    if person is None:
+        return None, None
+    samples = run.held_out()
+    told = person.tell(samples)
+    items = items_frame(samples, told, run.latents)
+    write_frame(place / "items.csv", harmless(_all_items([items], len(samples))))
+    about = persons_frame(person, samples, run.study.source, told)
+    return about, answers_frame(samples, told, run.frame)
+
+
 def _with_frame(example: Example, hide: Callable[[pd.DataFrame], pd.DataFrame]) -> Example:
     return Example(example.values, example.reconstructions, hide(example.frame))
 
@@ -463,7 +510,9 @@ def is_done(out: Path, name: str, this: str) -> bool:
 def write_failure(run: ScoreRun, failure: Failure, digest: str | None) -> None:
     """A failed input: its reason, and nothing else of it."""
     for stale in run.out.glob(f"{_glob_safe(failure.name)}_*"):
-        if stale.name in _file_names(failure.name):
+        if stale.name in _file_names(failure.name) | {
+            f"{failure.name}_{ending}" for ending in TABLE_ENDINGS
+        }:
             stale.unlink()
     folder = _bids_folder(failure.name)
     if folder is not None:
@@ -633,8 +682,6 @@ def write_rows(
     this: str,
 ) -> None:
     """Files of one table or image file; provenance last."""
-    import pandas as pd
-
     out, name = run.out, item.name
     (out / f"{name}_provenance.json").unlink(missing_ok=True)
     write_frame(out / f"{name}_scores.parquet", result.frame)
@@ -642,17 +689,15 @@ def write_rows(
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
     files = [f"{name}_scores.parquet", f"{name}_desc-latent_features.tsv", f"{name}_examples.npz"]
     _save_examples(out / f"{name}_examples.npz", result.worst, result.best)
-    if samples.entries:
-        given = samples.mask if samples.mask is not None else np.ones(result.by_entry.shape, bool)
-        items = pd.DataFrame(
-            {
-                "item": samples.entries,
-                "answered": given.sum(0),
-                "total_error": (result.by_entry * given).sum(0),
-            }
-        )
-        write_frame(out / f"{name}_items.tsv", items)
-        files.append(f"{name}_items.tsv")
+    person = run.bundle.ensemble.person
+    if person is not None:
+        told = person.tell(samples)
+        source = source_of(run.bundle.info)
+        about = persons_frame(person, samples, source, told)
+        write_frame(out / f"{name}_persons.parquet", about)
+        write_frame(out / f"{name}_answers.parquet", answers_frame(samples, told, result.frame))
+        write_frame(out / f"{name}_items.tsv", items_frame(samples, told, result.latents))
+        files += [f"{name}_{ending}" for ending in TABLE_ENDINGS]
     summary = {"recording": name, "rows": len(result.frame), "notes": list(notes)}
     _write_provenance(run, name, this, files, summary, digest_files(item.files), "done")
 
@@ -731,6 +776,8 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
             "group_report.html",
             "report.html",
             "persons.csv",
+            "answers.csv",
+            "flag_rates.csv",
             "items.csv",
             "dataset_description.json",
             "methods.txt",
@@ -837,19 +884,18 @@ def _group_of_rows(
     scores["q_value"] = adjusted(scores["p_value"].to_numpy(), run.detection.dependence)
     scores["flagged"] = scores["q_value"] <= run.detection.error_rate
     worst, best = _load_examples([out / f"{stem}_examples.npz" for stem in stems])
-    items = None
-    if bundle.info.entries:
-        parts = [pd.read_csv(out / f"{s}_items.tsv", sep="\t", dtype={"item": str}) for s in stems]
-        total = pd.concat(parts).groupby("item", sort=False).sum().loc[list(bundle.info.entries)]
-        items = pd.DataFrame(
-            {
-                "item": list(bundle.info.entries),
-                "mean_error": (total["total_error"] / total["answered"].clip(lower=1)).to_numpy(),
-                "answered": total["answered"].to_numpy(),
-                "share_missing": 1 - total["answered"].to_numpy() / len(scores),
-            }
+    items, about, answers = None, pd.DataFrame(index=scores.index), pd.DataFrame()
+    if bundle.ensemble.person is not None:
+        items = _all_items(
+            [pd.read_csv(out / f"{s}_items.tsv", sep="\t", dtype={"item": str}) for s in stems],
+            len(scores),
         )
-        write_frame(out / "items.csv", items)
+        write_frame(out / "items.csv", harmless(items))
+        about, answers = (
+            pd.concat([pd.read_parquet(out / f"{s}_{what}.parquet") for s in stems])
+            for what in ("persons", "answers")
+        )
+        about = about.reset_index(drop=True)
     names = _pseudonyms(scores, run.bundle.info.kind)
     write_json(out / "pseudonyms.json", names)
     notes = [note for p in done for note in p["summary"]["notes"]]
@@ -860,6 +906,9 @@ def _group_of_rows(
         )
         write_frame(folder / "scores.parquet", hide(scores))
         write_frame(folder / "latents.parquet", hide(latents))
+        sections: tuple[report.Section, ...] = ()
+        if items is not None:
+            sections = _persons(hide(scores), about, hide(answers), folder == out, folder)
         view = findings.rows_view(
             bundle,
             run.detection,
@@ -869,21 +918,64 @@ def _group_of_rows(
             findings.evidence(bundle.info, _with_frame(best, hide)),
             items,
             notes,
+            sections,
         )
         headline = view.headline
         page = report.rows_page(view)
         write_text(folder / "report.html", page)
         write_text(folder / "group_report.html", page)
-    if bundle.info.kind == "questionnaire":
-        wanted = ["recording", "score", "p_value", "q_value", "flagged", "top_item", "reason"]
-        others = [str(c) for c in scores if str(c).startswith("score_")]
-        predicted = [c for c in scores if str(c).startswith(("predicted_", "probability_"))]
-        persons = scores[[*wanted[:2], *others, *wanted[2:], *predicted]].rename(
-            columns={"recording": "id"}
-        )
-        write_frame(out / "persons.csv", persons.sort_values("p_value", kind="stable"))
     assert headline is not None
     return headline
+
+
+def _persons(
+    scores: pd.DataFrame, about: pd.DataFrame, answers: pd.DataFrame, write: bool, out: Path
+) -> tuple[report.Section, ...]:
+    """``persons.csv``, ``answers.csv`` and ``flag_rates.csv``; and the same for the report."""
+    import pandas as pd
+
+    wanted = ["recording", "score", "p_value", "q_value", "flagged", "top_item", "reason"]
+    others = [str(c) for c in scores if str(c).startswith("score_")]
+    predicted = [c for c in scores if str(c).startswith(("predicted_", "probability_"))]
+    persons = scores[[*wanted, *others, *predicted]].rename(columns={"recording": "id"})
+    first = [c for c in map(str, about) if c.startswith(("onset_", "index_"))]
+    rest = [c for c in map(str, about) if c not in first]
+    at = wanted.index("reason") + 1
+    persons = pd.concat(
+        [persons.iloc[:, :at], about[first], persons.iloc[:, at:], about[rest]], axis=1
+    )
+    rates = flag_rates(persons)
+    place = scores[["recording"]].assign(_score=scores["score"])
+    worst = place.nlargest(N_SHOWN, "_score", keep="first")["recording"].tolist()
+    rank = {name: i for i, name in enumerate(worst)}
+    answers = answers[answers["recording"].isin(worst)]
+    answers = answers.assign(_r=answers["recording"].map(rank)).sort_values("_r", kind="stable")
+    answers = answers.drop(columns="_r").reset_index(drop=True)
+    if write:
+        by_p = persons.sort_values(["p_value", "score"], ascending=[True, False], kind="stable")
+        write_frame(out / "persons.csv", harmless(by_p))
+        write_frame(out / "answers.csv", harmless(answers.rename(columns={"recording": "id"})))
+        write_frame(out / "flag_rates.csv", harmless(rates))
+    return findings.person_sections(persons, rates, answers)
+
+
+def _all_items(parts: list[pd.DataFrame], n_people: int) -> pd.DataFrame:
+    """The view of items over all inputs: counts added up, the rest from the largest input."""
+    import pandas as pd
+
+    largest = max(parts, key=lambda part: int(part["answered"].sum()))
+    total = pd.concat(parts).groupby("item", sort=False)[["answered", "total_error"]].sum()
+    total = total.loc[largest["item"]].reset_index()
+    kept = largest.drop(columns=["item", "answered", "total_error"]).round(4)
+    items = pd.DataFrame(
+        {
+            "item": total["item"],
+            "mean_error": total["total_error"] / total["answered"].clip(lower=1),
+            "answered": total["answered"],
+            "share_missing": 1 - total["answered"] / n_people,
+        }
+    )
+    return pd.concat([items, kept], axis=1)
 
 
 def _write_score_run(

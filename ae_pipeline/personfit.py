@@ -264,7 +264,7 @@ class PersonFit:
         """The share of the autoencoder that predicts people outside of its training best."""
         answers = coded(judge, self.low, self.high)
         mean, _ = self.autoencoder.predict_hidden(judge, N_HIDDEN)
-        away = np.where(answers.known, self._positions(mean) - answers.keyed, np.nan)
+        away = np.where(answers.known, self.positions(mean) - answers.keyed, np.nan)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             width = np.nan_to_num(np.nanstd(away, 0), nan=0.3)
@@ -304,7 +304,7 @@ class PersonFit:
 
     # ---------------------------------------------------------------------- predictions
 
-    def _positions(self, network_units: NDArray[np.float32]) -> Float:
+    def positions(self, network_units: NDArray[np.float32]) -> Float:
         """Network units as positions in the possible range."""
         values = self.autoencoder.scaler.inverse(network_units)
         width = np.where(self.high > self.low, self.high - self.low, 1.0)
@@ -320,7 +320,7 @@ class PersonFit:
         loose = np.flatnonzero([not own[:, j].any() for j in range(own.shape[1])])
         if len(loose):
             own[:, loose] = _cut(
-                self._positions(mean)[:, loose], self.width[loose], count[loose], most
+                self.positions(mean)[:, loose], self.width[loose], count[loose], most
             )
         linear = _levels_from_curves(
             _conditional(answers.keyed, self.mean, self.precision),

@@ -190,6 +190,7 @@ def rows_page(view: RowsView) -> str:
         histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
         map=_map(view.latents, view.scores, view.color_by),
         moving=moving_map(view.latents, view.scores, view.color_by),
+        sections=_sections(view.sections),
     )
 
 

@@ -237,6 +237,8 @@ class RowsView:
     threshold : float, optional
         Where one score separates flagged from not; without it, the lowest flagged score is
         shown.
+    sections : tuple of Section
+        What else was found, after the highest scores.
     """
 
     title: str
@@ -249,6 +251,7 @@ class RowsView:
     items: pd.DataFrame | None = None
     threshold: float | None = None
     color_by: str | None = None
+    sections: tuple[Section, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     methods: str = ""
