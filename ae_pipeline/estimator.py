@@ -304,6 +304,11 @@ class Autoencoder(
             filled = np.where(mask, shaped, np.float32(0))
             return Samples(kind, filled, meta, (Axis("item", names),), mask, columns)
         if kind == "mnist":
+            if shaped.min() < 0 or shaped.max() > 1:
+                raise ValueError(
+                    f"pixels of {shaped.min():g} to {shaped.max():g} given, expected 0 (black) to "
+                    "1; divide by the largest possible value"
+                )
             return Samples(kind, shaped, meta, (Axis("row"), Axis("column")))
         names = tuple(f"ch{i}" for i in range(shape[0]))
         # times are counted in samples: nothing here depends on a rate but the bands

@@ -48,6 +48,9 @@ __all__ = [
     "fit",
 ]
 
+EXTREME = 1e4
+"""Usual deviations that no signal or answer has unless something is wrong with it."""
+
 SCORING_BATCH = 64
 """Samples scored at once: larger batches spill the processor's cache and gain nothing."""
 
@@ -166,6 +169,11 @@ class _Feed:
             self._view = torch.from_numpy(scaler.transform(samples.values, samples.mask)).to(device)
             if samples.mask is not None and not samples.mask.all():
                 self.observed = torch.from_numpy(samples.mask).to(device, self._view.dtype)
+
+    @property
+    def places(self) -> str:
+        """Device of the row numbers that are asked for."""
+        return self.device if self._starts is None else "cpu"
 
     def gather(self, rows: Tensor | slice) -> tuple[Tensor, Tensor | None]:
         """Samples and their masks (1 where observed)."""
@@ -387,7 +395,7 @@ def fit(
     history = History()
     best = {name: p.detach().clone() for name, p in model.state_dict().items()}
     if checkpoint is not None and checkpoint.is_file():
-        history, best = _resume(checkpoint, model, optimizer)
+        history, best = _resume(checkpoint, model, optimizer) or (history, best)
     saved_at = -math.inf
     n = len(train)
     n_batches = -(-n // batch_size)
@@ -409,11 +417,16 @@ def fit(
             rows = together.share(whole)
             if not len(rows):  # fewer samples than processes: one of them once more, for nothing
                 rows = whole[:1]
-            x, observed = feed.gather(rows)
-            taught = None if targets is None else targets[rows.to(device)]
-            loss = model.loss(x, observed, generator, epoch, taught)
             optimizer.zero_grad(set_to_none=True)
-            loss.total.backward()
+            try:
+                x, observed = feed.gather(rows)
+                taught = None if targets is None else targets[rows.to(device)]
+                loss = model.loss(x, observed, generator, epoch, taught)
+                loss.total.backward()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                raise TrainingError(_what_would_fit(model, feed, batch_size, epoch)) from None
             n_own = len(together.share(whole))
             together.average_gradients(model, n_own, len(whole))
             optimizer.step()
@@ -426,15 +439,14 @@ def fit(
         validation_loss = None if held_out is None else _mean_loss(fitted, held_out)
         judged = train_loss if validation_loss is None else validation_loss
         if not math.isfinite(train_loss + judged):
+            kept = ""
+            if checkpoint is not None and history.rows and not together.rank():
+                model.load_state_dict(best)
+                _save(checkpoint, model, _optimizer(config, model), history, best)
+                kept = f"; what was learned until epoch {history.best_epoch} is in {checkpoint}"
             raise TrainingError(
-                f"training stopped in epoch {epoch}: the loss is no longer a number; the steps "
-                f"are too large or the data holds extreme values; try training.learning_rate "
-                f"{config.learning_rate / 10:g}"
-                + (
-                    f"; what was learned before is in {checkpoint}"
-                    if checkpoint is not None and checkpoint.is_file()
-                    else ""
-                )
+                f"training stopped in epoch {epoch}: the loss is no longer a number; "
+                f"{_cause(feed, n, config)}{kept}"
             )
         # without validation data there is nothing to choose an epoch by: the last one is kept,
         # and an epoch before the whole objective was trained is never preferred to a later one
@@ -461,6 +473,58 @@ def fit(
     model.head = None
     model.eval()
     return fitted, history
+
+
+def _cause(feed: _Feed, n: int, config: Training) -> str:
+    """Why a loss is no longer a number, as far as the data tells, and what to change."""
+    import torch
+
+    x, _ = feed.gather(torch.arange(0, n, max(1, n // 1000)).to(feed.places))
+    largest = float(x.abs().max())
+    if largest > EXTREME:
+        return (
+            f"the training data holds values of {largest:.3g} usual deviations; find and remove "
+            "them (a wrong unit, a missing code that is not declared), or use "
+            "model.likelihood: huber"
+        )
+    return (
+        f"the steps are too large for this model; try training.learning_rate "
+        f"{config.learning_rate / 10:g}"
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """GPUs have an error of their own; on a CPU only the words tell."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words
+
+
+def _what_would_fit(model: Autoencoder, feed: _Feed, batch_size: int, epoch: int) -> str:
+    """Try smaller and smaller batches, and name the first that fits."""
+    import torch
+
+    said = f"out of memory in epoch {epoch} with training.batch_size {batch_size}; "
+    size = batch_size // 2
+    while size:
+        model.zero_grad(set_to_none=True)
+        if feed.device == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            generator = torch.Generator(feed.device).manual_seed(0)
+            loss = model.loss(
+                *feed.gather(torch.zeros(size, dtype=torch.long).to(feed.places)), generator
+            )
+            loss.total.backward()
+            model.zero_grad(set_to_none=True)
+            return f"{said}{size} fits: set training.batch_size to {size}"
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            size //= 2
+    return (
+        f"{said}not even one sample fits; make the model smaller (model.architecture) or shorten "
+        "windows.length_s"
+    )
 
 
 def _is_over(history: History, config: Training, held_out: Samples | None) -> bool:
@@ -535,7 +599,28 @@ def _save(
 
 def _resume(
     path: Path, model: Autoencoder, optimizer: torch.optim.Optimizer
-) -> tuple[History, dict[str, Tensor]]:
+) -> tuple[History, dict[str, Tensor]] | None:
+    """Go on from a checkpoint; None where it is damaged or of another model, and says nothing."""
+    from safetensors import SafetensorError
+
+    try:
+        history, weights, best, state = _read_checkpoint(path, model)
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError):
+        return None
+    own = {name: p.shape for name, p in model.state_dict().items()}
+    if any({name: p.shape for name, p in part.items()} != own for part in (weights, best)):
+        return None
+    model.load_state_dict(weights)
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+    return history, best
+
+
+def _read_checkpoint(
+    path: Path, model: Autoencoder
+) -> tuple[History, dict[str, Tensor], dict[str, Tensor], dict[int, dict[str, Any]]]:
+    """History, weights, best weights and the optimiser's state."""
     from safetensors import safe_open
 
     state: dict[int, dict[str, Any]] = {}
@@ -553,8 +638,4 @@ def _resume(
     for name, value in note["numbers"].items():
         index, _, slot = name.partition("/")
         state.setdefault(int(index), {})[slot] = value
-    model.load_state_dict(weights["model"])
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
-    return History(**note["history"]), weights["best"]
+    return History(**note["history"]), weights["model"], weights["best"], state

@@ -136,6 +136,8 @@ def test_images_and_windows_work_alike(architecture: str) -> None:
         ({"architecture": "conv"}, "kernel: 7 exceeds the input"),
         ({"contamination": 0.9}, "contamination: 0.9 given"),
         ({"epochs": 0}, "epochs: should be greater than 0"),
+        ({"likelihood": "bernoulli"}, "the continuous item 'x0' does not have"),
+        ({"kind": "mnist", "shape": (2, 3)}, "pixels of"),
     ],
 )
 def test_settings_that_cannot_work_say_what_to_change(settings: dict[str, Any], words: str) -> None:

@@ -392,6 +392,64 @@ def test_a_loss_that_is_no_number_names_the_epoch_and_the_cure(tmp_path: Path) -
     assert all(torch.isfinite(w).all() for name, w in weights.items() if "best/" in name)
 
 
+def test_a_loss_that_is_no_number_keeps_the_last_good_epoch(tmp_path: Path) -> None:
+    train, checkpoint = as_array(eeg(16)), tmp_path / "checkpoint.safetensors"
+    given: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 1e25, "batch_size": 16}
+    with pytest.raises(TrainingError, match="what was learned until epoch 1 is in"):
+        run(train, checkpoint=checkpoint, checkpoint_every_s=1e9, **given)
+    with safe_open(checkpoint, "pt") as file:
+        assert all(torch.isfinite(file.get_tensor(name)).all() for name in file.keys())  # noqa: SIM118
+
+
+def test_extreme_values_are_named_as_the_cause() -> None:
+    train = as_array(eeg(16))
+    values = np.asarray(train.values).copy()
+    values[3, 1, :4] = 3e24
+    odd = replace(train, values=values)
+    with pytest.raises(TrainingError, match="values of 1e[+]09 usual deviations; find and remove"):
+        run(odd, batch_size=16, optimizer="sgd", learning_rate=1e20, epochs=4)
+
+
+def test_out_of_memory_names_the_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ae_pipeline.models.autoencoder import Autoencoder
+
+    whole = Autoencoder.loss
+
+    def limited(self: Any, x: Any, *args: Any) -> Any:
+        if len(x) > 10:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
+        return whole(self, x, *args)
+
+    monkeypatch.setattr(Autoencoder, "loss", limited)
+    with pytest.raises(TrainingError) as caught:
+        run(digits(100, 8), batch_size=64)
+    assert str(caught.value) == (
+        "out of memory in epoch 1 with training.batch_size 64; 8 fits: set training.batch_size to 8"
+    )
+
+    def never(self: Any, x: Any, *args: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Autoencoder, "loss", never)
+    with pytest.raises(TrainingError, match="not even one sample fits"):
+        run(digits(100, 8), batch_size=64)
+
+
+@pytest.mark.parametrize("damage", ["cut", "other model"])
+def test_a_checkpoint_that_cannot_be_used_is_trained_over(tmp_path: Path, damage: str) -> None:
+    train, checkpoint = digits(60, 8), tmp_path / "checkpoint.safetensors"
+    run(train, checkpoint=checkpoint, checkpoint_every_s=0, epochs=2)
+    if damage == "cut":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+        fitted, history = run(train, checkpoint=checkpoint, epochs=2)
+    else:
+        fitted, history = run(
+            train, checkpoint=checkpoint, epochs=2, model=build(train, latent_dim=2)
+        )
+    assert [row["epoch"] for row in history.rows] == [1, 2]
+    assert np.isfinite(fitted.score(train).total).all()
+
+
 def test_a_message_names_no_checkpoint_that_is_not_there(tmp_path: Path) -> None:
     train = as_array(eeg(64))
     given: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 1e25}

@@ -157,6 +157,8 @@ class Likelihood:
         self._groups: list[tuple[str, Tensor, Tensor]] = []
         if name == "auto":
             name = {"eeg": "gaussian", "mnist": "bernoulli", "questionnaire": "mixed"}[kind]
+        if name == "bernoulli":
+            _refuse_unbounded(kind, columns)
         if name != "mixed" and not FAMILIES[name].needs_levels:
             self.uniform = name
             self.output_shape = shape
@@ -242,3 +244,14 @@ class Likelihood:
     def _of_group(family: str, parameters: Tensor, places: Tensor) -> Tensor:
         chosen = parameters[:, places.to(parameters.device)]
         return chosen if FAMILIES[family].needs_levels else chosen.squeeze(-1)
+
+
+def _refuse_unbounded(kind: Kind, columns: Sequence[Column]) -> None:
+    """A probability says nothing of values beyond 0 to 1."""
+    loose = [column.name for column in columns if column.type == "continuous"]
+    if kind == "eeg" or loose:
+        what = "EEG in microvolts" if kind == "eeg" else f"the continuous item {loose[0]!r}"
+        raise StudyError(
+            f"model.likelihood: 'bernoulli' needs values of 0 to 1, which {what} does not have; "
+            f"use {'gaussian or huber' if kind == 'eeg' else 'mixed'}"
+        )
