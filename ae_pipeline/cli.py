@@ -401,6 +401,12 @@ def validate(
 
         samples = data.samples
         Autoencoder(checked.model, samples.kind, samples.shape, samples.columns)
+        from ae_pipeline.experiment import known_labels
+
+        known = known_labels(checked, data)
+        if known is not None:
+            n_known = int(known.is_known.sum())
+            progress.say(f"{known.head.target}: {n_known} of {len(samples)} samples have a label")
     rows_or_recordings = division.rows("calibration")
     column = "recording" if division.unit in ("recording", "block") else "subject"
     meta = data.samples.meta

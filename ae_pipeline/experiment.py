@@ -560,7 +560,13 @@ def _held_out(
 
 
 def known_labels(study: Study, data: Gathered) -> Known | None:
-    """What is known of the target of the study's head."""
+    """What is known of the target of the study's head; None without a head.
+
+    Raises
+    ------
+    StudyError, InputError
+        Where the labels cannot be found or used.
+    """
     from ae_pipeline.supervised import read_known
 
     if study.model.head is None:

@@ -161,6 +161,16 @@ def test_nothing_usable_is_one_line(run: Run, lab: Path, tmp_path: Path) -> None
         ("split.test=0.9", ["split"]),
         ("nonsense", ["KEY=VALUE"]),
         ("model.likelihood=categorical", ["likelihood", "categorical"]),
+        ("model.likelihood=bernoulli", ["values of 0 to 1", "gaussian or huber"]),
+        ("model.latent_dim=400", ["latent_dim: 400 is not below the input's 400"]),
+        (
+            "model.architecture={kind: conv, kernel: 201}",
+            ["kernel: 201 exceeds the input (100)", "windows.length_s"],
+        ),
+        ("model.objective={kind: masked, hide: channel}", ["hide"]),
+        ("model.head={kind: classify}", ["head", "target", "missing"]),
+        ("model.head={kind: classify, target: age}", ["no column 'age'", "model.head.labels"]),
+        ("model.head={kind: classify, target: age, from: codes}", ["from", "latents"]),
     ],
 )
 def test_a_wrong_study_is_one_line_and_status_2(
@@ -175,6 +185,49 @@ def test_a_wrong_study_is_one_line_and_status_2(
     for word in words:
         assert word in errors[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_that_is_no_number_stops_with_status_1(run: Run, lab: Path, tmp_path: Path) -> None:
+    words = ("training.optimizer=sgd", "training.learning_rate=1e30", "training.batch_size=500")
+    given = [part for word in words for part in ("--set", word)]
+    outcome = run("train", lab / "study.yaml", "--no-prefect", *given, "-o", tmp_path / "out")
+    assert outcome.status == 1
+    (line,) = [line for line in outcome.complaints if line.startswith("error")]
+    assert "training stopped in epoch" in line
+    assert "try training.learning_rate 1e+29" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_with_one_member_is_named_before_anything_is_trained(
+    run: Run, lab: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("subject,group\nP00,a\nP01,a\nP02,b\n")
+    head = f"model.head={{kind: classify, target: group, labels: {labels}}}"
+    for command in (("validate",), ("train", "--no-prefect", "-o", tmp_path / "out")):
+        outcome = run(command[0], lab / "study.yaml", *command[1:], "--set", head)
+        assert outcome.status == 1
+        assert any("class 'b' has one member (subject)" in line for line in outcome.complaints)
+    assert not (tmp_path / "out").exists()
+
+
+def test_generating_and_completing_refuse_what_cannot_be(
+    run: Run, model: Path, lab: Path, tmp_path: Path
+) -> None:
+    recording = lab / "recordings/P00_rest.edf"
+    out = tmp_path / "out.fif"
+    for words, status, said in (
+        (("generate", "--model", model, "--codes", "prior", "-o", out), 2, "no prior"),
+        (("generate", "--model", model, "-o", tmp_path / "out.csv"), 2, "written as .fif"),
+        (("generate", "--model", model, "-n", 0, "-o", out), 2, "at least 1"),
+        (("complete", recording, "--model", model, "--hide", "C3", "-o", out), 2, "'C3'"),
+        (("complete", lab / "none.edf", "--model", model, "-o", out), 1, "none.edf"),
+        (("complete", lab / "recordings", "--model", model, "-o", out), 2, "one at a time"),
+    ):
+        outcome = run(*words)
+        assert outcome.status == status, outcome.err
+        assert said in outcome.complaints[0]
+        assert not out.exists()
 
 
 @pytest.mark.parametrize("content", ["", "just text", "study: [", "study: x\n"])
