@@ -342,7 +342,7 @@ class TrainJob:
         self.progress.stage("leaving subjects out")
         training = self._as_long()
         samples, part = self.data.samples, self.division.part
-        predicted: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
+        predicted: list[tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]] = []
         self.left_out: list[_HeldOut] = []
         self.rehearsals: list[pd.DataFrame] = []
         for n, rows in enumerate(self.division.folds):
@@ -356,21 +356,34 @@ class TrainJob:
             )
             held_out = samples.take(rows)
             head = None
+            others_say: dict[str, NDArray[np.float64]] = {}
             if self.known is not None:
-                head = _head_of(self.known, ensemble.autoencoder, samples, np.concatenate(inside))
+                learnt = np.concatenate(inside)
+                head, others_say = _heads_of(
+                    self.known, ensemble.autoencoder, samples, learnt, rows
+                )
             self.left_out.append(_held_out(ensemble, baselines, held_out, "calibration", head))
-            if self.known is not None and head is not None:
-                predicted.append((rows, _outputs_of(head, ensemble.autoencoder, held_out)))
+            if head is not None:
+                predicted.append((rows, others_say))
             self.rehearsals.append(self._rehearse(ensemble, baselines, held_out))
         self.progress.advance(1, 1, "subjects left out")
         if self.known is not None and self.head_found is not None and predicted:
             from ae_pipeline.supervised import judge_head
 
             rows = np.concatenate([each[0] for each in predicted])
-            outputs_of = np.concatenate([each[1] for each in predicted])
             known = self.known.is_known[rows]
-            found = {"folds": len(predicted)}
-            found |= judge_head(self.known, rows[known], outputs_of[known])
+            judged = {
+                what: judge_head(
+                    self.known,
+                    rows[known],
+                    np.concatenate([each[1][what] for each in predicted])[known],
+                )
+                for what in predicted[0][1]
+            }
+            found: dict[str, Any] = {"folds": len(predicted)}
+            found |= judged[self.known.head.from_]
+            if self.known.head.from_ != "input":
+                found["from_input"] = judged["input"]
             self.head_found["cross_validation"] = found
 
     def _judge(self) -> None:
@@ -576,29 +589,35 @@ def known_labels(study: Study, data: Gathered) -> Known | None:
     return read_known(study.model.head, data.samples, beside)
 
 
-def _head_of(
-    known: Known, fitted: FittedAutoencoder, samples: Samples, inside: NDArray[np.int64]
-) -> FittedHead | None:
-    """A head on one network's codes; None where ``inside`` knows one class only."""
+def _heads_of(
+    known: Known,
+    fitted: FittedAutoencoder,
+    samples: Samples,
+    inside: NDArray[np.int64],
+    outside: NDArray[np.int64],
+) -> tuple[FittedHead | None, dict[str, NDArray[np.float64]]]:
+    """A head on one network's codes, and what it and one on the input say of ``outside``.
+
+    Nothing where ``inside`` knows one class only.
+    """
     from ae_pipeline.supervised import fit_head, look_at
 
-    chosen = samples.take(inside)
-    x = look_at(known.head.from_, chosen, fitted.latents(chosen), fitted.scaler)
-    everywhere = np.full((len(samples), x.shape[1]), np.nan)
-    everywhere[inside] = x
-    try:
-        return fit_head(known, everywhere, inside, 0)
-    except InputError:
-        return None
-
-
-def _outputs_of(
-    head: FittedHead, fitted: FittedAutoencoder, samples: Samples
-) -> NDArray[np.float64]:
-    from ae_pipeline.supervised import look_at
-
-    x = look_at(head.head.from_, samples, fitted.latents(samples), fitted.scaler)
-    return head.outputs(x)
+    rows = np.concatenate([inside, outside])
+    chosen = samples.take(rows)
+    latents = fitted.latents(chosen)
+    head: FittedHead | None = None
+    outputs_of: dict[str, NDArray[np.float64]] = {}
+    for what in dict.fromkeys((known.head.from_, "input")):
+        x = look_at(what, chosen, latents, fitted.scaler)
+        everywhere = np.full((len(samples), x.shape[1]), np.nan)
+        everywhere[rows] = x
+        try:
+            fitted_head = fit_head(known, everywhere, inside, 0)
+        except InputError:
+            return None, {}
+        outputs_of[what] = fitted_head.outputs(x[len(inside) :])
+        head = fitted_head if what == known.head.from_ else head
+    return head, outputs_of
 
 
 def _fit_network(

@@ -1,7 +1,8 @@
 """Heads fitted, judged and applied: what the code says of a label that some samples have.
 
-A fitted head is linear on standardised features: a logistic regression (classes) or a ridge
-regression (numbers), kept as arrays. What it is worth is judged by subjects it was not fitted on:
+A fitted head is linear on standardised features: a logistic regression (classes, weighted to be
+equally frequent, so that a rare one is predicted, too) or a ridge regression (numbers), kept as
+arrays. What it is worth is judged by subjects it was not fitted on:
 by cross-validation in which a subject is never on both sides, and by the held-out parts. Intervals
 are bootstraps over subjects, because windows of one person are not independent. Beside every
 figure stand chance and the same reading of simple features of the input.
@@ -378,7 +379,8 @@ def _logistic(
     from sklearn.linear_model import LogisticRegression
 
     def make(penalty: float) -> Any:
-        return LogisticRegression(C=penalty, max_iter=300, tol=1e-3)
+        # as if classes were equally frequent: else a rare one would never be predicted
+        return LogisticRegression(C=penalty, max_iter=300, tol=1e-3, class_weight="balanced")
 
     best = PENALTIES[-1]
     few = np.sort(np.random.default_rng(seed).permutation(len(z))[:2_000])
@@ -391,8 +393,9 @@ def _logistic(
                 model = make(penalty).fit(z[inside], y[inside])
                 p = np.full((len(outside), len(known.classes)), 1e-6)
                 p[:, model.classes_.astype(int)] = model.predict_proba(z[outside])
-                chosen = p[np.arange(len(outside)), y[outside].astype(int)]
-                loss -= float(np.log(np.maximum(chosen, 1e-6)).sum())
+                truth = y[outside].astype(int)
+                chosen = np.log(np.maximum(p[np.arange(len(outside)), truth], 1e-6))
+                loss -= float((chosen / np.bincount(truth)[truth]).sum())
             losses.append(loss)
         best = PENALTIES[int(np.argmin(losses))]
     model = make(best).fit(z, y)
