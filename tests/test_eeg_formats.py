@@ -17,6 +17,7 @@ from ae_pipeline.sources.content import Content
 from ae_pipeline.sources.edf import read_edf
 from ae_pipeline.sources.eeg import EegSource, open_recording
 from ae_pipeline.sources.finding import find, stem_of
+from ae_pipeline.sources.matlab import is_damaged
 from ae_pipeline.sources.mne_files import read_mne
 
 NAMES = ["Fz", "Cz", "Pz", "Oz"]
@@ -240,3 +241,37 @@ def test_endings_shared_with_other_things_need_their_companion(tmp_path: Path) -
         (tmp_path / name).write_bytes(b"x")
     assert [f.path.name for f in find([tmp_path])] == ["a.edf", "b.eeg"]
     assert [f.path.name for f in find([tmp_path], pattern="*.raw")] == ["e.raw"]
+
+
+def test_lengths_that_contradict_each_other_are_refused_before_scipy_reads_them(
+    tmp_path: Path,
+) -> None:
+    path = write_eeglab(tmp_path)
+    assert not is_damaged(path)
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    at = whole.index(b"setname")
+    damaged[at - 8 : at - 4] = struct.pack("<i", 2**28)  # the length of the list of names
+    path.write_bytes(bytes(damaged))
+    assert is_damaged(path)
+    with pytest.raises(InputError, match=r"a\.set: cannot be read as SET"):
+        opened(path)
+    path.write_bytes(whole[:-100])
+    assert is_damaged(path)
+
+
+def test_matlab_files_of_all_kinds_are_whole(tmp_path: Path) -> None:
+    import scipy.io
+
+    content = {
+        "text": "some words",
+        "cells": np.array(["a", 1.5, np.arange(3)], dtype=object),
+        "whole": np.arange(12, dtype=np.int16).reshape(3, 4),
+        "complex": np.exp(1j * np.arange(4)),
+        "nested": {"a": {"b": np.empty((0, 0)), "c": "x"}},
+    }
+    for compressed in (False, True):
+        scipy.io.savemat(tmp_path / "a.mat", content, do_compression=compressed)
+        assert not is_damaged(tmp_path / "a.mat")
+    (tmp_path / "b.mat").write_bytes(b"\x89HDF" + bytes(200))
+    assert not is_damaged(tmp_path / "b.mat")

@@ -8,9 +8,12 @@ or windowed across their edges.
 from __future__ import annotations
 
 import glob
+import logging
 import re
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Annotation, InputError
 from ae_pipeline.sources.content import Content, Reader, Signal
 from ae_pipeline.sources.finding import EPOCHS
+from ae_pipeline.sources.matlab import is_damaged
 
 if TYPE_CHECKING:
     import mne
@@ -38,7 +42,9 @@ def read_mne(path: Path) -> Content:
     InputError
         MNE cannot open it.
     """
-    with warnings.catch_warnings(record=True) as caught:
+    if path.suffix.lower() == ".set" and path.is_file() and is_damaged(path):
+        raise InputError(_unreadable(path, ValueError("lengths in it contradict each other")))
+    with warnings.catch_warnings(record=True) as caught, _unheard():
         warnings.simplefilter("always")
         try:
             content = (
@@ -58,6 +64,28 @@ def read_mne(path: Path) -> Content:
                 raise InputError(_unreadable(path, error)) from None
     unusual = [one for one in caught if not USUAL_WARNINGS.search(str(one.message))]
     return replace(content, notes=(*content.notes, MNE_WARNED)) if unusual else content
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """What MNE logs quotes paths and headers; what it warns of is kept and becomes a note."""
+    logger = logging.getLogger("mne")
+    logger.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
+
+
+def _microvolts(volts: NDArray[np.float64]) -> Float:
+    """Beyond float32 lies no EEG: infinite, and counted as not a number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: Float = (volts * 1e6).astype(np.float32)
+    return values
 
 
 def _may_hold_epochs(path: Path, error: Exception) -> bool:
@@ -124,8 +152,7 @@ def _epoch_content(path: Path, epochs: mne.BaseEpochs) -> Content:
                     ) from None
             joined = np.moveaxis(data, 1, 0).reshape(len(rows), -1)
             begin = start - first * n_each
-            values: Float = (joined[:, begin : begin + stop - start] * 1e6).astype(np.float32)
-            return values
+            return _microvolts(joined[:, begin : begin + stop - start])
 
         n_times = len(epochs) * n_each
         return Signal(n_times, (), reader, tuple(range(n_each, n_times, n_each)))
@@ -198,8 +225,7 @@ def _mne_reader(raw: mne.io.BaseRaw, rows: list[int], path: Path) -> Reader:
                     f"({type(error).__name__} in MNE): the signal is shorter than its header "
                     "says; copy the file again from the source"
                 ) from None
-        values: Float = (data * 1e6).astype(np.float32)
-        return values
+        return _microvolts(data)
 
     return reader
 
