@@ -375,9 +375,9 @@ class Ensemble:
         if spectrum:
             views["spectrum"] = np.log(np.concatenate(spectrum) + FLOOR)
         if self.person is not None:
-            told = self.person.tell(samples)
-            joined = Scores(joined.total, told.surprise.astype(np.float32))
-            views |= self.person.views(samples, told)
+            by_item, of_persons = self.person.look(samples)
+            joined = Scores(joined.total, by_item)
+            views |= of_persons
         return joined, latents, views
 
     def draw_codes(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:

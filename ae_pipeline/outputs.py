@@ -38,14 +38,7 @@ from ae_pipeline.folder import (
 from ae_pipeline.gather import Failure, Input
 from ae_pipeline.growth import pictures
 from ae_pipeline.methods import methods_paragraph
-from ae_pipeline.persons import (
-    N_SHOWN,
-    answers_frame,
-    flag_rates,
-    harmless,
-    items_frame,
-    persons_frame,
-)
+from ae_pipeline.persons import N_SHOWN, describe, flag_rates, harmless
 from ae_pipeline.relevance import relevance
 from ae_pipeline.score import (
     Example,
@@ -452,11 +445,9 @@ def _write_items(run: TrainRun, place: Path) -> tuple[pd.DataFrame | None, pd.Da
     if person is None:
         return None, None
     samples = run.held_out()
-    told = person.tell(samples)
-    items = items_frame(samples, told, run.latents)
+    about, answers, items = describe(person, samples, run.study.source, run.frame, run.latents)
     write_frame(place / "items.csv", harmless(_all_items([items], len(samples))))
-    about = persons_frame(person, samples, run.study.source, told)
-    return about, answers_frame(samples, told, run.frame)
+    return about, answers
 
 
 def _with_frame(example: Example, hide: Callable[[pd.DataFrame], pd.DataFrame]) -> Example:
@@ -691,12 +682,11 @@ def write_rows(
     _save_examples(out / f"{name}_examples.npz", result.worst, result.best)
     person = run.bundle.ensemble.person
     if person is not None:
-        told = person.tell(samples)
         source = source_of(run.bundle.info)
-        about = persons_frame(person, samples, source, told)
+        about, answers, items = describe(person, samples, source, result.frame, result.latents)
         write_frame(out / f"{name}_persons.parquet", about)
-        write_frame(out / f"{name}_answers.parquet", answers_frame(samples, told, result.frame))
-        write_frame(out / f"{name}_items.tsv", items_frame(samples, told, result.latents))
+        write_frame(out / f"{name}_answers.parquet", answers)
+        write_frame(out / f"{name}_items.tsv", items)
         files += [f"{name}_{ending}" for ending in TABLE_ENDINGS]
     summary = {"recording": name, "rows": len(result.frame), "notes": list(notes)}
     _write_provenance(run, name, this, files, summary, digest_files(item.files), "done")

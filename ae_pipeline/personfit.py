@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ["BINS", "VIEWS", "Answers", "PersonFit", "Told", "coded"]
+__all__ = ["BINS", "MANY_ROWS", "VIEWS", "Answers", "PersonFit", "Told", "coded"]
 
 Float = NDArray[np.float64]
 
@@ -70,6 +70,8 @@ STRONG = 0.60
 
 FIT_ROWS = 5000
 CHUNK = 2000
+MANY_ROWS = 20_000
+"""People whose predictions stand in memory at once."""
 
 ONSET_EVIDENCE = 0.0
 """How far, in natural logarithms and beyond the number of items that careless responding could
@@ -378,6 +380,19 @@ class PersonFit:
         )
 
     # ----------------------------------------------------------------------------- views
+
+    def look(self, samples: Samples) -> tuple[NDArray[np.float32], dict[str, Float]]:
+        """Surprise of every answer (n, items) and the views, a part of the people at a time."""
+        surprise, views = [], []
+        for rows in samples.chunks(MANY_ROWS):
+            part = samples.take(rows)
+            told = self.tell(part)
+            surprise.append(told.surprise.astype(np.float32))
+            views.append(self.views(part, told))
+        return (
+            np.concatenate(surprise),
+            {name: np.concatenate([view[name] for view in views]) for name in VIEWS},
+        )
 
     def views(self, samples: Samples, told: Told | None = None) -> dict[str, Float]:
         """The parts of the score by name (:data:`VIEWS`), each (n,), high is careless."""

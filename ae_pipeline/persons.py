@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Column, Samples
-from ae_pipeline.personfit import PersonFit, Told
+from ae_pipeline.personfit import MANY_ROWS, PersonFit, Told
 from ae_pipeline.sources.questionnaire import group_columns
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "N_SHOWN",
     "answers_frame",
+    "describe",
     "flag_rates",
     "harmless",
     "items_frame",
@@ -100,6 +101,49 @@ def persons_frame(person: PersonFit, samples: Samples, source: Any, told: Told) 
         meta[groups].add_prefix("group_"),
     ]
     return pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
+
+
+def describe(
+    person: PersonFit,
+    samples: Samples,
+    source: Any,
+    frame: pd.DataFrame,
+    latents: NDArray[np.float32],
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """All three tables of a questionnaire, a part of the people at a time.
+
+    Parameters
+    ----------
+    person : PersonFit
+    samples : Samples
+    source : QuestionnaireSource
+    frame : DataFrame
+        Scores, in the order of ``samples``.
+    latents : array of shape (n, latent_dim)
+
+    Returns
+    -------
+    persons, answers, items : DataFrame
+        From :func:`persons_frame`, :func:`answers_frame` and :func:`items_frame` (the latter on
+        at most 20,000 people, but for its counts).
+    """
+    import pandas as pd
+
+    parts, n_known, surprise = [], 0, 0.0
+    for rows in samples.chunks(MANY_ROWS):
+        some = samples.take(rows)
+        told = person.tell(some)
+        parts.append(persons_frame(person, some, source, told))
+        n_known = n_known + told.answers.known.sum(0)
+        surprise = surprise + told.surprise.sum(0)
+    worst = np.argsort(-frame["score"].to_numpy(), kind="stable")[:N_SHOWN]
+    shown = samples.take(worst)
+    answers = answers_frame(shown, person.tell(shown), frame.iloc[worst])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:MANY_ROWS])
+    some = samples.take(chosen)
+    items = items_frame(some, person.tell(some), latents[chosen])
+    items["answered"], items["total_error"] = n_known, surprise
+    return pd.concat(parts, ignore_index=True), answers, items
 
 
 def answers_frame(

@@ -8,7 +8,7 @@ Two tables, one default setting:
   on this table.
 * a survey with real failed attention checks (``--survey FOLDER`` with ``items.csv`` and
   ``metrics.csv``; by default the one beside a checkout of the project, where there is one). Its
-  labels are read after everything is scored, and nothing was chosen on it.
+  labels are read after everything is scored.
 
 The table goes the way a user's goes: ``init`` proposes the study, ``train`` learns from all rows
 without a label and scores those that it did not learn from. Areas under the ROC curve; intervals

@@ -14,6 +14,7 @@ from ae_pipeline.sources.questionnaire import (
     QuestionnaireSource,
     Table,
     find,
+    group_columns,
     load,
     propose,
 )
@@ -498,3 +499,40 @@ def test_many_rows_need_a_few_times_the_memory_of_their_values(write: Any) -> No
         tracemalloc.stop()
     np.testing.assert_array_equal(samples.values, answers)
     assert peak < 6 * samples.values.nbytes
+
+
+# ------------------------------------------------------------------ too few, or implausible
+
+
+def test_more_items_than_people_is_said_with_what_can_still_be_trusted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.integers(1, 6, (30, 100)), columns=[f"Q{i}" for i in range(100)])
+    path = tmp_path / "few.csv"
+    frame.to_csv(path, index=False)
+    source = QuestionnaireSource(path=path, items=[{"items": "Q*", "range": [1, 5]}])
+    (note,) = [n for n in load([path], source).notes if "too few" in n]
+    assert note.startswith("30 people and 100 items")
+    assert "longstring" in note
+    assert "cannot" in note
+    assert "\n" not in note
+
+
+def test_an_implausible_age_is_reported_with_its_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.integers(1, 6, (120, 4)), columns=["Q1", "Q2", "Q3", "Q4"])
+    frame["age"] = 40
+    frame.loc[4, "age"] = 3
+    path = tmp_path / "ages.csv"
+    frame.to_csv(path, index=False)
+    source = QuestionnaireSource(path=path, items=[{"items": "Q*", "range": [1, 5]}])
+    (note,) = [n for n in load([path], source).notes if "implausible" in n]
+    assert "'age' has 1 implausible value (3; row 5)" in note
+
+
+def test_groups_are_those_named_or_those_whose_names_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    columns = ["age", "gender", "platform", "wage"]
+    guess = QuestionnaireSource(path=path, items="Q*")
+    assert group_columns(columns, guess) == ["age", "gender"]
+    told = QuestionnaireSource(path=path, items="Q*", groups="platform")
+    assert group_columns(columns, told) == ["platform"]

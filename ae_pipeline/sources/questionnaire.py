@@ -516,6 +516,14 @@ def _doubts(files: Sequence[Path], items: list[_Item], values: NDArray[np.float3
         )
     if flat:
         notes.append(f"everybody gave the same answer to {_items(flat)}: nothing to learn from")
+    n, n_items = values.shape
+    if n < _FEWEST or n < _PER_ITEM * n_items:
+        notes.append(
+            f"{n:,} people and {n_items:,} items: too few to learn which answers go together (at "
+            f"least {max(_FEWEST, _PER_ITEM * n_items):,} people); totals, longstring, the "
+            "variability of answers and even-odd consistency can be trusted, the score, the "
+            "latents and factor analysis cannot"
+        )
     loose = [item.name for item in items if item.bounds is None]
     if loose:
         notes.append(
@@ -875,6 +883,8 @@ _ITEM_NAME = re.compile(r"(.*\D)\d+[A-Za-z]?([_.]?[rR])?")
 _NINES = (8, 9, 77, 88, 97, 98, 99, 777, 888, 998, 999, 9999)
 _CODES = [-1, -7, *(-code for code in _NINES), *_NINES]
 _PROPOSAL_ROWS = 100_000
+_FEWEST, _PER_ITEM = 100, 3
+"""People below which, and people an item below which, relations between items are mostly noise."""
 _AGE = re.compile(r"(?<![a-z])(age|alter)(?![a-z])", re.IGNORECASE)
 _LEAST_AGE, _MOST_AGE = 6, 105
 """Years; ages beyond are reported as implausible."""
