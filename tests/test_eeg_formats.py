@@ -16,6 +16,7 @@ from ae_pipeline.data import InputError, Recording
 from ae_pipeline.sources.content import Content
 from ae_pipeline.sources.edf import read_edf
 from ae_pipeline.sources.eeg import EegSource, open_recording
+from ae_pipeline.sources.fif import is_endless
 from ae_pipeline.sources.finding import find, stem_of
 from ae_pipeline.sources.matlab import is_damaged
 from ae_pipeline.sources.mne_files import read_mne
@@ -275,3 +276,15 @@ def test_matlab_files_of_all_kinds_are_whole(tmp_path: Path) -> None:
         assert not is_damaged(tmp_path / "a.mat")
     (tmp_path / "b.mat").write_bytes(b"\x89HDF" + bytes(200))
     assert not is_damaged(tmp_path / "b.mat")
+
+
+def test_a_fif_file_that_leads_back_to_itself_is_refused_and_not_followed(tmp_path: Path) -> None:
+    path = write_fif(tmp_path)
+    assert not is_endless(path)
+    content = bytearray(path.read_bytes())
+    second = 16 + struct.unpack_from(">i", content, 8)[0]
+    struct.pack_into(">i", content, second + 12, second)
+    path.write_bytes(bytes(content))
+    assert is_endless(path)
+    with pytest.raises(InputError, match=r"a_raw\.fif: cannot be read as FIF"):
+        opened(path)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
 from ae_pipeline.sources.content import Content, Reader, Signal
+from ae_pipeline.sources.fif import is_endless
 from ae_pipeline.sources.finding import EPOCHS
 from ae_pipeline.sources.matlab import is_damaged
 
@@ -42,6 +43,8 @@ def read_mne(path: Path) -> Content:
     InputError
         MNE cannot open it.
     """
+    if path.suffix.lower() == ".fif" and path.is_file() and is_endless(path):
+        raise InputError(_unreadable(path, ValueError("its tags lead back to themselves")))
     if path.suffix.lower() == ".set" and path.is_file() and is_damaged(path):
         raise InputError(_unreadable(path, ValueError("lengths in it contradict each other")))
     with warnings.catch_warnings(record=True) as caught, _unheard():
