@@ -28,8 +28,9 @@ EEG has three views more, on features of each channel before re-referencing
   own recording, but not there.
 
 What one of these sees, the network mostly does not, and the other way round: a sum would drown
-each in the others' noise. Their score is a soft maximum of the network's sum and the three. What
-compares with other people counts half: people differ all the time, and nothing is wrong.
+each in the others' noise. Their score is a soft maximum of the network's sum and the three. All
+but the neighbours count half: people differ, and come and go in what they do, and nothing is
+wrong; what one electrode sees and its neighbours do not is seldom brain.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ MOST_NORMAL = -2.0
 """How far below the usual a one-sided view may pull: nothing is so normal that it outweighs
 what another view sees."""
 
-BETWEEN_PEOPLE = 0.5
-"""Weight, in the soft maximum, of what a recording is by comparison with other people's."""
+COUNTS_HALF = 0.5
+"""Weight, in the soft maximum, of every member but the neighbours."""
 
 SHORTEST = 8
 """Samples of a window below which it has no features."""
@@ -332,9 +333,9 @@ class Ensemble:
         if "population" not in deviations:
             return total
         members = [
-            BETWEEN_PEOPLE * (total - self.sum_center) / self.sum_spread,
-            BETWEEN_PEOPLE * deviations["population"],
-            deviations["own"],
+            COUNTS_HALF * (total - self.sum_center) / self.sum_spread,
+            COUNTS_HALF * deviations["population"],
+            COUNTS_HALF * deviations["own"],
             deviations["neighbours"],
         ]
         return np.asarray(np.logaddexp.reduce(members, axis=0), dtype=np.float64)

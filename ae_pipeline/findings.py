@@ -527,6 +527,7 @@ def recording_view(
         quality=result.bads,
         channel_scores=result.by_channel,
         ch_names=info.entries,
+        positions_m=result.recording.positions_m,
         worst=evidence(info, result.worst),
         best=evidence(info, result.best),
         bad_spans=result.recording.bad_spans(),

@@ -19,7 +19,7 @@ from ae_pipeline import train as training
 from ae_pipeline.baselines import BANDS_HZ
 from ae_pipeline.data import Samples
 from ae_pipeline.ensemble import (
-    BETWEEN_PEOPLE,
+    COUNTS_HALF,
     LINEAR_TO,
     NETWORK_VIEWS,
     TWO_SIDED,
@@ -234,9 +234,9 @@ def test_every_view_of_a_sample_adds_to_its_score(trained: tiny.Trained) -> None
     if trained.study.kind != "eeg":
         np.testing.assert_allclose(seen.total, network)
         return
-    by_people = (network - ensemble.sum_center) / ensemble.sum_spread, seen.deviations["population"]
-    members = [BETWEEN_PEOPLE * member for member in by_people]
-    members += [seen.deviations["own"], seen.deviations["neighbours"]]
+    half = [seen.deviations["population"], seen.deviations["own"]]
+    half.append((network - ensemble.sum_center) / ensemble.sum_spread)
+    members = [*(COUNTS_HALF * member for member in half), seen.deviations["neighbours"]]
     np.testing.assert_allclose(seen.total, np.log(np.exp(members).sum(0)))
 
 

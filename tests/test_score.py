@@ -169,6 +169,7 @@ def test_surplus_channels_and_their_order_do_not_matter(planted: RecordingResult
     mixed = replace(
         own,
         ch_names=names,
+        file_names=(),
         positions_m=np.full((5, 3), np.nan),
         reader=lambda start, stop: own.read(start, stop)[order],
     )
@@ -258,7 +259,10 @@ def test_rows_have_the_columns_of_the_contract() -> None:
     answers = tiny.answers(40, seed=1)
     result = score_rows(tiny.table().bundle, answers, tiny.table().study.detection)
     frame = result.frame
-    assert list(frame) == [name.replace("top_channel", "top_item") for name in WITHOUT_BANDS]
+    by_person = ("score_isolation", "score_pattern", "score_person_total", "score_surprise")
+    scorers = sorted({*SCORERS, *by_person} - {*EEG_ONLY, "score_relative", "score_spread"})
+    columns = [*COLUMNS[:6], *scorers, *COLUMNS[6 + len(SCORERS) :]]
+    assert list(frame) == [name.replace("top_channel", "top_item") for name in columns]
     types = dtypes(frame)
     assert types["top_item"] == types["recording"] == "string"
     assert (types["q_value"], types["flagged"], types["window"]) == ("float64", "bool", "int64")

@@ -19,6 +19,7 @@ from ae_pipeline.report import figures
 from ae_pipeline.report.drawing import Picture, flags, floats
 from ae_pipeline.report.evidence import ImageCard, answers, image_cards, traces
 from ae_pipeline.report.interactive import moving_map, moving_timeline, policy, scripts
+from ae_pipeline.report.scalp import scalp_maps
 from ae_pipeline.report.tables import Cell, Column, Table, link, losses, others, table
 from ae_pipeline.report.views import (
     Evidence,
@@ -144,9 +145,13 @@ def recording_page(view: RecordingView) -> str:
     events = view.events
     if events is not None:
         events = events.assign(number=range(1, len(events) + 1))
-    where = None
+    where = scalp = None
     if view.channel_scores is not None:
         where = figures.heat_map(view.scores, view.channel_scores, view.ch_names)
+        if events is not None and view.positions_m is not None:
+            scalp = scalp_maps(
+                view.scores, events, view.channel_scores, view.ch_names, view.positions_m
+            )
     return _render(
         "recording",
         view,
@@ -155,6 +160,7 @@ def recording_page(view: RecordingView) -> str:
         over_time=moving_timeline(view.scores, view.threshold, view.bad_spans, events),
         events=table(events, _EVENT, "Events, numbered as in the figure.", MAX_EVENTS),
         heat_map=where,
+        scalp=scalp,
         quality=table(view.quality, ("name", "reason"), "Channels found bad, and why.", MAX_ROWS),
         worst=_shown(view.worst, "eeg", "most abnormal"),
         best=_shown(view.best, "eeg", "most usual"),

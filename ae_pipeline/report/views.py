@@ -205,6 +205,8 @@ class RecordingView:
         Rows as in ``scores``.
     ch_names : tuple of str
         Columns of ``channel_scores``.
+    positions_m : array of shape (channels, 3), optional
+        Electrode positions in metres, NaN where not known.
     bad_spans : sequence of (onset_s, end_s)
         Stretches annotated ``BAD_*``, which have no windows.
     """
@@ -217,6 +219,7 @@ class RecordingView:
     quality: pd.DataFrame | None = None
     channel_scores: NDArray[np.floating[Any]] | None = None
     ch_names: tuple[str, ...] = ()
+    positions_m: NDArray[np.floating[Any]] | None = None
     worst: Evidence | None = None
     best: Evidence | None = None
     bad_spans: Sequence[tuple[float, float]] = ()

@@ -1,0 +1,116 @@
+"""Maps of how much each electrode deviates, seen from above, the nose on top.
+
+Positions are metres in MNE's head frame (x to the right, y to the front, z up); values are larger
+where a channel deviates more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline.report.drawing import INK, WIDE, Picture, color_bar, floats, house_style, picture
+from ae_pipeline.report.wording import shorten
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["scalp_maps"]
+
+MAX_MAPS = 6
+CENTRE_M = np.array([0.0, 0.0, 0.04])
+"""Of a sphere through usual electrodes, in the head frame."""
+
+MIN_ELECTRODES = 8
+STEPS = 56
+
+
+def scalp_maps(
+    scores: pd.DataFrame,
+    events: pd.DataFrame,
+    channel_scores: NDArray[np.floating[Any]],
+    ch_names: Sequence[str],
+    positions_m: NDArray[np.floating[Any]],
+) -> Picture | None:
+    """The worst window of each of the strongest events, at most six; None without positions.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        ``onset_s``, ``score``; rows as in ``channel_scores``.
+    events : DataFrame
+        ``onset``, ``duration``, ``trial_type``, ``score``, ``number``.
+    channel_scores : array of shape (windows, channels)
+    ch_names : sequence of str
+    positions_m : array of shape (channels, 3)
+    """
+    from matplotlib.figure import Figure
+    from scipy.interpolate import RBFInterpolator
+
+    places = np.asarray(positions_m, float).reshape(-1, 3)
+    by_channel = np.asarray(channel_scores, float)
+    known = np.isfinite(places).all(1)
+    if events.empty or known.sum() < MIN_ELECTRODES or by_channel.shape[1] != len(places):
+        return None
+    flat = _from_above(places[known])
+    onset, total = floats(scores, "onset_s"), floats(scores, "score")
+    shown = events.sort_values("score", ascending=False, kind="stable").head(MAX_MAPS)
+    edge = np.linspace(-1.05, 1.05, STEPS)
+    grid = np.stack(np.meshgrid(edge, edge), -1).reshape(-1, 2)
+    values, titles, tops = [], [], []
+    start, lasts = floats(shown, "onset"), floats(shown, "duration")
+    for i in range(len(shown)):
+        inside = np.flatnonzero((onset >= start[i] - 1e-6) & (onset < start[i] + lasts[i]))
+        if not len(inside):
+            continue
+        worst = by_channel[inside[int(np.argmax(total[inside]))]]
+        values.append(worst[known])
+        tops.append(shorten(ch_names[int(np.nanargmax(worst))], 16))
+        kind = str(shown["trial_type"].iloc[i]).removeprefix("anomaly/").replace("_", " ")
+        titles.append(f"{shown['number'].iloc[i]}: {shorten(kind, 16)}")
+    if not values:
+        return None
+    high = float(np.nanmax(values)) or 1.0
+    with house_style():
+        fig = Figure(figsize=(WIDE, 2.1))
+        axes = fig.subplots(1, MAX_MAPS, squeeze=False)[0]
+        for ax in axes:
+            ax.axis("off")
+        for ax, value, title in zip(axes, values, titles, strict=False):
+            smooth = RBFInterpolator(flat, np.nan_to_num(value), smoothing=1e-3)(grid)
+            smooth[np.hypot(*grid.T) > 1.05] = np.nan
+            image = ax.imshow(
+                smooth.reshape(STEPS, STEPS),
+                extent=(-1.05, 1.05, -1.05, 1.05),
+                origin="lower",
+                cmap="viridis",
+                vmin=0,
+                vmax=high,
+            )
+            turn = np.linspace(0, 2 * np.pi, 100)
+            ax.plot(1.05 * np.cos(turn), 1.05 * np.sin(turn), color=INK, lw=0.8)
+            ax.plot([-0.1, 0, 0.1], [1.05, 1.17, 1.05], color=INK, lw=0.8)
+            ax.plot(*flat.T, ".", color=INK, ms=1.5)
+            ax.set(aspect="equal", title=title)
+            ax.title.set_fontsize(8)
+        color_bar(fig, axes[-1], image, "deviation")
+        alt = "Scalp maps of the strongest events; most at " + "; ".join(
+            f"{top} (event {title})" for top, title in zip(tops, titles, strict=True)
+        )
+        caption = (
+            "How much each electrode deviates in the worst window of an event, in robust standard "
+            "deviations, from above; numbers as in the table. Smooth between electrodes."
+        )
+        return picture(fig, alt, caption, wide=True)
+
+
+def _from_above(places_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Azimuthal projection: the angle from the vertex becomes the distance from the middle."""
+    away = places_m - CENTRE_M
+    polar = np.arccos(np.clip(away[:, 2] / np.linalg.norm(away, axis=1), -1, 1))
+    around = np.arctan2(away[:, 1], away[:, 0])
+    radius = np.minimum(polar / (np.pi / 2), 1.15) * 0.95
+    return np.stack([radius * np.cos(around), radius * np.sin(around)], 1)
