@@ -160,6 +160,7 @@ def test_nothing_usable_is_one_line(run: Run, lab: Path, tmp_path: Path) -> None
         ("windows.length_s=-1", ["windows.length_s"]),
         ("split.test=0.9", ["split"]),
         ("nonsense", ["KEY=VALUE"]),
+        ("source.montage=biosem128", ["biosem128", "biosemi128"]),
         ("model.likelihood=categorical", ["likelihood", "categorical"]),
         ("model.likelihood=bernoulli", ["values of 0 to 1", "gaussian or huber"]),
         ("model.latent_dim=400", ["latent_dim: 400 is not below the input's 400"]),
