@@ -179,7 +179,7 @@ def contractive(seeds: int) -> None:
                 moved = model.model.encode(torch.from_numpy(shaken)).mean - clean
             shift = (moved.square().sum() / (clean - clean.mean(0)).square().sum()).sqrt()
             loss = float(model.score(test).total.mean())
-            return [float(squared / spread), float(shift), loss]
+            return [float((squared / spread).detach()), float(shift), loss]
 
         return run
 
