@@ -34,6 +34,9 @@ __all__ = [
 N_SHOWN = 40
 """People whose answers are written beside what was expected of them, most abnormal first."""
 
+ITEM_ROWS = 5000
+"""People that the relations between items are taken from, at most."""
+
 N_GROUPS = 4
 """Parts that a number (an age, a total) is cut into."""
 
@@ -125,7 +128,7 @@ def describe(
     -------
     persons, answers, items : DataFrame
         From :func:`persons_frame`, :func:`answers_frame` and :func:`items_frame` (the latter on
-        at most 20,000 people, but for its counts).
+        at most 5,000 people, but for its counts).
     """
     import pandas as pd
 
@@ -139,7 +142,7 @@ def describe(
     worst = np.argsort(-frame["score"].to_numpy(), kind="stable")[:N_SHOWN]
     shown = samples.take(worst)
     answers = answers_frame(shown, person.tell(shown), frame.iloc[worst])
-    chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:MANY_ROWS])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:ITEM_ROWS])
     some = samples.take(chosen)
     items = items_frame(some, person.tell(some), latents[chosen])
     items["answered"], items["total_error"] = n_known, surprise
