@@ -148,6 +148,8 @@ class Recording:
     """What sidecars say of person and amplifier (age, sex, reference, amplifier); no names."""
     filled: tuple[str, ...] = ()
     """Channels that the file lacks and that were interpolated from the others."""
+    padding_s: tuple[tuple[float, float], ...] = ()
+    """Stretches (onset_s, end_s) at either end in which no channel moves; they do not calibrate."""
     eog: tuple[str, ...] = ()
     """Eye channels at the same rate, for correction; never among ``ch_names``."""
     eog_reader: Callable[[int, int], Float] | None = field(default=None, repr=False)

@@ -389,7 +389,7 @@ class TrainJob:
     def _judge(self) -> None:
         import pandas as pd
 
-        from ae_pipeline.calibrate import Calibration
+        from ae_pipeline.calibrate import Calibration, touching
 
         self.progress.stage("calibrating")
         held_out = list(self.left_out) if self.division.folds else []
@@ -415,7 +415,10 @@ class TrainJob:
                 "every held-out recording has a bad channel; they calibrate nevertheless, and "
                 "thresholds are higher for it"
             )
-        frame.loc[technical & (frame["part"] == "calibration"), "part"] = "left out"
+        left_out = technical
+        if self.data.padding_s:
+            left_out |= touching(frame, self.data.padding_s)
+        frame.loc[left_out & (frame["part"] == "calibration"), "part"] = "left out"
         chosen = (frame["part"] == "calibration").to_numpy()
         unit, trim = self.division.unit, self.study.detection.trim
         calibration = Calibration.from_frame(
@@ -1035,6 +1038,7 @@ def _raw_parts(
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
     """Scores of an input without any judgement, part by part; bad recordings are refused."""
     from ae_pipeline.bundle import columns_of, raw_scores
+    from ae_pipeline.calibrate import touching
     from ae_pipeline.preprocess import survey
     from ae_pipeline.score import fitted_channels
     from ae_pipeline.windows import cut
@@ -1058,4 +1062,5 @@ def _raw_parts(
         )
     for samples in cut(recording, plan, info.windows):
         frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
-        yield frame, scores.by_entry
+        kept = ~touching(frame, {recording.name: recording.padding_s})
+        yield frame[kept], scores.by_entry[kept]

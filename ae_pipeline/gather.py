@@ -67,6 +67,8 @@ class Gathered:
     sfreq_hz: float | None = None
     technical: frozenset[str] = frozenset()
     """Recordings with a bad channel: they train, but do not calibrate."""
+    padding_s: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """Stretches of recordings that calibrate nothing either."""
 
 
 def gather(study: Study, say: Callable[[str], None], advance: Advance) -> Gathered:
@@ -178,6 +180,7 @@ def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gather
         positions,
         float(sfreq_hz),
         technical,
+        {recording.name: recording.padding_s for recording, _ in parts if recording.padding_s},
     )
 
 

@@ -268,6 +268,19 @@ def test_boundaries_and_gaps_end_segments_and_bad_spans_do_not(tmp_path: Path) -
     assert (7.0, 7.5) in recording.bad_spans()
 
 
+def test_padding_at_either_end_is_known_and_a_dead_stretch_within_is_none(tmp_path: Path) -> None:
+    data = noise(3, 2000)
+    data[:, :50] = 0
+    data[:, 900:1000] = 0
+    data[:, -30:] = data[:, -31:-30]
+    recording = opened(write_fif(tmp_path / "padded_raw.fif", data, ["Fz", "Cz", "Pz"]))
+    assert recording.segments == ((0, 2000),)  # scored like the rest
+    assert np.allclose(recording.padding_s, [(0, 0.5), (19.69, 20)])
+    assert any("padding" in note for note in recording.notes)
+    data[0] = noise(1, 2000)[0]  # one channel that moves is a recording
+    assert opened(write_fif(tmp_path / "one_raw.fif", data, ["Fz", "Cz", "Pz"])).padding_s == ()
+
+
 def test_a_boundary_between_two_samples_belongs_to_neither(tmp_path: Path) -> None:
     # EEGLAB: latency 100.5 (from 1) lies between the samples 99 and 100 (from 0)
     file = write_fif(

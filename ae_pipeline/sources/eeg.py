@@ -17,7 +17,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -56,6 +56,9 @@ __all__ = [
 ]
 
 Float = NDArray[np.float32]
+
+LOOK_S, PADDING_S = 10.0, 0.1
+"""How far from either end padding is looked for, and from what length on it is some."""
 
 PLAUSIBLE_UV = (0.05, 5000.0)
 """Robust deviation of scalp EEG lies within this, whatever the amplifier."""
@@ -175,6 +178,10 @@ def _recording(found: Found, source: EegSource, content: Content) -> Recording:
     segments = _segments(signal.n_times, sfreq_hz, annotations, signal.gaps, signal.cuts)
     if not segments:
         raise InputError(f"{found.path.name}: is one gap from beginning to end; drop the file")
+    padding = () if content.epoched else _dead_ends(signal.reader, signal.n_times, sfreq_hz)
+    if padding:
+        lengths = " and ".join(f"{(stop - start) / sfreq_hz:.2g} s" for start, stop in padding)
+        notes.append(f"no channel moves for {lengths} at the ends: padding, calibrates nothing")
     recording = Recording(
         name=found.name,
         subject=found.subject,
@@ -199,6 +206,7 @@ def _recording(found: Found, source: EegSource, content: Content) -> Recording:
         epoched=content.epoched,
         line_freq_hz=content.line_freq_hz,
         state=content.state,
+        padding_s=tuple((start / sfreq_hz, stop / sfreq_hz) for start, stop in padding),
         eog=tuple(content.names[row] for row in chosen.eog),
         eog_reader=content.signal(list(chosen.eog)).reader if chosen.eog else None,
     )
@@ -365,6 +373,28 @@ def _segments(
     return tuple(
         (a, b) for a, b in pieces if not any(start <= a and b <= stop for start, stop in holes)
     )
+
+
+def _dead_ends(
+    reader: Callable[[int, int], NDArray[np.float32]], n_times: int, sfreq_hz: float
+) -> tuple[tuple[int, int], ...]:
+    """Samples at the beginning and the end, at least ``PADDING_S``, in which no channel moves.
+
+    Many a recorder, and many a cleaning, pads a file so. A window that holds half of it is unlike
+    any other, and as calibration data would set the threshold for all.
+    """
+    look = min(n_times, round(LOOK_S * sfreq_hz))
+    if look < 2:
+        return ()
+    ends = []
+    head = (np.diff(reader(0, look), axis=1) != 0).any(0)
+    tail = (np.diff(reader(n_times - look, n_times), axis=1) != 0).any(0)
+    least = PADDING_S * sfreq_hz
+    if head.any() and (first := int(head.argmax()) + 1) >= least:
+        ends.append((0, first))
+    if tail.any() and (last := int(tail[::-1].argmax()) + 1) >= least:
+        ends.append((n_times - last, n_times))
+    return tuple(ends)
 
 
 def _check_amplitude(recording: Recording) -> None:
