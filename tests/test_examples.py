@@ -183,7 +183,8 @@ def test_a_server_starts_and_stops(name: str, recordings: Path, tmp_path: Path) 
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    assert "Traceback" not in log.read_text()
+    # MLflow itself may tell how it was interrupted
+    assert not re.search(r'File ".*(ae_pipeline|flows)/', log.read_text())
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

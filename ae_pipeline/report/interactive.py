@@ -137,7 +137,7 @@ def moving_timeline(
     events : DataFrame, optional
         ``onset``, ``duration``, ``number``, ``score``, ``trial_type``, ``channel``.
     """
-    if scores.empty or "onset_s" not in scores:
+    if scores.empty or not {"onset_s", "duration_s", "score"} <= set(scores):
         return None
     rows = scores.sort_values("onset_s", kind="stable")
     onset, duration, score = (floats(rows, name) for name in ("onset_s", "duration_s", "score"))
@@ -165,7 +165,7 @@ def moving_timeline(
             ]
             middle = row["onset"] + row["duration"] / 2
             found["time"].append(float(f"{middle / scale:.6g}"))
-            found["score"].append(float(f"{row['score']:.6g}"))
+            found["score"].append(short([row.get("score", np.nan)])[0])
             found["number"].append(str(row.get("number", "")))
             found["hover"].append("<br>".join(html.escape(part) for part in said if part))
     hair = end_s / 5_000
