@@ -6,7 +6,12 @@ derives from :class:`Config`; ``experiment.Study`` only puts them together.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
+import sys
+from functools import cache
+from itertools import pairwise
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
@@ -15,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-__all__ = ["Config", "StudyError", "explain"]
+__all__ = ["Config", "StudyError", "described", "explain"]
 
 
 class StudyError(Exception):
@@ -28,9 +33,43 @@ class StudyError(Exception):
 class Config(BaseModel):
     """Base of every configuration: immutable, and a misspelt key is an error."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+@cache
+def described(model: type[BaseModel]) -> dict[str, str]:
+    """The sentence that stands under each field of a configuration, as ``init`` prints it.
+
+    Read from the source when it is asked for. Pydantic can do the same, but for every class at
+    every start of the command, which takes a fifth of the half second that a person notices.
+
+    Parameters
+    ----------
+    model : type
+
+    Returns
+    -------
+    dict of str to str
+        By name; inherited fields included.
+    """
+    found: dict[str, str] = {}
+    for parent in reversed(model.__mro__):
+        if not issubclass(parent, BaseModel) or parent in (BaseModel, Config):
+            continue
+        body = _classes(parent.__module__)[parent.__qualname__].body
+        for field, below in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                text = below.value if isinstance(below, ast.Expr) else None
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    found[field.target.id] = inspect.cleandoc(text.value)
+    return found
+
+
+@cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    """The classes at the top of a module, from its source."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> StudyError:

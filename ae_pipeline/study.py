@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ae_pipeline.calibrate import Detection
-from ae_pipeline.config import Config, StudyError, explain
+from ae_pipeline.config import Config, StudyError, described, explain
 from ae_pipeline.models import Model
 from ae_pipeline.operation import Operation
 from ae_pipeline.preprocess import Preprocess
@@ -283,12 +283,14 @@ def _yaml_lines(
     indent: str = "",
 ) -> list[str]:
     lines: list[str] = []
-    for name, field in model.model_fields.items():
-        if name in skip:
+    for own, field in model.model_fields.items():
+        if own in skip:
             continue
-        name = field.alias or name
+        name = field.alias or own
         dotted = f"{path}{name}"
-        lines += _comment(f"{field.description or ''} {_sentence(notes.get(dotted, ''))}", indent)
+        lines += _comment(
+            f"{described(model).get(own, '')} {_sentence(notes.get(dotted, ''))}", indent
+        )
         value = content.get(name, field.get_default(call_default_factory=True))
         inner = _model_for(field.annotation, value)
         if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from ae_pipeline.config import Config, StudyError, explain
+from ae_pipeline.config import Config, StudyError, described, explain
 
 
 class Dense(Config):
@@ -63,8 +63,8 @@ def test_configs_are_frozen() -> None:
         Model().latent_dim = 3  # type: ignore[misc]
 
 
-def test_a_docstring_under_a_field_becomes_its_description() -> None:
-    assert Model.model_fields["latent_dim"].description == "How many numbers describe a sample."
+def test_the_sentence_under_a_field_describes_it() -> None:
+    assert described(Model)["latent_dim"] == "How many numbers describe a sample."
 
 
 def test_a_wrong_default_is_an_error_too() -> None:
