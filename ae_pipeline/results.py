@@ -130,9 +130,9 @@ def judge_held_out(
     if info.threshold is None:
         p[calibration] = conformal_p(own, own, left_out=True)
         q = np.empty(len(p))
-        apart = (calibration, ~calibration)
+        apart = [calibration, ~calibration]
         if info.detection.trim:  # those trimmed are the worst of one batch, no batch of their own
-            apart = (np.ones(len(p), bool),)
+            apart = [np.ones(len(p), bool)]
         for rows in apart:
             q[rows] = adjusted(p[rows], info.detection.dependence)
         frame["q_value"] = q
