@@ -59,7 +59,7 @@ types: venv
 audit:
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
 	  .venv-audit/bin/python -m pip install -qq --disable-pip-version-check pip-audit; }
-	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+	@.venv-audit/bin/python .ci/audit .venv-audit/bin/pip-audit
 
 docs: venv
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs

@@ -267,6 +267,10 @@ def _print_result(job: Job) -> None:
     if job.kind == "score":
         _print_worst(Path(result["out"]))
         print(f"next: open {result['report']}")
+    elif getattr(job, "findings", ()):
+        print(f"next: open {result['report']}")
+        print("then: ae-pipeline init eeg YOUR_RECORDINGS/ -o study.yaml (or questionnaire, mnist)")
+        return
     elif job.kind == "train":
         print(f"next: ae-pipeline score --model {result['bundle']} --out RESULTS YOUR_DATA")
     for name in ("run", "bundle", "out", "report"):

@@ -509,7 +509,7 @@ def _report(job: _Job, result: _Result, warnings: tuple[str, ...]) -> dict[str, 
                 name, name
             ).replace("_", " "),
             "mean_squared_error": error,
-            "best": "best" if name == found["best"] else "",
+            "best": "best" if name == min(found["errors"], key=found["errors"].get) else "",
         }
         for part, found in result.measured.items()
         for name, error in sorted(found["errors"].items(), key=lambda pair: pair[1])

@@ -445,7 +445,10 @@ def sentence(found: Mapping[str, Any]) -> str:
     errors = found["errors"]
     own = f"mean squared error {errors['model']:.3g} ({found['way'].replace('_', ' ')})"
     if found["best_simple"] is None:
-        return f"{part}: the model has a {own}; there is nothing simple to hold it against."
+        return (
+            f"{part}: the model has a {own}, the best constant {errors['variance']:.3g}; there is "
+            "nothing else simple to hold it against."
+        )
     name = found["best_simple"]
     rival = f"{name.replace('_', ' ')} {errors[name]:.3g}"
     said = {

@@ -7,25 +7,56 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_pipeline.baselines import BASELINES
-from ae_pipeline.experiment import Job, Progress, ScoreJob, Step, score_job, train_job
+from ae_pipeline.demo_index import Outcome, entry_of, index_of, sentence_of
+from ae_pipeline.experiment import Job, Progress, Step, score_job, train_job
 from ae_pipeline.folder import write_text
 from ae_pipeline.report import IndexEntry, index_page
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
+
+    from ae_pipeline.train import Batch, Epoch
 
 __all__ = ["KINDS", "DemoJob"]
 
 KINDS = ("eeg", "questionnaire", "mnist")
 
-TITLES = {
-    "eeg": "EEG: 16 recordings of one person; abnormal events planted in 4 of 5 new ones",
-    "questionnaire": "Questionnaire: 25 Big Five items, 2,800 people, some answering carelessly",
-    "mnist": "Handwritten digits: 70,000 images, some new ones turned or negative",
+NAMES = {"eeg": "EEG", "questionnaire": "questionnaire", "mnist": "digits"}
+
+WHY = {
+    "reading": "reading the recordings or rows that are taken for normal",
+    "training": "training: a network learns to reproduce what is normal",
+    "calibrating": "calibrating on normal data it has not seen: what a flag is worth",
+    "comparing with factor analysis": "comparing with factor analysis: is a network needed?",
+    "writing the report": "writing the report of the training",
+    "putting the group together": "comparing all that was scored",
+    "publishing to MLflow": "keeping a record in MLflow",
 }
+"""What a stage is for, where its name does not say."""
+
+
+class _Told(Progress):
+    """Tells which data set a stage belongs to and what it is for."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.inner = progress
+        self.kind = ""
+
+    def stage(self, name: str) -> None:
+        self.inner.stage(f"{NAMES[self.kind]}: {WHY.get(name, name)}")
+
+    def say(self, line: str) -> None:
+        self.inner.say(line)
+
+    def warn(self, line: str) -> None:
+        self.inner.warn(f"{NAMES[self.kind]}: {line}")
+
+    def advance(self, done: float, total: float, what: str) -> None:
+        self.inner.advance(done, total, what)
+
+    def training(self, event: Epoch | Batch) -> None:
+        self.inner.training(event)
 
 
 class DemoJob:
@@ -51,15 +82,17 @@ class DemoJob:
         self.kinds = [kind for kind in KINDS if kind in kinds]
         self.out = out.absolute()
         self.quick = quick
-        self.progress = progress or Progress()
+        self.progress = _Told(progress or Progress())
         self.exit_status = 0
         self.result: dict[str, Any] = {}
+        self.outcomes: list[Outcome] = []
         self.entries: list[IndexEntry] = []
         self.findings: list[str] = []
 
     def steps(self) -> Iterator[Step]:
         """All steps of all jobs, then the index page."""
         for kind in self.kinds:
+            self.progress.kind = kind
             yield Step(f"{kind}: fetch the data", partial(self._fetch, kind), retries=1)
             place = self.out / kind
             train = train_job(place / "study.yaml", place / "training", (), self.progress)
@@ -72,12 +105,12 @@ class DemoJob:
                 self.progress,
             )
             yield from self._steps_of(score, kind)
-            yield Step(f"{kind}: compare with the truth", partial(self._compare, kind, score))
+            yield Step(f"{kind}: compare with the truth", partial(self._compare, kind))
         yield Step("write the index page", self._index)
 
     def summary(self) -> str:
         """Markdown: what was found."""
-        return "\n".join(["# Demo", "", *self.findings, ""])
+        return "\n".join(["# Demo", "", *(f"- {line}" for line in self.findings), ""])
 
     def _steps_of(self, job: Job, kind: str) -> Iterator[Step]:
         for step in job.steps():
@@ -89,7 +122,7 @@ class DemoJob:
         from ae_pipeline.sources.samples import fetch
 
         names = {"eeg": "eeg", "questionnaire": "bfi", "mnist": "mnist"}
-        self.progress.stage(f"{kind}: fetching the sample data")
+        self.progress.stage("fetching the sample data")
         data = fetch(names[kind], self.progress.say)
         place = self.out / kind
         place.mkdir(parents=True, exist_ok=True)
@@ -156,10 +189,14 @@ class DemoJob:
         for what in ("images-idx3", "labels-idx1"):
             name = f"train-{what}-ubyte"
             write_bytes(place / "train" / name, (data / name).read_bytes())
-        label = np.zeros(len(new), int)
-        label[altered] = 1
-        names = [f"new-{row:05d}" for row in range(len(new))]
-        write_frame(place / "truth.csv", pd.DataFrame({"id": names, "label": label}))
+        done = np.full(len(new), "as written", object)
+        done[turned], done[negative] = "turned", "negative"
+        truth = {
+            "id": [f"new-{row:05d}" for row in range(len(new))],
+            "label": (done != "as written").astype(int),
+            "kind": done,
+        }
+        write_frame(place / "truth.csv", pd.DataFrame(truth))
         return place / "train", place / "new-images-idx3-ubyte"
 
     def _with_careless_rows(self, file: Path) -> tuple[Path, Path]:
@@ -178,20 +215,23 @@ class DemoJob:
         first, second = people.iloc[order[:2000]], people.iloc[order[2000:]].copy()
         items = [name for name in people if str(name)[0] in "ACENO" and str(name)[1:].isdigit()]
         careless = rng.permutation(len(second))[: len(second) // 10]
+        done = np.full(len(second), "as answered", object)
         for n, row in enumerate(careless):
             if n % 3 == 0:  # random answers
+                done[row] = "random answers"
                 answers = rng.integers(1, 7, len(items))
             elif n % 3 == 1:  # left, right, left, right
+                done[row] = "1 and 6 in turn"
                 answers = np.where(np.arange(len(items)) % 2, 6, 1)
             else:  # the same answer throughout, with a few slips
+                done[row] = "nearly one answer"
                 answers = np.full(len(items), rng.integers(2, 6))
                 slips = rng.permutation(len(items))[:3]
                 answers[slips] += rng.choice([-1, 1], 3)
             second.loc[second.index[row], items] = answers
-        label = np.zeros(len(second), int)
-        label[careless] = 1
         place = self.out / "questionnaire" / "data"
-        truth = pd.DataFrame({"id": second["id"].astype(str), "label": label})
+        label = (done != "as answered").astype(int)
+        truth = pd.DataFrame({"id": second["id"].astype(str), "label": label, "kind": done})
         write_frame(place / "truth.csv", truth)
         return (
             write_frame(place / "people.csv", first),
@@ -200,67 +240,29 @@ class DemoJob:
 
     # ------------------------------------------------------------------------ results
 
-    def _compare(self, kind: str, score: ScoreJob) -> None:
+    def _compare(self, kind: str) -> None:
         import pandas as pd
 
         from ae_pipeline.evaluate import evaluate, read_truth
 
+        self.progress.stage("holding what was found against what was planted")
         place = self.out / kind
         scores = pd.read_parquet(place / "new-data/scores.parquet")
         events = self.new_data[0] / "events.tsv"
-        truth_file = events if kind == "eeg" else place / "data/truth.csv"
-        truth = evaluate(scores, read_truth(truth_file))
+        labels = read_truth(events if kind == "eeg" else place / "data/truth.csv")
+        truth = evaluate(scores, labels)
+        outcome = Outcome(kind, place, self.new_data[0], scores, labels, truth)
         self.result[f"{kind}_truth"] = truth
-        found = _against_truth(kind, truth, scores)
-        verdict = f"{score.result['verdict']} {found}"
-        self.progress.say(f"{kind}: {found}")
-        self.findings.append(f"- **{TITLES[kind]}** — {found}")
-        self.entries.append(
-            IndexEntry(
-                TITLES[kind], verdict, f"{kind}/new-data/{Path(score.result['report']).name}", kind
-            )
-        )
-        self.entries.append(
-            IndexEntry(
-                f"{TITLES[kind].partition(':')[0]}: how the model was trained",
-                self.result[f"{kind}_train"]["verdict"],
-                f"{kind}/training/report.html",
-                kind,
-            )
-        )
+        said = f"{NAMES[kind]}: {sentence_of(outcome)}"
+        self.progress.say(said)
+        self.findings.append(said)
+        self.outcomes.append(outcome)
+        self.entries.append(entry_of(outcome))
 
     def _index(self) -> None:
-        page = index_page(
-            "What is normal in these data, and what is not",
-            self.entries,
-            "Three real data sets, each with a model trained on most of it and new data scored by "
-            "it. Start with the first: it names stretches of EEG that are unlike the rest.",
-            (
-                "Your own recordings: ae-pipeline init eeg FOLDER -o study.yaml",
-                "then: ae-pipeline train study.yaml",
-                "All runs side by side in MLflow: ae-pipeline ui",
-            ),
-        )
+        page = index_page(index_of(self.outcomes, self.entries, self.quick))
         write_text(self.out / "index.html", page)
         self.result["report"] = str(self.out / "index.html")
-
-
-def _against_truth(kind: str, truth: dict[str, Any], scores: pd.DataFrame) -> str:
-    own = truth["scorers"]["score"]
-    best = max(
-        (f"score_{name}" for name in BASELINES),
-        key=lambda name: truth["scorers"][name]["roc_area"],
-    )
-    simple = truth["scorers"][best]["roc_area"]
-    areas = (
-        f"area under the ROC curve {own['roc_area']:.2f}; best simple method "
-        f"({best.removeprefix('score_').replace('_', ' ')}) {simple:.2f}"
-    )
-    if kind == "eeg":
-        return f"{truth['found']} of {truth['events']} planted events were flagged ({areas})."
-    what = "careless respondents" if kind == "questionnaire" else "altered images"
-    flagged = scores["flagged"].astype(bool)
-    return f"{truth['positives']} {what} were planted, {flagged.sum()} rows flagged ({areas})."
 
 
 def _idx(array: NDArray[np.uint8]) -> bytes:

@@ -22,7 +22,7 @@ from ae_pipeline.data import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["OVERLAP", "evaluate", "label_windows", "read_truth"]
+__all__ = ["OVERLAP", "evaluate", "label_windows", "named_events", "read_truth"]
 
 Float = NDArray[np.float64]
 
@@ -547,3 +547,42 @@ def _rates(counts: Float, hours: Float) -> dict[str, Float]:
 
 def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def named_events(found: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Labelled events, each beside the name that was given to what was found there.
+
+    Parameters
+    ----------
+    found : DataFrame
+        ``recording``, ``onset``, ``duration``, ``trial_type``, ``channel`` (a comma list): rows
+        of events files.
+    truth : DataFrame
+        The same of what is labelled.
+
+    Returns
+    -------
+    DataFrame
+        ``truth`` with ``named`` (the ``trial_type`` of the found event that shares most time
+        with it; empty where none does), ``at`` (its channels) and ``right``: the same kind, and
+        one of the labelled channels among those found.
+    """
+    onset, end = _spans(found)
+    here = found["recording"].astype(str).to_numpy()
+    kinds, channels = (found[name].astype(str).tolist() for name in ("trial_type", "channel"))
+    names, places, rights = [], [], []
+    for where, first, last, kind, wanted in zip(
+        truth["recording"].astype(str),
+        *_spans(truth),
+        truth["trial_type"].astype(str),
+        truth["channel"].astype(str),
+        strict=True,
+    ):
+        shared = np.where(here == where, np.minimum(end, last) - np.maximum(onset, first), 0)
+        best = int(shared.argmax()) if len(shared) else -1
+        met = best >= 0 and shared[best] > 0
+        names.append(kinds[best] if met else "")
+        places.append(channels[best] if met else "")
+        same_place = {*places[-1].split(",")} & {*wanted.split(",")}
+        rights.append(bool(met and kinds[best] == kind and same_place))
+    return truth.assign(named=names, at=places, right=rights)

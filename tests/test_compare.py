@@ -127,19 +127,22 @@ def test_failed_models_stand_in_no_table() -> None:
     assert list(table["model"]) == ["dense-vanilla-4"]
 
 
-def test_the_page_names_every_model_and_escapes_reasons() -> None:
+def example_view() -> CompareView:
     table, losses = tabulate([outcome("conv", 0.1), outcome("pca", 0.2)])
     table, choice = choose(table, losses, "test_loss")
-    page = compare_page(
-        CompareView(
-            title="digits",
-            kind="mnist",
-            headline=Headline("conv is best", baseline=choice["reason"]),
-            table=table,
-            links={"conv-vanilla-4": "cells/conv-vanilla-4-seed0/report.html"},
-            failed=[("attention-vanilla-4", "<script>alert(1)</script>")],
-        )
+    return CompareView(
+        title="digits",
+        kind="mnist",
+        headline=Headline("conv is best", baseline=choice["reason"]),
+        table=table,
+        links={"conv-vanilla-4": "cells/conv-vanilla-4-seed0/report.html"},
+        failed=[("attention-vanilla-4", "<script>alert(1)</script>")],
     )
+
+
+def test_the_page_names_every_model_and_escapes_reasons() -> None:
+    view = example_view()
+    page, table = compare_page(view), view.table
     assert 'href="./cells/conv-vanilla-4-seed0/report.html"' in page
     assert "pca-4" in page
     assert "<script>" not in page

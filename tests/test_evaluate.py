@@ -14,7 +14,7 @@ from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring
 
 from ae_pipeline.data import InputError
-from ae_pipeline.evaluate import evaluate, label_windows, read_truth
+from ae_pipeline.evaluate import evaluate, label_windows, named_events, read_truth
 
 
 def scored(n_recordings: int = 4, n: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -464,3 +464,38 @@ def test_a_missing_truth_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(InputError, match="not readable"):
         read_truth(tmp_path / "b.csv")
+
+
+def test_an_event_is_named_right_by_kind_and_channel() -> None:
+    names = ["recording", "onset", "duration", "trial_type", "channel"]
+    truth = pd.DataFrame(
+        [
+            ("a", 10.0, 2.0, "anomaly/pop", "Cz"),
+            ("a", 20.0, 2.0, "anomaly/pop", "Cz"),
+            ("a", 30.0, 2.0, "anomaly/pop", "Cz"),
+            ("a", 40.0, 2.0, "anomaly/pop", "Cz,Fz"),
+            ("b", 10.0, 2.0, "anomaly/pop", "Cz"),
+        ],
+        columns=names,
+    )
+    found = pd.DataFrame(
+        [
+            ("a", 8.0, 2.1, "anomaly/flat", "Cz"),  # shares less with the first than the next
+            ("a", 11.0, 4.0, "anomaly/pop", "Pz,Cz"),
+            ("a", 20.0, 2.0, "anomaly/blink", "Cz"),
+            ("a", 30.0, 2.0, "anomaly/pop", "Pz"),
+            ("a", 41.0, 2.0, "anomaly/pop", "Fz"),
+        ],
+        columns=names,
+    )
+    named = named_events(found, truth)
+    assert named["named"].str.removeprefix("anomaly/").tolist() == [
+        "pop",
+        "blink",
+        "pop",
+        "pop",
+        "",
+    ]
+    assert named["right"].tolist() == [True, False, False, True, False]
+    nothing = named_events(found.iloc[:0], truth)
+    assert not nothing["right"].any()

@@ -1,17 +1,81 @@
-"""Every kind of page in a real browser: usable by everyone, in light and dark, at any width."""
+"""Every kind of page in a real browser: usable by everyone, in light and dark, at any width.
+
+Pictures of each go to ``AE_PIPELINE_SCREENSHOTS`` where that is set: they are to be looked at,
+which no test does.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from test_report import PAGES, page
+import test_compare
+import test_report
+import test_textbook
+import tiny
+from test_digest import NIGHT
+
+from ae_pipeline import bundle as bundles
+from ae_pipeline import digest
+from ae_pipeline.complete import complete
+from ae_pipeline.generate import generate
+from ae_pipeline.report.comparison import compare_page
+from ae_pipeline.report.textbook import textbook_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.browser
+
+
+def _generated(kind: str, ending: str, place: Path) -> str:
+    bundles.save(place / "model", getattr(tiny, kind)().bundle)
+    made = generate(str(place / "model"), 30, place / f"synthetic{ending}")
+    return Path(made["report"]).read_text(encoding="utf-8")
+
+
+def _completed(place: Path) -> str:
+    trained = tiny.table()
+    bundles.save(place / "model", trained.bundle)
+    answers, _ = trained.data.samples.batch(slice(0, 60))
+    names = trained.bundle.info.entries
+    lines = [",".join(("id", *names))]
+    lines += [f"p{i}," + ",".join(f"{max(a, 1):.0f}" for a in row) for i, row in enumerate(answers)]
+    (place / "answers.csv").write_text("\n".join(lines) + "\n")
+    made = complete(
+        str(place / "model"), str(place / "answers.csv"), place / "out.csv", hide=names[1]
+    )
+    return Path(made["report"]).read_text(encoding="utf-8")
+
+
+PAGES: dict[str, Callable[[Path], str]] = {
+    **{name: lambda _, name=name: test_report.page(name) for name in test_report.PAGES},  # type: ignore[misc]
+    "digest": lambda _: digest.page(NIGHT, {"sub-01": "m/a.html"}),
+    "compare": lambda _: compare_page(test_compare.example_view()),
+    "textbook": lambda _: textbook_page(test_textbook.example_view()),
+    "generate eeg": lambda place: _generated("eeg", ".fif", place),
+    "generate images": lambda place: _generated("pictures", ".png", place),
+    "complete": _completed,
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Each kind of page as a file, made when it is first asked for."""
+    place = tmp_path_factory.mktemp("pages")
+
+    def file(name: str) -> Path:
+        found = place / name.replace(" ", "-") / "page.html"
+        if not found.is_file():
+            found.parent.mkdir()
+            found.write_text(PAGES[name](found.parent), encoding="utf-8", errors="replace")
+        return found
+
+    return file
+
 
 PHONE, POSTER = 375, 2400
 SERIOUS = ("serious", "critical")
@@ -33,6 +97,11 @@ def looked_at(
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
         tab.goto(file.as_uri())
+        kept = os.environ.get("AE_PIPELINE_SCREENSHOTS")
+        if kept:
+            Path(kept).mkdir(parents=True, exist_ok=True)
+            name = f"{file.parent.name}-{scheme}-{width}.png"
+            tab.screenshot(path=f"{kept}/{name}", full_page=True)
         overflow = tab.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
@@ -48,14 +117,14 @@ def looked_at(
     return {"wrong": wrong, "said": said, "overflow": overflow, "passes": len(result["passes"])}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_can_be_used_by_everyone(
-    chromium: Browser, axe: str, name: str, scheme: Literal["light", "dark"], tmp_path: Path
+    chromium: Browser, axe: str, name: str, files: Callable[[str], Path]
 ) -> None:
-    file = tmp_path / "page.html"
-    file.write_text(page(name), encoding="utf-8", errors="replace")
-    for width in (PHONE, POSTER):
+    """Contrast differs by scheme and layout by width: two of the four together see all of it."""
+    file = files(name)
+    looks: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", PHONE), ("dark", POSTER))
+    for scheme, width in looks:
         seen = looked_at(chromium, file, axe, scheme, width)
         assert seen["wrong"] == []
         assert seen["said"] == []
@@ -71,10 +140,9 @@ def test_axe_does_find_what_is_wrong(chromium: Browser, axe: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_asks_for_nothing_beside_itself(
-    chromium: Browser, name: str, tmp_path: Path
+    chromium: Browser, name: str, files: Callable[[str], Path]
 ) -> None:
-    file = tmp_path / "page.html"
-    file.write_text(page(name), encoding="utf-8", errors="replace")
+    file = files(name)
     tab = chromium.new_page()
     asked: list[str] = []
     refused: list[str] = []
@@ -87,9 +155,10 @@ def test_a_page_asks_for_nothing_beside_itself(
     assert refused == []  # its own content policy forbids nothing that it holds
 
 
-def test_a_keyboard_reaches_the_content_first(chromium: Browser, tmp_path: Path) -> None:
-    file = tmp_path / "page.html"
-    file.write_text(page("recording"), encoding="utf-8", errors="replace")
+def test_a_keyboard_reaches_the_content_first(
+    chromium: Browser, files: Callable[[str], Path]
+) -> None:
+    file = files("recording")
     tab = chromium.new_page()
     tab.goto(file.as_uri())
     tab.keyboard.press("Tab")
@@ -99,9 +168,10 @@ def test_a_keyboard_reaches_the_content_first(chromium: Browser, tmp_path: Path)
     tab.close()
 
 
-def test_one_can_zoom_into_the_score_over_time(chromium: Browser, tmp_path: Path) -> None:
-    file = tmp_path / "page.html"
-    file.write_text(page("recording"), encoding="utf-8", errors="replace")
+def test_one_can_zoom_into_the_score_over_time(
+    chromium: Browser, files: Callable[[str], Path]
+) -> None:
+    file = files("recording")
     tab = chromium.new_page()
     tab.goto(file.as_uri())
     span = "(() => { const r = document.querySelector('.timeline .plot').layout.xaxis.range;"

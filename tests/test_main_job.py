@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from ae_pipeline import train
 from ae_pipeline.bundle import Bundle, load
 from ae_pipeline.data import InputError
 from ae_pipeline.demo import KINDS, DemoJob
+from ae_pipeline.evaluate import named_events, read_truth
 from ae_pipeline.experiment import run_plainly, score_job, train_job
 from ae_pipeline.initial import initial_study
 from ae_pipeline.outputs import source_of
@@ -57,6 +59,22 @@ def have(name: str) -> None:
         pytest.skip(str(error))
 
 
+def in_reports(place: Path) -> pd.DataFrame:
+    """The events that the pages of recordings show."""
+    rows = []
+    for file in sorted(place.glob("*_report.html")):
+        if file.name == "group_report.html":
+            continue
+        for row in re.findall(r"<tr>(.*?)</tr>", file.read_text(), re.S):
+            cells = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", row, re.S)]
+            if len(cells) > 4 and cells[3].startswith("anomaly/"):
+                onset, duration = (float(text.replace(",", "")) for text in cells[1:3])
+                name = file.name.removesuffix("_report.html")
+                rows.append((name, onset, duration, cells[3], cells[4]))
+    names = ["recording", "onset", "duration", "trial_type", "channel"]
+    return pd.DataFrame(rows, columns=names)
+
+
 @pytest.mark.slow
 def test_quick_demo_ends_with_an_index_of_three_kinds(tmp_path: Path) -> None:
     for name in ("eeg", "bfi", "mnist"):
@@ -73,6 +91,13 @@ def test_quick_demo_ends_with_an_index_of_three_kinds(tmp_path: Path) -> None:
     eeg = result["eeg_truth"]
     assert eeg["found"] >= 11  # of 16 planted, 11 of them strong
     assert eeg["scorers"]["score"]["roc_area"] > 0.8
+    truth = read_truth(fetch("eeg", lambda line: None) / "new/events.tsv")
+    strong = truth[truth["strength"] == "strong"]
+    assert len(strong) >= 10
+    named = named_events(in_reports(tmp_path / "demo/eeg/new-data"), strong)
+    assert named["right"].mean() >= 0.8, named  # kind and channel, as a reader sees them
+    assert "planted: " in page
+    assert f"{int(named['right'].sum())} of {len(strong)}" in page
     assert result["mnist_truth"]["scorers"]["score"]["roc_area"] > 0.9
     assert result["mnist_train"]["metrics"]["parameters"] == 407_834
     assert result["mnist_train"]["run"]

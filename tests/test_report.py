@@ -30,11 +30,13 @@ from ae_pipeline.report.pages import (
     train_page,
 )
 from ae_pipeline.report.tables import link
+from ae_pipeline.report.truth import recording_strip, strips_by_kind
 from ae_pipeline.report.views import (
     Evidence,
     GroupView,
     Headline,
     IndexEntry,
+    IndexView,
     Number,
     RecordingView,
     RowsView,
@@ -339,12 +341,58 @@ def group_view(names: tuple[str, ...] = ("sub-01", "sub-02", "sub-03", "bad")) -
     )
 
 
+def index_view() -> IndexView:
+    """Two data sets as the demo shows them: a recording with planted events, altered images."""
+    scores = windows()
+    planted = pd.DataFrame(
+        {
+            "onset": [10.0, 16.0],
+            "duration": [1.0, 2.0],
+            "trial_type": ["anomaly/pop", "anomaly/blink"],
+            "named": ["anomaly/pop", ""],
+        }
+    )
+    signal = np.random.default_rng(5).normal(0, 20, 30 * 250)
+    rows = rows_view("mnist")
+    kinds = np.repeat(["as written", "negative"], [30, 10])
+    altered = rows.scores.assign(kind=kinds[::-1])
+    return IndexView(
+        title="demo",
+        headline=HEAD,
+        first=(("EEG: open the worst recording", "eeg/a b#1.html"),),
+        entries=[
+            IndexEntry(
+                "EEG",
+                "3 of 4 events were found.",
+                "eeg/a b#1.html",
+                "eeg",
+                numbers=HEAD.numbers,
+                pictures=(recording_strip(signal, 250, scores, planted, 2.0),),
+                baseline="Yes: a z-score does.",
+                found=(("Found against planted.", pd.DataFrame({"planted": [4], "found": [3]})),),
+                more=(("How it was trained", "eeg/t.html"),),
+            ),
+            IndexEntry(
+                "Digits",
+                "2 of 10 images were found.",
+                "m",
+                "mnist",
+                pictures=(strips_by_kind(altered, ["as written", "negative"], "images"),),
+                cards=rows.worst,
+            ),
+        ],
+        commands=(("Recordings", ("ae-pipeline init eeg recordings/ -o study.yaml",)),),
+        facts={"version": "1"},
+    )
+
+
 PAGES = {
     "recording": lambda: recording_page(recording_view()),
     "train eeg": lambda: train_page(train_view()),
     "rows mnist": lambda: rows_page(rows_view("mnist")),
     "rows questionnaire": lambda: rows_page(rows_view("questionnaire")),
     "group": lambda: group_page(group_view()),
+    "index": lambda: index_page(index_view()),
 }
 
 
@@ -420,11 +468,27 @@ def test_a_group_lists_the_worst_first_and_the_failed_with_their_reason() -> Non
     assert links == ["./sub-03_report.html", "./sub-02_report.html", "./sub-01_report.html"]
 
 
-def test_an_index_leads_to_the_reports_in_order() -> None:
-    entries = [IndexEntry("EEG", "4 events.", "eeg/a b#1.html", "EEG"), IndexEntry("M", "v", "m")]
-    seen = check(index_page("demo", entries, ["Look at the EEG first."], ["ae-pipeline init"]))
-    assert [a["href"] for a in seen.all("a")][1:] == ["./eeg/a%20b%231.html", "./m"]
-    assert seen.text.index("Look at the EEG first.") < seen.text.index("4 events.")
+def test_an_index_says_what_was_found_and_leads_to_the_reports_in_order() -> None:
+    seen = check(page("index"))
+    order = [
+        seen.text.index(part)
+        for part in (
+            HEAD.verdict,
+            "What to look at first",
+            HEAD.baseline,
+            "3 of 4 events were found.",
+            "named: pop",
+            "Yes: a z-score does.",
+            "ae-pipeline init eeg",
+        )
+    ]
+    assert order == sorted(order)
+    links = [a["href"] for a in seen.all("a")][1:]
+    assert links == ["./eeg/a%20b%231.html", "./eeg/a%20b%231.html", "./eeg/t.html", "./m"]
+    labels = [svg["aria-label"] or "" for svg in seen.all("svg")]
+    assert "blink at 16 s, not flagged" in labels[0]
+    assert "negative: 2 of 10 flagged" in labels[1]
+    assert len(seen.all("img")) == 3 * 3
 
 
 # ------------------------------------------------------------------------------ hostile text
@@ -450,7 +514,19 @@ def test_no_name_from_a_file_becomes_markup() -> None:
                 latents=latents(windows()).assign(subject=texts(*NASTY * 6)),
             )
         ),
-        index_page(SCRIPT, [IndexEntry(*NASTY[:4]) for _ in range(2)], NASTY, NASTY),
+        index_page(
+            IndexView(
+                title=SCRIPT,
+                headline=head,
+                entries=[
+                    IndexEntry(*NASTY[:4], more=((SCRIPT, SCRIPT),), found=((SCRIPT, nasty),))
+                    for nasty in (pd.DataFrame({name: texts(*NASTY) for name in NASTY[:3]}),) * 2
+                ],
+                first=((SCRIPT, SCRIPT),),
+                commands=((SCRIPT, NASTY),),
+                facts=facts,
+            )
+        ),
     ]
     for html in pages:
         seen = check(html)
@@ -782,7 +858,7 @@ def contrast(a: str, b: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_text_and_lines_have_enough_contrast(theme: int) -> None:
-    html = index_page("x", [])
+    html = index_page(IndexView(title="x", headline=Headline("-"), entries=[]))
     blocks = re.findall(r":root \{(.*?)\}", html, re.S)
     colors: dict[str, str] = dict(re.findall(r"--([\w-]+): (#\w{6})", blocks[theme]))
     for text in ("ink", "muted", "link"):

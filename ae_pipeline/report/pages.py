@@ -25,7 +25,7 @@ from ae_pipeline.report.views import (
     Evidence,
     GroupView,
     Headline,
-    IndexEntry,
+    IndexView,
     Listing,
     PlainView,
     RecordingView,
@@ -260,41 +260,32 @@ def listing_page(title: str, kind: str, headline: Headline, listings: Sequence[L
     )
 
 
-def index_page(
-    title: str,
-    entries: Sequence[IndexEntry],
-    intro: Sequence[str] = (),
-    next_steps: Sequence[str] = (),
-) -> str:
-    """One page that leads to the others, in the order they should be read.
-
-    Parameters
-    ----------
-    title : str
-    entries : sequence of IndexEntry
-        ``href`` is a plain path relative to the page.
-    intro : sequence of str
-        Paragraphs above the reports.
-    next_steps : sequence of str
-    """
+def index_page(view: IndexView) -> str:
+    """One page that leads to the others: what to look at first, a part for each data set."""
     return _template("index").render(
-        title=title,
+        title=view.title,
         kind="Start here",
         hypothesis=None,
-        intro=(intro,) if isinstance(intro, str) else intro,
+        headline=view.headline,
+        first=[(words, link(path)) for words, path in view.first],
         entries=[
             {
-                "title": e.title,
-                "verdict": e.verdict,
-                "href": link(e.href),
-                "kind": _KINDS.get(e.kind, e.kind),
+                "entry": entry,
+                "href": link(entry.href),
+                "kind": _KINDS.get(entry.kind, entry.kind),
+                "cards": _shown(entry.cards, "mnist", "new"),
+                "found": [
+                    table(frame, tuple(map(str, frame.columns)), caption, MAX_ROWS)
+                    for caption, frame in entry.found
+                ],
+                "more": [(words, link(path)) for words, path in entry.more],
             }
-            for e in entries
+            for entry in view.entries
         ],
-        next_steps=next_steps,
+        commands=view.commands,
         notes=(),
         methods="",
-        facts=(),
+        facts=facts_rows(view.facts),
     )
 
 

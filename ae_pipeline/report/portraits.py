@@ -170,7 +170,7 @@ def grid_of_windows(
             spread = np.asarray(windows).std(0).mean(1)
             channel = int(spread.argmax())
             time_s = np.arange(windows.shape[2]) / sfreq_hz
-            colors = colormaps["viridis"](np.linspace(0.1, 0.85, len(windows)))
+            colors = colormaps["viridis"](np.linspace(0.3, 0.85, len(windows)))
             for window, color, step in zip(windows, colors, steps, strict=True):
                 ax.plot(time_s, window[channel], color=color, lw=1, label=shorten(step, 10))
             ax.set_ylabel(f"{shorten(name, 12)}\n{shorten(names[channel], 8)} (µV)", fontsize=7)

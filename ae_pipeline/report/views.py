@@ -27,6 +27,7 @@ __all__ = [
     "GroupView",
     "Headline",
     "IndexEntry",
+    "IndexView",
     "Listing",
     "Number",
     "PlainView",
@@ -323,11 +324,60 @@ class CompareView:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IndexEntry:
-    """One report on an index page; ``href`` is a plain path relative to the page."""
+    """One data set on an index page.
+
+    Parameters
+    ----------
+    title, verdict : str
+        What the data are; what was found, in one sentence.
+    href : str
+        The report, a plain path relative to the page.
+    kind : str
+        'eeg', 'mnist' or 'questionnaire'; may be empty.
+    link : str
+        What the link to the report says.
+    numbers : tuple of Number
+    pictures : tuple of Picture
+    cards : Evidence, optional
+        Images to show beside their reconstruction.
+    baseline : str
+        Whether something simpler would have done.
+    found : sequence of (caption, DataFrame)
+        Found against labelled.
+    more : tuple of (words, path)
+        Other pages about the same data.
+    """
 
     title: str
     verdict: str
     href: str
     kind: str = ""
+    link: str = "Open the report"
+    numbers: tuple[Number, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    cards: Evidence | None = None
+    baseline: str = ""
+    found: tuple[tuple[str, pd.DataFrame], ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IndexView:
+    """A page that leads to others, in the order they should be read.
+
+    Parameters
+    ----------
+    first : sequence of (words, path)
+        What to open first, and why.
+    commands : sequence of (words, command lines)
+        What to type for data of one's own; the last thing on the page.
+    """
+
+    title: str
+    headline: Headline
+    entries: Sequence[IndexEntry]
+    first: Sequence[tuple[str, str]] = ()
+    commands: Sequence[tuple[str, Sequence[str]]] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
