@@ -23,7 +23,7 @@ demo: venv
 
 # The cheap checks come first, and the first that fails ends it.
 test: lint types
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Against real servers: PostgreSQL, MLflow with passwords, both user interfaces in a browser.
 servers: venv

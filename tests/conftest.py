@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = config.stash[_home] = Path(tempfile.mkdtemp(prefix="ae-pipeline-tests-"))
     for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_RUN_ID"):
         os.environ.pop(name, None)
+    (home / "prefect").mkdir()
     os.environ.update(
         PREFECT_HOME=str(home / "prefect"),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
@@ -43,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Workers take whole files in this order: with the longest last, one would wait for the other.
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[_home], ignore_errors=True)
 
@@ -54,6 +62,16 @@ def shared_data() -> Path:
     if not place.is_dir():
         pytest.skip(f"no test data at {place}; point AE_PIPELINE_TEST_DATA at it")
     return place
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """Address of a real server for commands to share; each would start and stop one of its own."""
+    from flows.server import start_server
+
+    server = start_server(Path(os.environ["PREFECT_HOME"]) / "server.log")
+    yield server.address
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def test_every_code_block_is_run_or_says_why_not(page: Path) -> None:
     [page for page in PAGES if any(b.kind == "bash" and not b.reason for b in blocks(page))],
     ids=name,
 )
-def test_what_a_page_tells_to_type_works(page: Path, tmp_path: Path) -> None:
+def test_what_a_page_tells_to_type_works(page: Path, tmp_path: Path, prefect_server: str) -> None:
     """In a folder as the page assumes it: recordings, new-recordings and answers.csv are there.
 
     What is typed is typed; only the study file that ``init`` has written is then told to train
@@ -86,7 +86,11 @@ def test_what_a_page_tells_to_type_works(page: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", "\n".join(typed)],
         cwd=tmp_path,
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"},
+        env={
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PREFECT_API_URL": prefect_server,
+        },
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

@@ -115,14 +115,14 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **more}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in COMMANDS if n not in SERVERS and n not in ELSEWHERE])
 def test_the_example_does_what_it_says(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, prefect_server: str
 ) -> None:
     place = request.getfixturevalue("table" if name in TABLE else "recordings")
     words = shlex.split(example(COMMANDS[name]))
@@ -142,7 +142,12 @@ def test_the_example_does_what_it_says(
             capture_output=True,
         )
     done = subprocess.run(
-        words, cwd=here, env=environment(), capture_output=True, text=True, timeout=170
+        words,
+        cwd=here,
+        env=environment(PREFECT_API_URL=prefect_server),
+        capture_output=True,
+        text=True,
+        timeout=170,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
