@@ -14,14 +14,16 @@ data in network units, as the autoencoder does.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Samples, Scorer, Scores
+from ae_pipeline.features import AT_ONCE, band_powers, line_length
 from ae_pipeline.scaler import Scaler
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "PrincipalComponents",
     "RobustZ",
     "features",
+    "score_all",
 ]
 
 Float = NDArray[np.float32]
@@ -46,6 +49,9 @@ BANDS_HZ: dict[str, tuple[float, float]] = {
 """The usual EEG bands, Hz."""
 
 CHUNK = 512
+CHUNK_OF_WINDOWS = 64
+"""A window holds many numbers: that many of them fit into memory whatever their length."""
+
 FIT_ROWS = 4096
 """Rows a baseline is fitted on at most; more change its numbers in the third digit only."""
 
@@ -71,34 +77,44 @@ def features(samples: Samples, scaler: Scaler, rows: Any) -> Float:
         log line length of each channel. Images: means of 4 x 4 pixels. Tables: the answers,
         NaN where one is missing.
     """
+    if samples.kind == "eeg":
+        every = np.arange(len(samples))[rows]
+        few = [every[i : i + AT_ONCE] for i in range(0, max(1, len(every)), AT_ONCE)]
+        return np.concatenate([_powers(samples, scaler, some) for some in few])
     values, mask = _network_units(samples, scaler, rows)
     if samples.kind == "mnist":
         n, height, width = values.shape
         trimmed = values[:, : height // 4 * 4, : width // 4 * 4]
         blocks: Float = trimmed.reshape(n, height // 4, 4, width // 4, 4).mean((2, 4))
         return blocks.reshape(n, 1, -1)
-    if samples.kind == "questionnaire":
-        answers: Float = values if mask is None else np.where(mask, values, np.float32(np.nan))
-        return answers[:, :, None]
+    answers: Float = values if mask is None else np.where(mask, values, np.float32(np.nan))
+    return answers[:, :, None]
+
+
+def _powers(samples: Samples, scaler: Scaler, rows: Any) -> Float:
+    """Log band powers, peak to peak and line length of a few windows of EEG."""
+    import torch
+
     assert samples.sfreq_hz is not None
-    n_times = values.shape[2]
-    taper = np.hanning(n_times).astype(np.float32)
-    power = np.abs(np.fft.rfft(values * taper, axis=2)) ** 2 / n_times
-    freqs_hz = np.fft.rfftfreq(n_times, 1 / samples.sfreq_hz)
-    found = [
-        power[:, :, (freqs_hz >= low) & (freqs_hz < high)].mean(2)
+    values, _ = _network_units(samples, scaler, rows)
+    freqs_hz = np.fft.rfftfreq(values.shape[2], 1 / samples.sfreq_hz)
+    bands = [
+        (low, high)
         for low, high in BANDS_HZ.values()
         if high <= samples.sfreq_hz / 2 and ((freqs_hz >= low) & (freqs_hz < high)).any()
     ]
-    found.append(np.ptp(values, axis=2))
-    found.append(np.abs(np.diff(values, axis=2)).mean(2))
-    # the floor keeps a flat channel finite: 1e-6 network units is far below any amplifier's noise
-    logs: Float = np.log(np.maximum(np.stack(found, 2), 1e-6)).astype(np.float32)
+    with torch.inference_mode():
+        signal = torch.from_numpy(values)
+        found = band_powers(signal, samples.sfreq_hz, bands)
+        found += [signal.amax(2) - signal.amin(2), line_length(signal)]
+        # the floor keeps a flat channel finite: far below any amplifier's noise
+        logs: Float = torch.stack(found, 2).clamp_min_(1e-6).log_().numpy()
     return logs
 
 
 def _by_chunk(samples: Samples, work: Callable[[slice], Scores]) -> Scores:
-    return Scores.join([work(rows) for rows in samples.chunks(CHUNK)])
+    size = CHUNK_OF_WINDOWS if samples.kind == "eeg" else CHUNK
+    return Scores.join([work(rows) for rows in samples.chunks(size)])
 
 
 def _over_rows(statistic: Callable[..., Any], x: Float) -> Float:
@@ -181,12 +197,14 @@ class PrincipalComponents:
         """Mean squared error per entry, in network units."""
 
         def work(rows: slice) -> Scores:
-            x, again, mask = self.project(samples, rows)
-            error = (x - again) ** 2
-            if mask is None:
+            if samples.mask is None:
+                x = _network_units(samples, self.scaler, rows)[0].reshape(-1, len(self.mean))
+                x = x - self.mean
+                error = np.square(np.subtract(x, x @ self.readout @ self.components, out=x), out=x)
                 total = error.mean(1)
             else:
-                error = error * mask
+                x, again, mask = self.project(samples, rows)
+                error = (x - again) ** 2 * mask
                 total = error.sum(1) / np.maximum(mask.sum(1), 1)
             shaped = error.reshape(len(x), *samples.shape)
             if samples.kind == "eeg":
@@ -366,21 +384,23 @@ class RobustZ:
 
     def score(self, samples: Samples) -> Scores:
         """Deviation in robust standard deviations."""
+        return _by_chunk(
+            samples, lambda rows: self.of_features(features(samples, self.scaler, rows), samples)
+        )
 
-        def work(rows: slice) -> Scores:
-            z = np.abs(features(samples, self.scaler, rows) - self.center) / self.spread
-            if samples.kind == "mnist":
-                total = np.sqrt((z**2).mean((1, 2)))
-                return Scores(total.astype(np.float64), np.zeros((len(z), 0), np.float32))
-            by_entry = np.nan_to_num(z).max(2)
-            if samples.kind == "eeg":
-                total = by_entry.max(1)
-            else:
-                n_observed = np.isfinite(z).sum((1, 2))
-                total = np.sqrt((by_entry**2).sum(1) / np.maximum(n_observed, 1))
-            return Scores(total.astype(np.float64), by_entry.astype(np.float32))
-
-        return _by_chunk(samples, work)
+    def of_features(self, x: Float, samples: Samples) -> Scores:
+        """The same from :func:`features` of the samples' rows."""
+        z = np.abs(x - self.center) / self.spread
+        if samples.kind == "mnist":
+            total = np.sqrt((z**2).mean((1, 2)))
+            return Scores(total.astype(np.float64), np.zeros((len(z), 0), np.float32))
+        by_entry = np.nan_to_num(z).max(2)
+        if samples.kind == "eeg":
+            total = by_entry.max(1)
+        else:
+            n_observed = np.isfinite(z).sum((1, 2))
+            total = np.sqrt((by_entry**2).sum(1) / np.maximum(n_observed, 1))
+        return Scores(total.astype(np.float64), by_entry.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -445,27 +465,57 @@ class IsolationForest:
 
     def score(self, samples: Samples) -> Scores:
         """Between 0 and 1; about 0.5 is unremarkable."""
-        trees = np.arange(len(self.left))
+        return _by_chunk(
+            samples, lambda rows: self.of_features(features(samples, self.scaler, rows), samples)
+        )
 
-        def work(rows: slice) -> Scores:
-            x = features(samples, self.scaler, rows)
-            x = x.reshape(len(x), -1)
+    def of_features(self, x: Float, samples: Samples) -> Scores:
+        """The same from :func:`features` of the samples' rows."""
+        x = x.reshape(len(x), -1)
+        if samples.kind != "eeg":
             x = np.where(np.isnan(x), self.fill, x)
-            node = np.zeros((len(x), len(trees)), np.int32)
-            while True:
-                child = self.left[trees, node]
-                inner = child >= 0
-                if not inner.any():
-                    break
-                value = np.take_along_axis(x, self.feature[trees, node], 1)
-                goes_left = value <= self.threshold[trees, node]
-                following = np.where(goes_left, child, self.right[trees, node])
-                node = np.where(inner, following, node)
-            mean_depth = self.depth[trees, node].mean(1)
-            total = 2.0 ** (-mean_depth / self.norm[0])
-            return Scores(total, np.zeros((len(x), 0), np.float32))
+        n, p = x.shape
+        values, start = np.ascontiguousarray(x).reshape(-1), np.arange(n)[:, None] * p
+        following, feature, threshold = self._flat
+        # nodes of all trees are numbered through; a leaf leads to itself
+        node = np.broadcast_to(np.arange(len(self.left)) * self.left.shape[1], (n, len(self.left)))
+        while True:
+            right = values.take(start + feature.take(node)) > threshold.take(node)
+            child = following.take(2 * node + right)
+            if np.array_equal(child, node):
+                break
+            node = child
+        total = 2.0 ** (-self.depth.take(node).mean(1) / self.norm[0])
+        return Scores(total, np.zeros((n, 0), np.float32))
 
-        return _by_chunk(samples, work)
+    @cached_property
+    def _flat(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Children (left and right of each node in turn), feature and threshold of all nodes."""
+        n_trees, n_nodes = self.left.shape
+        first = np.arange(n_trees)[:, None] * n_nodes
+        itself = first + np.arange(n_nodes)
+        children = [np.where(side < 0, itself, first + side) for side in (self.left, self.right)]
+        pairs = np.stack(children, 2).reshape(-1).astype(np.intp)
+        return pairs, self.feature.reshape(-1).astype(np.intp), self.threshold.reshape(-1)
+
+
+def score_all(baselines: Mapping[str, Scorer], samples: Samples) -> dict[str, Scores]:
+    """Scores of each baseline; features that several of them look at are computed once."""
+    looking = {
+        name: scorer
+        for name, scorer in baselines.items()
+        if isinstance(scorer, RobustZ | IsolationForest)
+    }
+    found: dict[str, list[Scores]] = {name: [] for name in looking}
+    for rows in samples.chunks(CHUNK) if looking else ():
+        known: dict[int, Float] = {}
+        for name, scorer in looking.items():
+            of = id(scorer.scaler)
+            if of not in known:
+                known[of] = features(samples, scorer.scaler, rows)
+            found[name].append(scorer.of_features(known[of], samples))
+    joined = {name: Scores.join(parts) for name, parts in found.items()}
+    return {n: joined[n] if n in joined else s.score(samples) for n, s in baselines.items()}
 
 
 def _path_length(n: NDArray[Any]) -> NDArray[np.float64]:

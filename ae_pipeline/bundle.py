@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from ae_pipeline.baselines import BASELINES
+from ae_pipeline.baselines import BASELINES, score_all
 from ae_pipeline.calibrate import Calibration, Detection, conformal_p
 from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.data import Axis, Column, InputError, Kind, Samples, Scorer, Scores
@@ -283,29 +283,33 @@ def raw_scores(
         The autoencoder's, with the ensemble's deviation of each channel or error of each item.
     latents : array of shape (n, latent_dim)
     """
+    import pandas as pd
+
     seen = ensemble.look(samples)
     scores = Scores(_finite(seen.autoencoder.total), _finite(seen.by_entry))
     keys = (*KEYS, "label") if samples.kind == "mnist" else KEYS
-    frame = samples.meta[[name for name in keys if name in samples.meta]].copy()
-    frame["score"] = _finite(seen.total)
-    frame["score_autoencoder"] = scores.total
-    for name, values in seen.deviations.items():
-        if name != "error":  # the autoencoder's score says the same
-            frame[f"score_{name}"] = _finite(values)
+    found: dict[str, Any] = {
+        "score": _finite(seen.total),
+        "score_autoencoder": scores.total,
+        **{f"score_{name}": _finite(values) for name, values in seen.deviations.items()},
+    }
+    found.pop("score_error", None)  # the autoencoder's score says the same
     if "latent" not in seen.deviations:
-        frame["score_latent"] = _finite(seen.views["latent"])
-    for name, scorer in baselines.items():
-        frame[f"score_{name}"] = _finite(scorer.score(samples).total)
+        found["score_latent"] = _finite(seen.views["latent"])
+    for name, each in score_all(baselines, samples).items():
+        found[f"score_{name}"] = _finite(each.total)
     if len(seen.top_band):
-        frame["top_band"] = seen.top_band
-        frame["score_state"] = _finite(seen.state)
+        found["top_band"] = seen.top_band
+        found["score_state"] = _finite(seen.state)
     names = list(seen.deviations)
     deviations = np.stack([_finite(values) for values in seen.deviations.values()], 1)
     top = deviations.argmax(1)
-    frame["top_view"] = np.array(names, dtype=object)[top]
+    found["top_view"] = np.array(names, dtype=object)[top]
     # in words a deviation is told in full, not compressed as it is added
     largest = deviations[np.arange(len(top)), top] / LINEAR_TO
-    frame["top_deviation"] = _finite(LINEAR_TO * np.sinh(np.clip(largest, -80, 80)))
+    found["top_deviation"] = _finite(LINEAR_TO * np.sinh(np.clip(largest, -80, 80)))
+    known = samples.meta[[name for name in keys if name in samples.meta]]
+    frame = pd.concat([known, pd.DataFrame(found, index=known.index)], axis=1)
     return frame, scores, seen.latents
 
 

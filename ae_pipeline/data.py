@@ -150,6 +150,8 @@ class Recording:
     """Channels that the file lacks and that were interpolated from the others."""
     padding_s: tuple[tuple[float, float], ...] = ()
     """Stretches (onset_s, end_s) at either end in which no channel moves; they do not calibrate."""
+    whole_numbers: bool = False
+    """True where the file stores whole numbers, among which there is no NaN."""
     eog: tuple[str, ...] = ()
     """Eye channels at the same rate, for correction; never among ``ch_names``."""
     eog_reader: Callable[[int, int], Float] | None = field(default=None, repr=False)

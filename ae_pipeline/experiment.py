@@ -33,6 +33,7 @@ from ae_pipeline.gather import Failure, Gathered, Input, find_inputs, gather, op
 from ae_pipeline.rehearsal import rehearse, summarise
 from ae_pipeline.results import judge_held_out, make_bundle, train_metrics
 from ae_pipeline.study import Study, load_study
+from ae_pipeline.threads import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -510,9 +511,10 @@ class TrainJob:
         """Known deviations planted into samples that these scorers were not fitted on."""
         band_hz = cleaned_band_hz(self.study, samples)
         one_subject = self.data.samples.meta["subject"].nunique() == 1
-        return rehearse(
-            ensemble, baselines, samples, band_hz, self.study.training.seed, one_subject
-        )
+        with one_thread(samples.kind == "eeg"):
+            return rehearse(
+                ensemble, baselines, samples, band_hz, self.study.training.seed, one_subject
+            )
 
     def _write(self) -> None:
         self.progress.stage("writing the report")
@@ -565,7 +567,8 @@ def _held_out(
 ) -> _HeldOut:
     from ae_pipeline.bundle import raw_scores
 
-    frame, scores, latents = raw_scores(ensemble, baselines, samples)
+    with one_thread(samples.kind == "eeg"):
+        frame, scores, latents = raw_scores(ensemble, baselines, samples)
     if head is not None:
         frame = frame.assign(**head.predict(samples, latents, ensemble.autoencoder.scaler))
     frame["part"] = part
@@ -670,12 +673,13 @@ def _fit_all(
     from ae_pipeline.ensemble import Ensemble
 
     fitted, history = _fit_network(study, train, validation, training, listener, checkpoint, labels)
-    ensemble = Ensemble.fit(fitted, train, validation, training.seed)
     latent_dim = study.model.latent_dim
-    baselines = {
-        name: scorer.fit(train, fitted.scaler, latent_dim, training.seed)
-        for name, scorer in BASELINES.items()
-    }
+    with one_thread(train.kind == "eeg"):
+        ensemble = Ensemble.fit(fitted, train, validation, training.seed)
+        baselines = {
+            name: scorer.fit(train, fitted.scaler, latent_dim, training.seed)
+            for name, scorer in BASELINES.items()
+        }
     return ensemble, baselines, history
 
 

@@ -20,21 +20,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = [
+    "AT_ONCE",
     "FEATURE_BANDS_HZ",
     "MIN_WINDOWS",
     "REGIONS",
     "Usual",
+    "band_powers",
     "by_channel",
     "by_region",
     "channel_features",
     "feature_names",
     "largest",
+    "line_length",
     "state_of",
 ]
 
@@ -84,6 +90,9 @@ OTHER_STATE = 2.0
 """Robust deviations of the training data, averaged over a region and typical of a recording, from
 which on it was made in another state: of people at rest few differ by as much."""
 
+AT_ONCE = 16
+"""Windows whose features are computed together: more leave the processor's cache."""
+
 N_LARGEST = 3
 """Deviations that are averaged: an artefact seldom moves only one feature of one channel."""
 
@@ -113,23 +122,51 @@ def channel_features(signal: Float, sfreq_hz: float) -> Float:
     array of shape (n, channels, features)
         In the order of :func:`feature_names`.
     """
-    from scipy import fft
+    found = [_of_few(signal[rows], sfreq_hz) for rows in _few(len(signal))]
+    return np.concatenate(found) if found else _of_few(signal, sfreq_hz)
+
+
+def _of_few(signal: Float, sfreq_hz: float) -> Float:
+    """:func:`channel_features` of windows that fit into the processor's cache together."""
+    import torch
+
+    names = feature_names(sfreq_hz, signal.shape[2])
+    with torch.inference_mode():
+        centred = torch.from_numpy(np.clip(signal, -LIMIT_UV, LIMIT_UV))
+        centred.sub_(centred.mean(2, keepdim=True))
+        bands = [FEATURE_BANDS_HZ[name] for name in names[:-2]]
+        found = band_powers(centred, sfreq_hz, bands)
+        found.append(torch.maximum(centred.amax(2), -centred.amin(2)).square_())
+        found.append(line_length(centred).square_())
+        logs: Float = torch.stack(found, 2).add_(FLOOR_UV**2).log_().numpy()
+    return logs
+
+
+def band_powers(
+    signal: Tensor, sfreq_hz: float, bands: Sequence[tuple[float, float]]
+) -> list[Tensor]:
+    """Mean power of windows (n, channels, times) under a Hann taper in each band (Hz)."""
+    import torch
 
     n_times = signal.shape[2]
-    signal = np.clip(signal, -LIMIT_UV, LIMIT_UV)
-    centred = signal - signal.mean(2, keepdims=True)
-    taper = np.hanning(n_times).astype(np.float32)
-    spectrum = fft.rfft(centred * taper, axis=2)
-    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    taper = torch.from_numpy(np.hanning(n_times).astype(np.float32))
+    spectrum = torch.view_as_real(torch.fft.rfft(signal * taper))
     freqs_hz = np.fft.rfftfreq(n_times, 1 / sfreq_hz)
-    found = []
-    for name in feature_names(sfreq_hz, n_times)[:-2]:
-        low, high = FEATURE_BANDS_HZ[name]
-        found.append(power[:, :, (freqs_hz >= low) & (freqs_hz < high)].mean(2) / n_times)
-    found.append(np.square(np.abs(centred).max(2)))
-    found.append(np.square(np.abs(np.diff(centred, axis=2)).mean(2)))
-    logs: Float = np.log(np.stack(found, 2) + np.float32(FLOOR_UV**2), dtype=np.float32)
-    return logs
+    edges = [np.searchsorted(freqs_hz, band).tolist() for band in bands]
+    return [
+        spectrum[:, :, low:high].square().sum((2, 3)) / ((high - low) * n_times)
+        for low, high in edges
+    ]
+
+
+def line_length(signal: Tensor) -> Tensor:
+    """Mean absolute step from sample to sample, (n, channels)."""
+    return (signal[:, :, 1:] - signal[:, :, :-1]).abs_().mean(2)
+
+
+def _few(n: int) -> list[slice]:
+    """Rows of ``n`` windows in pieces of :data:`AT_ONCE`."""
+    return [slice(start, start + AT_ONCE) for start in range(0, n, AT_ONCE)]
 
 
 @dataclass(frozen=True)
@@ -168,12 +205,12 @@ class Usual:
         if len(signal) < MIN_WINDOWS:
             return None
         others = _others(signal)
-        x = _both(signal, others, sfreq_hz)
+        x = _with_left(channel_features(signal, sfreq_hz), signal, others, sfreq_hz)
         center = np.median(x, 0)
         spread = 1.4826 * np.median(np.abs(x - center), 0)
         return cls(others, center, np.maximum(spread, np.float32(LEAST_SPREAD)))
 
-    def deviations(self, signal: Float, sfreq_hz: float) -> Float:
+    def deviations(self, signal: Float, sfreq_hz: float, own: Float | None = None) -> Float:
         """How far features are from the usual, (n, channels, features), signed.
 
         Parameters
@@ -181,22 +218,33 @@ class Usual:
         signal : array of shape (n, channels, times)
             Before re-referencing.
         sfreq_hz : float
+        own : array of shape (n, channels, features), optional
+            The channels' own features, where they are known already.
         """
-        return (_both(signal, self.others, sfreq_hz) - self.center) / self.spread
+        if own is None:
+            own = channel_features(signal, sfreq_hz)
+        x = _with_left(own, signal, self.others, sfreq_hz)
+        x -= self.center
+        x /= self.spread
+        return x
 
     def state(self, prefix: str) -> dict[str, NDArray[Any]]:
         """As named arrays."""
         return {f"{prefix}_{name}": getattr(self, name) for name in ("others", "center", "spread")}
 
 
-def _both(signal: Float, others: Float, sfreq_hz: float) -> Float:
+def _with_left(own: Float, signal: Float, others: Float, sfreq_hz: float) -> Float:
     """A channel's own features and those of what the others do not predict."""
-    own = channel_features(signal, sfreq_hz)
     if len(others) == 1:
-        return own
-    # one product a window: rounding must not depend on how many stand in the batch
-    left = np.matmul(others, np.clip(signal, -LIMIT_UV, LIMIT_UV))
-    return np.concatenate([own, channel_features(left, sfreq_hz)], 2)
+        return own.copy()
+    n_own = own.shape[2]
+    both = np.empty((*own.shape[:2], 2 * n_own), np.float32)
+    both[:, :, :n_own] = own
+    for rows in _few(len(signal)):
+        # one product a window: rounding must not depend on how many stand in the batch
+        left = np.matmul(others, np.clip(signal[rows], -LIMIT_UV, LIMIT_UV))
+        both[rows, :, n_own:] = _of_few(left, sfreq_hz)
+    return both
 
 
 def _others(signal: Float) -> Float:
@@ -204,9 +252,12 @@ def _others(signal: Float) -> Float:
     n_channels, n_times = signal.shape[1:]
     if n_channels == 1:
         return np.ones((1, 1), np.float32)
-    signal = np.clip(signal, -LIMIT_UV, LIMIT_UV)
-    centred = signal - signal.mean(2, keepdims=True)
-    covariances = np.matmul(centred, centred.transpose(0, 2, 1)) / np.float32(n_times)
+    covariances = np.empty((len(signal), n_channels, n_channels), np.float32)
+    for rows in _few(len(signal)):
+        centred = np.clip(signal[rows], -LIMIT_UV, LIMIT_UV)
+        centred -= centred.mean(2, keepdims=True)
+        np.matmul(centred, centred.transpose(0, 2, 1), out=covariances[rows])
+    covariances /= np.float32(n_times)
     kept = np.arange(len(signal))
     for _ in range(N_STEPS - 1):
         others = _left_by(covariances[kept].mean(0, dtype=np.float64)).astype(np.float32)

@@ -68,6 +68,8 @@ def evidence(info: BundleInfo, example: Example) -> Evidence:
         info.entries,
         units[info.kind],
         [column["levels"] for column in info.columns] or None,
+        example.normal,
+        example.normal_s,
     )
 
 
@@ -551,8 +553,13 @@ def _simple_methods(bundle: Bundle, frame: pd.DataFrame) -> str:
     return f"Of the most abnormal tenth, the simple methods name the same: {', '.join(shares)}."
 
 
-def group_view(bundle: Bundle, detection: Detection, recordings: pd.DataFrame) -> GroupView:
-    """The page of everything scored into one folder."""
+def group_view(
+    bundle: Bundle,
+    detection: Detection,
+    recordings: pd.DataFrame,
+    scores: pd.DataFrame | None = None,
+) -> GroupView:
+    """The page of everything scored into one folder; ``scores`` are all its windows."""
     info = bundle.info
     done = recordings[recordings["verdict"] != "failed"]
     n_failed = len(recordings) - len(done)
@@ -582,6 +589,8 @@ def group_view(bundle: Bundle, detection: Detection, recordings: pd.DataFrame) -
         title=info.study,
         headline=headline,
         recordings=recordings,
+        scores=scores,
+        threshold=info.threshold,
         links=links,
         facts=_facts(info, bundle.digest),
         methods=methods_paragraph(bundle, detection),

@@ -22,6 +22,7 @@ from ae_pipeline.sources import eeg, mnist, questionnaire
 from ae_pipeline.spatial import with_channels
 from ae_pipeline.split import divide
 from ae_pipeline.study import Study, load_study
+from ae_pipeline.threads import one_thread
 from ae_pipeline.windows import count_windows, materialise
 
 __all__ = [
@@ -104,6 +105,7 @@ def gather(study: Study, say: Callable[[str], None], advance: Advance) -> Gather
     return Gathered(table.samples, {"table": digest_files(files)}, table.notes, facts=facts)
 
 
+@one_thread()
 def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gathered:
     assert study.preprocess is not None
     assert study.windows is not None

@@ -829,7 +829,7 @@ def _group_of_recordings(
     out, info = run.out, run.bundle.info
     recordings = recordings_frame(summaries, run.detection)
     scores, latents = _rebuilt(out, stems)
-    view = findings.group_view(run.bundle, run.detection, recordings)
+    view = findings.group_view(run.bundle, run.detection, recordings, scores)
     names = _pseudonyms(recordings, info.kind)
     write_json(out / "pseudonyms.json", names)
     for folder in (out, out / SHARED):
@@ -842,8 +842,10 @@ def _group_of_recordings(
             write_frame(
                 folder / "latents.parquet", latents if folder == out else _masked(latents, names)
             )
-        page = view if folder == out else findings.group_view(run.bundle, run.detection, shown)
+        page = view
         if folder != out:
+            masked = _masked(scores, names) if len(scores) else scores
+            page = findings.group_view(run.bundle, run.detection, shown, masked)
             page = _without_links(page)
         write_text(folder / "group_report.html", report.group_page(page))
     write_frame(out / "group_desc-quality.tsv", recordings)

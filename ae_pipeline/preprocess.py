@@ -38,6 +38,7 @@ __all__ = [
     "Plan",
     "Preprocess",
     "apply",
+    "clean_stretch",
     "lowest_high_pass_hz",
     "survey",
 ]
@@ -503,18 +504,26 @@ class _Look(NamedTuple):
 def _look(
     recording: Recording, segments: tuple[tuple[int, int], ...], line_freq_hz: float | None
 ) -> _Look:
-    """Every sample is checked for not-a-number; the rest is measured on stretches of 2 s."""
+    """Every sample is checked for not-a-number; the rest is measured on stretches of 2 s.
+
+    What the file stores as whole numbers is all there: then only minutes that are measured are
+    read.
+    """
     sfreq_hz = recording.sfreq_hz
     n_stretch = max(2, round(STRETCH_S * sfreq_hz))
     n_channels = len(recording.ch_names)
     seconds = sum(b - a for a, b in segments) / sfreq_hz
     every = max(1, round(seconds / 60 / 60))  # in more than an hour, not in each minute
+    minute = max(1, round(60 * sfreq_hz))
+    minutes = [(s, min(s + minute, b)) for a, b in segments for s in range(a, b, minute)]
+    if recording.whole_numbers:
+        minutes, every = minutes[::every], 1
     missing, total = np.zeros(n_channels, np.int64), 0
     medians, deviations, ranges, powers = [], [], [], []
     shares, plateaus, similar, distances = [], [], [], []
     frequencies = np.fft.rfftfreq(n_stretch, 1 / sfreq_hz)
     around = np.abs(frequencies - (line_freq_hz or 0)) <= 4
-    for number, block in enumerate(replace(recording, segments=segments).blocks(60.0)):
+    for number, block in enumerate(replace(recording, segments=tuple(minutes)).blocks(60.0)):
         data = block.data
         total += data.shape[1]
         if not np.isfinite(data.sum(axis=1)).all():
@@ -721,8 +730,7 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
         raw_start = block.start - plan.segments[segment][0]
         start = raw_start * plan.up // plan.down  # exact: blocks start on multiples of down
         stop = min((raw_start + block.n_core) * plan.up // plan.down, plan.n_out(segment))
-        if clean.has_holes:
-            block = replace(block, data=np.nan_to_num(block.data, nan=0.0, posinf=0.0, neginf=0.0))
+        block = _without_holes(clean, block)
         cleaned, common = clean(replace(block, data=_mapped(plan, recording, block)))
         yield CleanBlock(
             raw=block.data[:, block.left : block.left + block.n_core],
@@ -733,6 +741,40 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
             onset_s=block.start / plan.sfreq_in_hz,
             common=common[:, : stop - start],
         )
+
+
+def clean_stretch(plan: Plan, recording: Recording, segment: int, start: int, stop: int) -> Float:
+    """One stretch of a segment again, the same numbers as :func:`apply` gave.
+
+    Parameters
+    ----------
+    plan : Plan
+    recording : Recording
+    segment : int
+    start, stop : int
+        Samples at the plan's rate, counted from the segment's start.
+
+    Returns
+    -------
+    array of shape (channels, stop - start)
+    """
+    clean = _Cleaner(plan)
+    first, last = plan.segments[segment]
+    begin = start * plan.down // plan.up // clean.step * clean.step
+    n_frames = -(-(math.ceil(stop * plan.down / plan.up) - begin) // clean.step)
+    core = first + begin, min(first + begin + n_frames * clean.step, last)
+    outer = max(first, core[0] - clean.halo), min(last, core[1] + clean.halo)
+    data = recording.read(*outer)
+    block = _without_holes(clean, Block(data, core[0], core[0] - outer[0], outer[1] - core[1]))
+    cleaned, _ = clean(replace(block, data=_mapped(plan, recording, block)))
+    at = begin * plan.up // plan.down
+    return cleaned[:, start - at : stop - at]
+
+
+def _without_holes(clean: _Cleaner, block: Block) -> Block:
+    if not clean.has_holes:
+        return block
+    return replace(block, data=np.nan_to_num(block.data, nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def _mapped(plan: Plan, recording: Recording, block: Block) -> Float:

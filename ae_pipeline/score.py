@@ -6,7 +6,7 @@ numbers a window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.spatial import with_channels
 from ae_pipeline.tags import CATEGORY, Tag, tag
-from ae_pipeline.windows import cut
+from ae_pipeline.threads import one_thread
+from ae_pipeline.windows import Windowing, cut, cut_again
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,12 +63,15 @@ class Example:
     """A handful of samples to look at, beside what the model makes of them.
 
     ``values`` and ``reconstructions`` are (m, *shape) in the data's units; ``frame`` has their
-    m judged rows.
+    m judged rows. ``normal`` are m windows with nothing unusual, each the one of the recording
+    whose code is nearest, and ``normal_s`` their onsets (EEG, where there are any).
     """
 
     values: NDArray[np.float32]
     reconstructions: NDArray[np.float32]
     frame: pd.DataFrame
+    normal: NDArray[np.float32] | None = None
+    normal_s: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class RowsResult:
     best: Example
 
 
+@one_thread()
 def score_recording(
     bundle: Bundle,
     recording: Recording,
@@ -149,7 +154,7 @@ def score_recording(
         latents.append(judged.latents)
         by_channel.append(judged.by_entry)
         for keeper in (worst, best):
-            keeper.offer(samples, judged.frame)
+            keeper.offer(samples, judged.frame["score"].to_numpy())
         advance(float(judged.frame["onset_s"].iloc[-1]))
     frame = pd.concat(frames, ignore_index=True)
     errors = np.concatenate(by_channel)
@@ -164,7 +169,9 @@ def score_recording(
     )
     calibration = bundle.calibration
     codes = np.concatenate(latents)
-    nearest_s = _nearest_normal(spans, codes, frame)
+    onset_s = frame["onset_s"].to_numpy()
+    nearest = _nearest_normal([span.peak for span in spans], spans, codes, frame)
+    nearest_s = {peak: float(onset_s[row]) for peak, row in nearest.items()}
     events = events_frame(
         spans, frame, errors, info.entries, calibration, bundle.model_id, tags, nearest_s
     )
@@ -219,8 +226,16 @@ def score_recording(
         errors,
         events,
         bads,
-        worst.example(bundle, N_WORST),
-        best.example(bundle, N_BEST),
+        _beside_normal(
+            worst.example(bundle, N_WORST, frame),
+            spans,
+            codes,
+            frame,
+            recording,
+            plan,
+            info.windows,
+        ),
+        best.example(bundle, N_BEST, frame),
         summary,
     )
 
@@ -358,18 +373,40 @@ def _state(bundle: Bundle, samples: Samples, recording: Recording) -> tuple[str,
 
 
 def _nearest_normal(
-    spans: list[Span], codes: NDArray[np.float32], frame: pd.DataFrame
-) -> dict[int, float]:
-    """For each event's worst window the onset of the unflagged one with the nearest code."""
-    normal = np.flatnonzero(~frame["flagged"].to_numpy())
-    if not len(normal):
-        return {}
-    onset_s = frame["onset_s"].to_numpy()
-    found = {}
+    rows: Sequence[int], spans: list[Span], codes: NDArray[np.float32], frame: pd.DataFrame
+) -> dict[int, int]:
+    """For each row the one, clear of all events, whose code is nearest; empty where none is."""
+    onset_s, duration_s = frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy()
+    clear = ~frame["flagged"].to_numpy()
     for span in spans:
-        away = np.square(codes[normal] - codes[span.peak]).sum(1)
-        found[span.peak] = float(onset_s[normal[int(away.argmin())]])
+        clear &= (onset_s >= span.end_s) | (onset_s + duration_s <= span.onset_s)
+    found = {}
+    for row in rows:
+        apart = clear & (np.abs(onset_s - onset_s[row]) >= duration_s[row])
+        normal = np.flatnonzero(apart)
+        if len(normal):
+            away = np.square(codes[normal] - codes[row]).sum(1)
+            found[row] = int(normal[int(away.argmin())])
     return found
+
+
+def _beside_normal(
+    example: Example,
+    spans: list[Span],
+    codes: NDArray[np.float32],
+    frame: pd.DataFrame,
+    recording: Recording,
+    plan: Plan,
+    windowing: Windowing,
+) -> Example:
+    """The example with the nearest normal window of each; read again, they were not kept."""
+    rows = example.frame["window"].astype(int).tolist()
+    nearest = _nearest_normal(rows, spans, codes, frame)
+    if len(nearest) < len(rows):
+        return example
+    chosen = [nearest[row] for row in rows]
+    normal = cut_again(recording, plan, windowing, frame["window"].to_numpy()[chosen].tolist())
+    return replace(example, normal=normal, normal_s=frame["onset_s"].to_numpy()[chosen])
 
 
 def _verdict(events: pd.DataFrame, state: tuple[str, str, float] | None) -> tuple[str, str]:
@@ -420,9 +457,9 @@ def score_rows(bundle: Bundle, samples: Samples, detection: Detection) -> RowsRe
 def pick_examples(bundle: Bundle, samples: Samples, frame: pd.DataFrame) -> tuple[Example, Example]:
     """The most and the least abnormal samples, with reconstructions."""
     worst, best = _keepers()
-    worst.offer(samples, frame)
-    best.offer(samples, frame)
-    return worst.example(bundle, N_WORST), best.example(bundle, N_BEST)
+    for keeper in (worst, best):
+        keeper.offer(samples, frame["score"].to_numpy())
+    return worst.example(bundle, N_WORST, frame), best.example(bundle, N_BEST, frame)
 
 
 def _keepers() -> tuple[_Keeper, _Keeper]:
@@ -435,35 +472,50 @@ class _Keeper:
 
     def __init__(self, size: int, largest: bool) -> None:
         self.size, self.sign = size, 1.0 if largest else -1.0
+        self.score = np.empty(0)
+        self.row = np.empty(0, np.intp)
         self.kept: Samples | None = None
+        self.offered = 0
 
-    def offer(self, samples: Samples, frame: pd.DataFrame) -> None:
+    def offer(self, samples: Samples, score: NDArray[np.float64]) -> None:
+        """Samples that follow those offered before."""
         import pandas as pd
 
-        best = self._order(frame)[: self.size]
-        values, mask = samples.batch(best)  # a copy: the block itself is let go
-        meta = frame.iloc[best]
+        known = len(self.score)
+        every = np.concatenate([self.score, score])
+        best = np.argsort(-self.sign * every, kind="stable")[: self.size]
+        new = best[best >= known] - known
+        offered, self.offered = self.offered, self.offered + len(score)
+        if self.kept is not None and not len(new):
+            return  # of a long recording nearly always: nothing is copied
+        values, mask = samples.batch(new)
         if self.kept is not None:
-            kept_values, kept_mask = self.kept.batch(slice(None))
-            values = np.concatenate([kept_values, values])
-            if mask is not None and kept_mask is not None:
-                mask = np.concatenate([kept_mask, mask])
-            meta = pd.concat([self.kept.meta, meta])
-        all_of_them = replace(samples, values=values, mask=mask, meta=meta, raw=None, common=None)
-        self.kept = all_of_them.take(self._order(meta)[: self.size])
+            values = np.concatenate([self.kept.values[:], values])
+            if mask is not None and self.kept.mask is not None:
+                mask = np.concatenate([self.kept.mask, mask])
+        # those that stay come first in what is joined, then the new ones
+        place = np.where(best < known, best, known + np.cumsum(best >= known) - 1)
+        self.row = np.concatenate([self.row, new + offered])[place]
+        self.score = every[best]
+        self.kept = replace(
+            samples,
+            values=values[place],
+            mask=None if mask is None else mask[place],
+            meta=pd.DataFrame(index=range(len(place))),
+            raw=None,
+            common=None,
+        )
 
-    def _order(self, frame: pd.DataFrame) -> NDArray[np.intp]:
-        return np.argsort(-self.sign * frame["score"].to_numpy(), kind="stable")
-
-    def example(self, bundle: Bundle, n: int) -> Example:
-        """The ``n`` best of all offered that do not overlap in time."""
+    def example(self, bundle: Bundle, n: int, frame: pd.DataFrame) -> Example:
+        """The ``n`` best of all offered that do not overlap in time; ``frame`` judges all."""
         assert self.kept is not None
-        frame = self.kept.meta
-        shown = self.kept.take(_apart(frame, range(len(frame)), n))
+        chosen = _apart(frame.iloc[self.row], range(len(self.row)), n)
+        shown = self.kept.take(chosen)
         values, mask = shown.batch(slice(None))
         if mask is not None:
             values = np.where(mask, values, np.nan)
-        return Example(values, bundle.autoencoder.reconstruct(shown), shown.meta)
+        meta = frame.iloc[self.row[chosen]].reset_index(drop=True)
+        return Example(values, bundle.autoencoder.reconstruct(shown), meta)
 
 
 def _apart(frame: pd.DataFrame, order: Iterable[int], n: int) -> list[int]:

@@ -158,8 +158,9 @@ class _Feed:
 
         self.device = device
         self.observed: Tensor | None = None
+        self._windows: Windows | None = None
         if isinstance(samples.values, Windows):
-            windows = samples.values
+            windows = self._windows = samples.values
             self._view = torch.from_numpy(windows.signal).unfold(0, windows.length, 1)
             self._starts: Tensor | None = torch.from_numpy(windows.starts)
             self._inverse_scale = torch.from_numpy(1 / scaler.scale).to(device)[:, None]
@@ -169,6 +170,18 @@ class _Feed:
             self._view = torch.from_numpy(scaler.transform(samples.values, samples.mask)).to(device)
             if samples.mask is not None and not samples.mask.all():
                 self.observed = torch.from_numpy(samples.mask).to(device, self._view.dtype)
+
+    def block(self, rows: slice) -> tuple[Tensor, Tensor | None]:
+        """Consecutive samples and their masks, channel by channel in memory, for scoring."""
+        import torch
+
+        if self._windows is None:
+            return self.gather(rows)
+        values = torch.from_numpy(self._windows[rows])  # a copy of its own, changed in place
+        return self._scaled(values.to(self.device)), None
+
+    def _scaled(self, batch: Tensor) -> Tensor:
+        return batch.sub_(self._center).mul_(self._inverse_scale).clamp_(-LIMIT, LIMIT)
 
     @property
     def places(self) -> str:
@@ -182,8 +195,7 @@ class _Feed:
             return _rows(self._view, rows), observed
         # a copy of its own, changed in place: another one would cost a tenth of a training step
         batch = self._view[self._starts[rows]].to(self.device)
-        batch.sub_(self._center).mul_(self._inverse_scale).clamp_(-LIMIT, LIMIT)
-        return batch, None
+        return self._scaled(batch), None
 
 
 def _rows(values: Tensor, rows: Tensor | slice) -> Tensor:
@@ -224,7 +236,7 @@ class FittedAutoencoder:
         self.model.eval()
         with torch.inference_mode():
             for rows in samples.chunks(SCORING_BATCH):
-                x, observed = feed.gather(rows)
+                x, observed = feed.block(rows)
                 code, parameters = self._through(x, observed)
                 errors = self.model.likelihood.loss_per_entry(parameters, x)
                 by_entry, total = _reduce(errors, observed, samples.kind == "mnist")
@@ -314,6 +326,9 @@ class Pass:
 
 def _reduce(errors: Tensor, observed: Tensor | None, image: bool) -> tuple[Tensor, Tensor]:
     """Errors (n, *shape) to (n, entries) and (n,), over what was observed."""
+    if observed is None and not image and errors.dim() > 2:
+        by_entry = errors.flatten(2).mean(2)
+        return by_entry, by_entry.mean(1)  # entries are equally many numbers
     flat = errors.flatten(1)
     if observed is None:
         total = flat.mean(1)

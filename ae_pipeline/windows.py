@@ -26,12 +26,12 @@ from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, InputError, Recording, Samples, Windows
 from ae_pipeline.features import Usual
 from ae_pipeline.folder import write_through
-from ae_pipeline.preprocess import Plan, apply
+from ae_pipeline.preprocess import Plan, apply, clean_stretch
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Windowing", "count_windows", "cut", "materialise", "usual_of"]
+__all__ = ["Windowing", "count_windows", "cut", "cut_again", "materialise", "usual_of"]
 
 Float = NDArray[np.float32]
 
@@ -124,6 +124,25 @@ def cut(
     usual = usual_of(recording, plan, windowing)
     for samples in _cut(recording, plan, grid, block_s):
         yield replace(samples, usual=usual)
+
+
+def cut_again(
+    recording: Recording, plan: Plan, windowing: Windowing, numbers: Sequence[int]
+) -> Float:
+    """A few windows again by their numbers, the same values as :func:`cut` gave.
+
+    Returns
+    -------
+    array of shape (len(numbers), channels, times)
+    """
+    grid = _grid(recording, plan, windowing)
+    before = np.cumsum([0, *(len(starts) for starts in grid.starts)])
+    out = np.empty((len(numbers), len(plan.ch_names), grid.length), np.float32)
+    for i, number in enumerate(numbers):
+        segment = int(np.searchsorted(before, number, side="right")) - 1
+        start = int(grid.starts[segment][number - before[segment]])
+        out[i] = clean_stretch(plan, recording, segment, start, start + grid.length)
+    return out
 
 
 def _cut(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> Iterator[Samples]:
@@ -349,12 +368,13 @@ def usual_of(recording: Recording, plan: Plan, windowing: Windowing) -> dict[str
     n = sum(len(starts) for starts in grid.starts)
     room = max(FEWEST_WINDOWS, MOST_NUMBERS // (len(plan.ch_names) * grid.length))
     chosen = np.unique(np.linspace(0, n - 1, min(n, MOST_WINDOWS, room)).round().astype(int))
-    parts, done = [], 0
+    signal = np.empty((len(chosen), len(plan.ch_names), grid.length), np.float32)
+    done = 0
     for samples in _cut(recording, looked, grid, BLOCK_S):
-        rows = chosen[(chosen >= done) & (chosen < done + len(samples))] - done
-        parts.append(samples.unreferenced(rows))
+        here = (chosen >= done) & (chosen < done + len(samples))
+        signal[here] = samples.unreferenced(chosen[here] - done)
         done += len(samples)
-    found = Usual.fit(np.concatenate(parts), plan.sfreq_hz)
+    found = Usual.fit(signal, plan.sfreq_hz)
     return {} if found is None else {recording.name: found}
 
 

@@ -183,7 +183,7 @@ def scoring(file: Path | None, rounds: int) -> None:
         }
     )
     axes = (Axis("channel", bundle.info.entries, unit="uV"), Axis("time", step=1 / SFREQ_HZ))
-    values = Windows(np.ascontiguousarray(signal.T), starts, n)
+    values = Windows(np.ascontiguousarray(signal).T, starts, n)  # as a stream has it
     samples = Samples("eeg", values, meta, axes, sfreq_hz=SFREQ_HZ)
     fitted = bundle.autoencoder
     scaled = torch.from_numpy(np.asarray(values[:]) / 20)
@@ -278,6 +278,8 @@ def stream(model: Path, file: Path, what: str) -> None:
             n += len(bundle.autoencoder.score(samples).total)
         return n
 
+    import mne.filter
+    import pyarrow.compute
     import scipy.fft
     import scipy.signal  # noqa: F401
 

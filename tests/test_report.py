@@ -21,6 +21,7 @@ from ae_pipeline import report
 from ae_pipeline.report.drawing import envelope, merge
 from ae_pipeline.report.evidence import answers, image_cards, traces
 from ae_pipeline.report.figures import heat_map, latent_map, score_histogram, timeline
+from ae_pipeline.report.glance import strips
 from ae_pipeline.report.interactive import moving_map, moving_timeline, policy, scripts
 from ae_pipeline.report.pages import (
     group_page,
@@ -174,7 +175,7 @@ def windows(n: int = 60, name: str = "sub-01_task-rest") -> pd.DataFrame:
     score[n // 3] = 6
     return pd.DataFrame(
         {
-            "recording": name,
+            "recording": texts(*[name] * n),
             "subject": "sub-01",
             "window": np.arange(n),
             "onset_s": np.arange(n) * 0.5,
@@ -337,6 +338,8 @@ def group_view(names: tuple[str, ...] = ("sub-01", "sub-02", "sub-03", "bad")) -
                 "reason": [None] * (n - 1) + ["bad.edf: is empty; copy it again"],
             }
         ),
+        scores=pd.concat([windows(60, name) for name in names[:-1]]),
+        threshold=3.0,
         links={name: f"{name}_report.html" for name in names[:-1]},
     )
 
@@ -459,13 +462,45 @@ def test_a_person_is_shown_item_by_item_with_the_answers_the_scale_allows() -> N
 
 def test_a_group_lists_the_worst_first_and_the_failed_with_their_reason() -> None:
     seen = check(page("group"))
-    table = seen.text[seen.text.index("All, worst first") :]
+    first = seen.text.index("All recordings, worst first")
+    table = seen.text[first : seen.text.index("Could not be scored")]
     assert table.index("sub-03") < table.index("sub-02") < table.index("sub-01")
     assert "bad.edf" not in table
     failed = seen.text[seen.text.index("Could not be scored") :]
     assert "bad.edf: is empty; copy it again" in failed
     links = [a["href"] for a in seen.all("a")][1:]
-    assert links == ["./sub-03_report.html", "./sub-02_report.html", "./sub-01_report.html"]
+    worst_first = ["./sub-03_report.html", "./sub-02_report.html", "./sub-01_report.html"]
+    assert links == 2 * worst_first  # at a glance, and beside its scores
+
+
+def test_a_strip_shows_where_a_recording_is_over_the_threshold() -> None:
+    long, short = windows(400, "sub-03"), windows(10, "sub-01")  # fewer windows than bars
+    long.loc[200, "score"] = 9.0
+    long = long.drop(index=range(300, 340))  # a gap
+    shown = strips(pd.concat([long, short]), threshold=3.0)
+    assert set(shown) == {"sub-03", "sub-01"}
+    gap, under, over = re.findall(r'path d="([^"]*)" style="fill', shown["sub-03"])
+    place = [float(x) for x in re.findall(r"M([\d.]+),", over)]
+    bins = 96 * long["onset_s"][long["score"] > 3] // (long["onset_s"] + 2).max()
+    assert place == [2 * each for each in sorted(set(bins))]  # two pixels each
+    assert {float(x) for x in re.findall(r"M([\d.]+),", gap)} <= set(np.arange(140, 164))
+    assert 60 < under.count("M") < 96
+    assert "9" in shown["sub-03"]
+    none, bars, _ = re.findall(r'path d="([^"]*)" style="fill', shown["sub-01"])
+    assert none == ""
+    assert bars.count("M") + 1 >= 90
+    assert strips(None, 3.0) == strips(long.iloc[:0], 3.0) == {}
+
+
+def test_an_event_stands_beside_the_nearest_normal_window() -> None:
+    plain = eeg_evidence(("Fp1", "Cz", "O2"))
+    beside = replace(plain, normal=plain.values * 0.5, normal_s=np.array([30.0, 31.5]))
+    assert not traces(plain, 0, "worst").wide
+    both = traces(beside, 1, "worst window 2")
+    assert both.wide
+    assert "nearest normal window, from 31.5" in both.alt
+    assert "31.5" in both.caption
+    assert both.svg.count("nearest normal window") >= 2  # for the ear and for the eye
 
 
 def test_an_index_says_what_was_found_and_leads_to_the_reports_in_order() -> None:

@@ -338,6 +338,28 @@ def test_the_worst_of_a_long_recording_come_from_anywhere_in_it() -> None:
     assert result.worst.frame["score"].iloc[0] == top
 
 
+def test_beside_each_example_stands_the_normal_window_with_the_nearest_code() -> None:
+    places = ((20.0, 1.0, 0), (40.0, 1.0, 2))
+    recording = tiny.one_recording("Theo_2", seconds=90, planted=places)
+    result = scored(recording)
+    worst, frame = result.worst, result.frame
+    assert worst.normal is not None
+    assert worst.normal_s is not None
+    spans = [(e.onset, e.onset + e.duration) for e in result.events.itertuples()]
+    assert spans
+    clear = ~frame["flagged"].to_numpy(bool)
+    for start, stop in spans:
+        clear &= ((frame["onset_s"] + 1 <= start) | (frame["onset_s"] >= stop)).to_numpy()
+    onset_s = frame["onset_s"].to_numpy()
+    for i, row in enumerate(worst.frame["window"].astype(int)):
+        apart = clear & (np.abs(onset_s - onset_s[row]) >= 1)
+        away = np.where(apart, np.square(result.latents - result.latents[row]).sum(1), np.inf)
+        assert worst.normal_s[i] == onset_s[away.argmin()]
+        assert np.abs(worst.normal[i]).max() < 100  # no burst in it
+    told = result.events["reason"].str.extract(r"nearest normal window at ([\d.]+) s")[0]
+    assert told.notna().all()
+
+
 def test_missing_answers_are_shown_as_missing() -> None:
     answers = tiny.answers(40, seed=3)
     frame = tiny.table().bundle.judge(answers).frame

@@ -11,7 +11,7 @@ import pytest
 from ae_pipeline.data import Annotation, InputError, Recording, Samples, Windows
 from ae_pipeline.preprocess import Plan, Preprocess, apply, survey
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
-from ae_pipeline.windows import Windowing, count_windows, cut, materialise
+from ae_pipeline.windows import Windowing, count_windows, cut, cut_again, materialise
 
 RNG = np.random.default_rng(5)
 
@@ -71,6 +71,15 @@ def test_windows_and_values_do_not_depend_on_block_size(
         np.testing.assert_array_equal(values, expected[0])
         np.testing.assert_array_equal(raw, expected[1])
         pd.testing.assert_frame_equal(meta, expected[2])
+
+
+@pytest.mark.parametrize("sfreq_hz", [160.0, 128.0])
+def test_a_few_windows_can_be_cut_again(long_recording: Recording, sfreq_hz: float) -> None:
+    plan = planned(long_recording, sfreq_hz)
+    windowing = Windowing(length_s=2, stride_s=0.7)
+    every = np.concatenate([s.values[:] for s in cut(long_recording, plan, windowing)])
+    few = [len(every) - 1, 0, len(every) // 2, 3]
+    np.testing.assert_array_equal(cut_again(long_recording, plan, windowing, few), every[few])
 
 
 @pytest.mark.parametrize("sfreq_hz", [160.0, 128.0])

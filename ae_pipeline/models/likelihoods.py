@@ -51,7 +51,8 @@ class Family:
 
 
 def _squared_error(parameters: Tensor, x: Tensor) -> Tensor:
-    return (parameters - x).square()
+    away = parameters - x
+    return away.square() if away.requires_grad else away.square_()
 
 
 def _huber(parameters: Tensor, x: Tensor) -> Tensor:

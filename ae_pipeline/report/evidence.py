@@ -61,6 +61,8 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
     rank : str
         'most abnormal window 1', for the text alternative.
     """
+    from matplotlib.figure import Figure
+
     signal = np.array(evidence.values[row], dtype=np.float64)
     expected = np.array(evidence.reconstructions[row], dtype=np.float64)
     seen = np.isfinite(signal - expected)
@@ -78,38 +80,81 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
     # one channel far beyond the others would flatten them: it is cut, and the caption says so
     lane = float(min(spread.max(), 4 * float(np.median(spread)) or spread.max())) or 1.0
     cut = bool((np.abs(np.nan_to_num([signal, expected])) > 1.2 * lane).any())
+    beside = _normal(evidence, row, chosen)
     with house_style():
-        fig, ax = figure(HALF, 0.36 * len(chosen) + 1.15)
+        height = 0.36 * len(chosen) + 1.15
+        if beside is None:
+            fig, ax = figure(HALF, height)
+        else:
+            fig = Figure(figsize=(WIDE, height + 0.2))
+            ax, other = fig.subplots(1, 2, sharey=True)
         place = -np.arange(len(chosen)) * lane
-        for i, base in enumerate(place):
-            for values, color, weight in (
-                (expected[i], SERIES[1], 1.5),
-                (signal[i], INK, 0.9),
-            ):
-                x, y = envelope(time, np.clip(values, -1.2 * lane, 1.2 * lane))
-                ax.plot(x, y + base, color=color, linewidth=weight)
-        ax.lines[0].set_label("reconstruction")
-        ax.lines[1].set_label("signal")
+        _lanes(ax, time, expected, place, lane, SERIES[1], 1.5, "reconstruction")
+        _lanes(ax, time, signal, place, lane, INK, 0.9, "signal")
         ax.set_yticks(place, [shorten(name, 14) for name in names])
         ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        ax.grid(visible=False, axis="y")
         ax.set_ylim(place[-1] - 0.9 * lane, 0.9 * lane)
-        _scale_bar(ax, lane, evidence.unit)
-        ax.set(xlabel="time (s)", xlim=(time[0], time[-1]))
-        legend(ax)
+        caption = _caption(evidence.meta, row)
         alt = (
             f"{rank}, from {seconds(float(time[0]))} s: signal and reconstruction in "
             f"{evidence.unit or 'the data unit'}; furthest apart in "
             f"{', '.join(shorten(name, 24) for name in names[:3])}, "
             f"by {show(float(off[chosen[0]]))} {evidence.unit} on average."
         )
-        caption = _caption(evidence.meta, row)
+        last = ax
+        if beside is not None:
+            normal, normal_s = beside
+            then = normal_s + np.arange(normal.shape[1]) / (evidence.sfreq_hz or 1.0)
+            _lanes(other, then, normal, place, lane, INK, 0.9, "")
+            other.tick_params(axis="y", length=0, labelleft=False)
+            ax.set_title(f"{rank}, {seconds(float(time[0]))} s", fontsize=9, loc="left", pad=20)
+            when = f"nearest normal window, {seconds(normal_s)} s"
+            other.set_title(when, fontsize=9, loc="left", pad=20)
+            other.set(xlabel="time (s)", xlim=(then[0], then[-1]))
+            alt += f" Beside it the nearest normal window, from {seconds(normal_s)} s."
+            caption += (
+                f" Right: the same channels at {seconds(normal_s)} s, the window clear of events "
+                "with the nearest code."
+            )
+            last = other
+        for each in fig.axes:
+            each.spines["left"].set_visible(False)
+            each.grid(visible=False, axis="y")
+        _scale_bar(last, lane, evidence.unit)
+        ax.set(xlabel="time (s)", xlim=(time[0], time[-1]))
+        legend(ax)
         if len(evidence.values[row]) > len(chosen):
             caption += f" The {len(chosen)} of {len(evidence.values[row])} channels furthest off."
         if cut:
             caption += f" Cut at ±{show(float(f'{1.2 * lane:.2g}'))} {evidence.unit}."
-        return picture(fig, alt, caption)
+        return picture(fig, alt, caption, wide=beside is not None)
+
+
+def _normal(
+    evidence: Evidence, row: int, chosen: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], float] | None:
+    """The nearest normal window of some channels around their medians, and when it begins."""
+    if evidence.normal is None or evidence.normal_s is None:
+        return None
+    normal = np.array(evidence.normal[row], dtype=np.float64)[chosen]
+    return normal - np.nanmedian(normal, axis=1, keepdims=True), float(evidence.normal_s[row])
+
+
+def _lanes(
+    ax: Axes,
+    time: NDArray[np.float64],
+    signal: NDArray[np.float64],
+    place: NDArray[np.floating[Any]],
+    lane: float,
+    color: str,
+    weight: float,
+    label: str,
+) -> None:
+    """Channels below each other, each cut off before it runs into others."""
+    for values, base in zip(signal, place, strict=True):
+        x, y = envelope(time, np.clip(values, -1.2 * lane, 1.2 * lane))
+        ax.plot(x, y + base, color=color, linewidth=weight, label=label)
+        label = ""
 
 
 def answers(evidence: Evidence, row: int, rank: str) -> Picture:

@@ -16,8 +16,9 @@ from markupsafe import Markup
 
 from ae_pipeline.data import Kind
 from ae_pipeline.report import figures
-from ae_pipeline.report.drawing import Picture, flags, floats
+from ae_pipeline.report.drawing import Picture, flags, floats, time_unit
 from ae_pipeline.report.evidence import ImageCard, answers, image_cards, traces
+from ae_pipeline.report.glance import strips
 from ae_pipeline.report.interactive import moving_map, moving_timeline, policy, scripts
 from ae_pipeline.report.scalp import scalp_maps
 from ae_pipeline.report.tables import Cell, Column, Table, link, losses, others, table
@@ -80,19 +81,17 @@ _ROW: tuple[str, ...] = (
     "top_item",
     "reason",
 )
-_GROUP = (
+_GLANCE = (
     "recording",
-    "subject",
     "verdict",
-    "score",
+    "usable_share",
+    "events_per_hour",
     "p_value",
     "q_value",
-    "flagged",
-    "events_per_hour",
-    "usable_share",
-    "quality_findings",
+    "length",
     "reason",
 )
+_DETAILS = ("recording", "subject", "score", "flagged", "n_events", "quality_findings")
 _KINDS = {"eeg": "EEG", "mnist": "images", "questionnaire": "questionnaire"}
 
 
@@ -212,6 +211,7 @@ def group_page(view: GroupView) -> str:
         tally = [(shorten(name, 40), int(count)) for name, count in counts.items()]
     worst = np.lexsort((-np.nan_to_num(floats(rows, "score"), nan=-np.inf), ~flags(rows)))
     rows = rows.iloc[worst]
+    drawn = strips(view.scores, view.threshold)
     return _render(
         "group",
         view,
@@ -221,8 +221,31 @@ def group_page(view: GroupView) -> str:
         failed=table(
             failed, ("recording", "subject", "reason"), "Failed, each with its reason.", MAX_ROWS
         ),
-        table=table(rows, _GROUP, "Everything that was scored.", MAX_ROWS, links=view.links),
+        table=table(
+            rows.assign(length=_lengths(rows)),
+            _GLANCE,
+            _STRIPS if drawn else "Everything that was scored.",
+            MAX_ROWS,
+            links=view.links,
+            pictures=drawn,
+        ),
+        details=table(rows, _DETAILS, "What was measured.", MAX_ROWS, links=view.links),
     )
+
+
+_STRIPS = (
+    "Score over time, the same scale in all: orange stands over the threshold (dashed), grey was "
+    "not scored; each strip is as wide as its recording is long."
+)
+
+
+def _lengths(rows: pd.DataFrame) -> list[str]:
+    """Lengths of recordings in the unit that suits each."""
+    found = []
+    for length_s in floats(rows, "duration_s"):
+        unit, scale = time_unit(float(length_s))
+        found.append(f"{length_s / scale:.3g} {unit}" if np.isfinite(length_s) else "")
+    return found
 
 
 def plain_page(view: PlainView) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from ae_pipeline.report.wording import comma_list, p_value, seconds, share, shorten, show
 
 if TYPE_CHECKING:
@@ -40,10 +42,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; ``href`` is ready for an attribute."""
+    """One cell; ``href`` is ready for an attribute, ``picture`` stands instead of a text."""
 
     text: str
     href: str = ""
+    picture: Markup | None = None
 
     @property
     def kind(self) -> str:
@@ -84,6 +87,7 @@ COLUMNS: Mapping[str, Column] = {
     "usable_share": Column("usable", share),
     "share_flagged": Column("flagged", share),
     "share_missing": Column("missing", share),
+    "length": Column("length"),
     "quality_findings": Column("quality findings", number=False),
     "events_per_hour": Column("events an hour"),
     "verdict": Column("verdict", number=False),
@@ -101,6 +105,7 @@ def table(
     caption: str,
     limit: int,
     links: Mapping[str, str] | None = None,
+    pictures: Mapping[str, Markup] | None = None,
 ) -> Table:
     """Some columns of a frame, its first ``limit`` rows.
 
@@ -114,6 +119,8 @@ def table(
         Rows shown; the caption says where there are more.
     links : mapping of recording to path, optional
         Makes the column ``recording`` lead to reports.
+    pictures : mapping of recording to picture, optional
+        Put beside the column ``recording``: the score over time.
     """
     if frame is None or frame.empty:
         return Table(caption, (), ())
@@ -131,7 +138,14 @@ def table(
             place = kept.index("recording")
             target = links.get(str(values[place]))
             cells[place] = replace(cells[place], href="" if target is None else link(target))
+        if pictures and "recording" in kept:
+            place = kept.index("recording")
+            cells.insert(place + 1, Cell("", picture=pictures.get(str(values[place]))))
         rows.append(tuple(cells))
+    if pictures and "recording" in kept:
+        place = kept.index("recording") + 1
+        drawn = Column("score over time", number=False)
+        columns = (*columns[:place], drawn, *columns[place:])
     return Table(caption, columns, tuple(rows))
 
 

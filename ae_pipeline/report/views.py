@@ -122,6 +122,10 @@ class Evidence:
         Of ``values``: 'µV', 'answer', ...
     levels : sequence of sequences, optional
         Tables: the possible answers of each item.
+    normal : array of shape (m, channels, times), optional
+        EEG: beside each window the most similar one in which nothing is unusual.
+    normal_s : array of shape (m,), optional
+        When those begin.
     """
 
     values: NDArray[np.floating[Any]]
@@ -131,6 +135,8 @@ class Evidence:
     entries: tuple[str, ...] = ()
     unit: str = ""
     levels: Sequence[Sequence[float]] | None = None
+    normal: NDArray[np.floating[Any]] | None = None
+    normal_s: NDArray[np.floating[Any]] | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != self.reconstructions.shape or len(self.values) != len(self.meta):
@@ -271,11 +277,17 @@ class GroupView:
         The content of ``recordings.parquet``.
     links : mapping of recording to path
         Where each report lies, relative to this page, as a plain path (not quoted for a URL).
+    scores : DataFrame, optional
+        ``recording``, ``onset_s``, ``duration_s``, ``score`` of all windows, for the strips.
+    threshold : float, optional
+        Score over which a window is flagged.
     """
 
     title: str
     headline: Headline
     recordings: pd.DataFrame
+    scores: pd.DataFrame | None = None
+    threshold: float | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -47,5 +47,6 @@ class Content:
     bads: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     epoched: bool = False
+    whole_numbers: bool = False
     line_freq_hz: float | None = None
     state: Mapping[str, str] = field(default_factory=dict)

@@ -98,6 +98,7 @@ def read_edf(path: Path) -> Content:
         files=(path,),
         signal=signal,
         notes=notes,
+        whole_numbers=bool(usable.all()),
     )
 
 

@@ -204,6 +204,7 @@ def _recording(found: Found, source: EegSource, content: Content) -> Recording:
         bipolar=is_bipolar(chosen.labels),
         file_names=tuple(content.names[row] for row in rows),
         epoched=content.epoched,
+        whole_numbers=content.whole_numbers,
         line_freq_hz=content.line_freq_hz,
         state=content.state,
         padding_s=tuple((start / sfreq_hz, stop / sfreq_hz) for start, stop in padding),
