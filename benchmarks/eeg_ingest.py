@@ -278,10 +278,10 @@ def stream(model: Path, file: Path, what: str) -> None:
             n += len(bundle.autoencoder.score(samples).total)
         return n
 
-    import mne.filter
-    import pyarrow.compute
-    import scipy.fft
-    import scipy.signal  # noqa: F401
+    from importlib import import_module
+
+    for name in ("mne.filter", "pyarrow.compute", "scipy.fft", "scipy.signal"):
+        import_module(name)  # what is loaded on the way is no part of a recording's memory
 
     before = peak_mb()
     run(warm)  # kernels, and code that is imported on the way
