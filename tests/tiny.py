@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -191,6 +193,7 @@ def eeg() -> Trained:
     recordings = [one_recording(f"Anna_{n:02d}", f"Anna{n:02d}") for n in range(10)]
     parts = [(r, survey(r, study.preprocess, 50.0, SFREQ_HZ)) for r in recordings]
     place = Path(tempfile.mkdtemp(prefix="ae-pipeline-tiny-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     samples = materialise(parts, study.windows, place)
     digests = {r.name: f"digest of {r.name}" for r in recordings}
     return train(study, Gathered(samples, digests, facts={"subjects": 10}, sfreq_hz=SFREQ_HZ))
