@@ -95,13 +95,9 @@ def complete(
     InputError
         Where the input cannot.
     """
-    from ae_pipeline import bundle as bundles
-
     if way not in ("auto", *completion.WAYS):
         raise StudyError(f"--way {way}: expected auto, {', '.join(completion.WAYS)}")
-    place = outputs.model_folder(model)
-    bundle = bundles.load(place)
-    restore.check_ending(bundle.info.kind, out)
+    place, bundle = outputs.open_model(model, out)
     source = outputs.source_of(bundle.info)
     found = list(find_inputs(source, [given]))
     failed = next((item for item in found if isinstance(item, Failure)), None)

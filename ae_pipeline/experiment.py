@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, History, Training
 
 __all__ = [
+    "Fitting",
     "Job",
     "Progress",
     "ScoreJob",
@@ -239,7 +240,7 @@ class TrainJob:
         from ae_pipeline import tracking
 
         with tracking.watched(self.study.study, self.key, self.progress.training) as listener:
-            self.ensemble, self.baselines, self.history = _fit_all(
+            self.ensemble, self.baselines, self.history = Fitting(
                 self.study,
                 train,
                 validation,
@@ -247,7 +248,7 @@ class TrainJob:
                 listener,
                 self.work / "checkpoint.safetensors",
                 self._labels(self.division.rows("train")),
-            )
+            ).everything()
         together.leave()
         self.head: FittedHead | None = None
         self.head_found: dict[str, Any] | None = None
@@ -319,13 +320,13 @@ class TrainJob:
         unlike = ~np.isin(known.unit, np.unique(known.unit[outside]))
         train, validation = (np.flatnonzero((part == p) & unlike) for p in ("train", "validation"))
         samples = self.data.samples
-        fitted, _ = _fit_network(
+        fitted, _ = Fitting(
             self.study,
             samples.take(train),
             samples.take(validation),
             self._as_long(),
             labels=known.labels(train),
-        )
+        ).network()
         rows = np.concatenate([inside, outside])
         chosen = samples.take(rows)
         x = look_at(known.head.from_, chosen, fitted.latents(chosen), fitted.scaler)
@@ -352,9 +353,9 @@ class TrainJob:
                 np.setdiff1d(np.flatnonzero(part == name), rows) for name in ("train", "validation")
             ]
             others, held = (samples.take(chosen) for chosen in inside)
-            ensemble, baselines, _ = _fit_all(
+            ensemble, baselines, _ = Fitting(
                 self.study, others, held, training, labels=self._labels(inside[0])
-            )
+            ).everything()
             held_out = samples.take(rows)
             head = None
             others_say: dict[str, NDArray[np.float64]] = {}
@@ -480,12 +481,11 @@ class TrainJob:
         if len(held_out) < MIN_COMPARED or train.shape[0] < 3:
             return None
         self.progress.stage("comparing with factor analysis")
-        epochs = max(1, self.history.best_epoch)
-        training = self.study.training.model_copy(update={"epochs": epochs, "early_stopping": None})
+        training = self._as_long()
 
         def refit(samples: Samples, seed: int) -> FittedAutoencoder:
             anew = training.model_copy(update={"seed": seed})
-            return _fit_network(self.study, samples, None, anew)[0]
+            return Fitting(self.study, samples, None, anew).network()[0]
 
         latent_dim, seed = self.study.model.latent_dim, self.study.training.seed
         return beside(person, train, held_out, latent_dim, seed, refit)
@@ -626,61 +626,81 @@ def _heads_of(
     return head, outputs_of
 
 
-def _fit_network(
-    study: Study,
-    train: Samples,
-    validation: Samples | None,
-    training: Training,
-    listener: Callable[[Epoch | Batch], None] | None = None,
-    checkpoint: Path | None = None,
-    labels: Labels | None = None,
-) -> tuple[FittedAutoencoder, History]:
-    """Scale and autoencoder on training data."""
-    import torch
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """What is fitted on what, and how.
 
-    from ae_pipeline.models.autoencoder import Autoencoder
-    from ae_pipeline.scaler import Scaler
-    from ae_pipeline.train import fit
+    Parameters
+    ----------
+    study : Study
+    train : Samples
+    validation : Samples, optional
+        Stops training early.
+    training : Training
+        The study's, or as long as another model took.
+    listener : callable, optional
+    checkpoint : Path, optional
+        The main training's; those with a subject left out keep nothing.
+    labels : Labels, optional
+        For a head that is trained jointly.
+    """
 
-    torch.manual_seed(training.seed)
-    scaler = Scaler.fit(train, training.seed)
-    has_missing = train.kind == "questionnaire"
-    model = Autoencoder(study.model, train.kind, train.shape, train.columns, has_missing)
-    listeners: tuple[Any, ...] = () if listener is None else (listener,)
-    if (
-        checkpoint is not None and not together.rank()
-    ):  # the main training; those with a subject left out keep nothing
-        from ae_pipeline.growth import Snapshots
-        from ae_pipeline.train import FittedAutoencoder
+    study: Study
+    train: Samples
+    validation: Samples | None
+    training: Training
+    listener: Callable[[Epoch | Batch], None] | None = None
+    checkpoint: Path | None = None
+    labels: Labels | None = None
 
-        seen = train if validation is None or not len(validation) else validation
-        fitted = FittedAutoencoder(model, scaler)
-        listeners += (Snapshots(fitted, seen, checkpoint.parent / "growth"),)
-    return fit(model, train, validation, scaler, training, listeners, checkpoint, labels=labels)
+    def network(self) -> tuple[FittedAutoencoder, History]:
+        """Scale and autoencoder on the training data."""
+        import torch
 
+        from ae_pipeline.models.autoencoder import Autoencoder
+        from ae_pipeline.scaler import Scaler
+        from ae_pipeline.train import fit
 
-def _fit_all(
-    study: Study,
-    train: Samples,
-    validation: Samples | None,
-    training: Training,
-    listener: Callable[[Epoch | Batch], None] | None = None,
-    checkpoint: Path | None = None,
-    labels: Labels | None = None,
-) -> tuple[Ensemble, dict[str, Scorer], History]:
-    """Scale, autoencoder, its views and the baselines on the same training data."""
-    from ae_pipeline.baselines import BASELINES
-    from ae_pipeline.ensemble import Ensemble
+        train, training = self.train, self.training
+        torch.manual_seed(training.seed)
+        scaler = Scaler.fit(train, training.seed)
+        has_missing = train.kind == "questionnaire"
+        model = Autoencoder(self.study.model, train.kind, train.shape, train.columns, has_missing)
+        listeners: tuple[Any, ...] = () if self.listener is None else (self.listener,)
+        if self.checkpoint is not None and not together.rank():
+            from ae_pipeline.growth import Snapshots
+            from ae_pipeline.train import FittedAutoencoder
 
-    fitted, history = _fit_network(study, train, validation, training, listener, checkpoint, labels)
-    latent_dim = study.model.latent_dim
-    with one_thread(train.kind == "eeg"):
-        ensemble = Ensemble.fit(fitted, train, validation, training.seed)
-        baselines = {
-            name: scorer.fit(train, fitted.scaler, latent_dim, training.seed)
-            for name, scorer in BASELINES.items()
-        }
-    return ensemble, baselines, history
+            seen = (
+                self.validation if self.validation is not None and len(self.validation) else train
+            )
+            fitted = FittedAutoencoder(model, scaler)
+            listeners += (Snapshots(fitted, seen, self.checkpoint.parent / "growth"),)
+        return fit(
+            model,
+            train,
+            self.validation,
+            scaler,
+            training,
+            listeners,
+            self.checkpoint,
+            labels=self.labels,
+        )
+
+    def everything(self) -> tuple[Ensemble, dict[str, Scorer], History]:
+        """The network, its views and the baselines, all on the same training data."""
+        from ae_pipeline.baselines import BASELINES
+        from ae_pipeline.ensemble import Ensemble
+
+        fitted, history = self.network()
+        seed, latent_dim = self.training.seed, self.study.model.latent_dim
+        with one_thread(self.train.kind == "eeg"):
+            ensemble = Ensemble.fit(fitted, self.train, self.validation, seed)
+            baselines = {
+                name: scorer.fit(self.train, fitted.scaler, latent_dim, seed)
+                for name, scorer in BASELINES.items()
+            }
+        return ensemble, baselines, history
 
 
 def _pca_losses(

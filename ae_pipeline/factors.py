@@ -408,10 +408,11 @@ def beside(
     Returns
     -------
     dict
-        ``parallel`` (dimensions by parallel analysis), ``split_half`` (congruence of factors over
-        halves of the people), ``hidden`` (errors in predicting hidden items, in variances of an
-        item), ``congruence`` (of each factor with the latents turned towards it), ``stability``
-        (of each latent over seeds and halves), ``verdict``.
+        ``parallel`` (dimensions by parallel analysis, and its curves), ``loadings`` (items x
+        factors, and the same of the latents turned towards them), ``split_half`` (congruence of
+        factors over halves of the people), ``hidden`` (errors in predicting hidden items, in
+        variances of an item), ``congruence`` (of each factor with the latents turned towards it),
+        ``stability`` (of each latent over seeds and halves), ``verdict``.
     """
     rng = np.random.default_rng(seed)
     some = train.take(np.sort(rng.permutation(len(train))[:MOST_ROWS]))
@@ -420,9 +421,11 @@ def beside(
     k = min(k, x.shape[1] - 1)
     ordinal = all(c.type in ("ordinal", "binary") for c in np.array(train.columns)[usable])
     found: dict[str, Any] = {"k": k, "items": len(usable), "people": len(x)}
-    found["parallel"] = {"pearson": parallel_analysis(x, seed)["n"], "polychoric": None}
+    curves = {"pearson": parallel_analysis(x, seed)}
     if ordinal and len(usable) <= MOST_POLYCHORIC:
-        found["parallel"]["polychoric"] = parallel_analysis(x, seed, level, 3)["n"]
+        curves["polychoric"] = parallel_analysis(x, seed, level, 3)
+    found["parallel"] = {"pearson": curves["pearson"]["n"], "polychoric": None}
+    found["parallel"] |= {name: curve["n"] for name, curve in curves.items()} | {"curves": curves}
     splits = split_half_congruence(x, k, seed, 5)
     found["split_half"] = {"mean": float(splits.mean()), "least": float(splits.min(0).min())}
 
@@ -447,10 +450,15 @@ def beside(
     codes = person.autoencoder.latents(some).astype(np.float64)
     scores = factors.scores(np.nan_to_num((x - mean) / spread), ~np.isnan(x))
     turned, *_ = np.linalg.lstsq(codes - codes.mean(0), scores - scores.mean(0), rcond=None)
+    of_latents = loadings_of(codes @ turned, x)
     found["congruence"] = [
-        float(np.abs(congruence(loadings_of(codes @ turned, x), factors.loadings)[f, f]))
-        for f in range(k)
+        float(np.abs(congruence(of_latents, factors.loadings)[f, f])) for f in range(k)
     ]
+    found["loadings"] = {
+        "items": [train.columns[j].name for j in usable],
+        "factors": factors.loadings.round(4).tolist(),
+        "latents": of_latents.round(4).tolist(),
+    }
     found["factor_from_latents"] = aligned(codes, scores)
     found["stability"] = _stability(train, some, codes, seed, refit)
     found["verdict"] = _verdict(found)

@@ -25,6 +25,7 @@ from ae_pipeline.report import (
     RowsView,
     Section,
     TrainView,
+    people,
     portraits,
 )
 from ae_pipeline.report.drawing import Picture
@@ -279,7 +280,8 @@ def factor_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
         Section(
             "Beside factor analysis",
             text,
-            frames=(
+            _factor_pictures(found),
+            (
                 (
                     f"Squared error in predicting hidden answers of {hidden['people']:,} people, "
                     "in variances of an item.",
@@ -296,6 +298,28 @@ def factor_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
     )
 
 
+def _factor_pictures(found: Mapping[str, Any]) -> tuple[Picture, ...]:
+    """Which items make up the factors and the latents turned towards them; how many count."""
+    k, loadings = found["k"], found.get("loadings")
+    curves = found["parallel"].get("curves") or {}
+    named = {f"{name.capitalize()} correlations": curve for name, curve in curves.items()}
+    drawn = [people.scree(named, k)]
+    if loadings:
+        drawn.insert(
+            0,
+            people.loadings_map(
+                loadings["factors"],
+                loadings["items"],
+                [f"F{i + 1}" for i in range(k)],
+                "varimax factors",
+                loadings["latents"],
+                [f"F{i + 1}" for i in range(k)],
+                "latents, turned towards them",
+            ),
+        )
+    return tuple(picture for picture in drawn if picture is not None)
+
+
 def person_sections(
     persons: pd.DataFrame, rates: pd.DataFrame, answers: pd.DataFrame
 ) -> tuple[Section, ...]:
@@ -310,6 +334,8 @@ def person_sections(
     answers : DataFrame
         From :func:`ae_pipeline.persons.answers_frame`.
     """
+    import pandas as pd
+
     names = [c for c in map(str, persons) if c.startswith(("index_", "onset_"))]
     top = persons.sort_values("score", ascending=False, kind="stable")
     shown = top[["id", "score", "q_value", "flagged", *names]].head(15)
@@ -334,7 +360,8 @@ def person_sections(
             "also be among those that calibrate; then fewer are flagged than should be.",
             *missing,
         ),
-        frames=(("The most suspicious, with their indices.", shown),),
+        _there(people.score_distribution(persons)),
+        (("The most suspicious, with their indices.", shown),),
     )
     found = [indices]
     if len(rates):
@@ -347,23 +374,34 @@ def person_sections(
                     "most abnormal tenth is far from 0.1 in a group or at one end of a scale, look "
                     "whether the score finds carelessness there or the group.",
                 ),
-                frames=(("Flags by group and by mean answer of each scale.", frame),),
+                _there(people.group_rates(rates)),
+                (("Flags by group and by mean answer of each scale.", frame),),
             )
         )
-    people = list(dict.fromkeys(answers["recording"]))[:3]
+    pictures: list[Picture] = []
     tables = []
-    for name in people:
+    by_name = top.drop_duplicates("id").set_index("id")
+    for name in list(dict.fromkeys(answers["recording"]))[:3]:
         own = answers[answers["recording"] == name]
-        worst = own.nlargest(10, "surprise").drop(columns="recording")
+        row = by_name.loc[name]
+        onset = row.get("onset_position")
+        begins = None if onset is None or pd.isna(onset) else float(onset)
+        pictures += _there(people.answers_beside(own, str(name), begins, float(row["score"])))
+        worst = own.nlargest(10, "surprise").drop(columns=["recording", "lowest", "highest"])
         tables.append((f"{name}: the ten answers that surprise most.", worst))
     found.append(
         Section(
             "Answers beside what was expected",
             ("All answers of the most abnormal people are in answers.csv.",),
-            frames=tuple(tables),
+            tuple(pictures),
+            tuple(tables),
         )
     )
     return tuple(found)
+
+
+def _there(picture: Picture | None) -> tuple[Picture, ...]:
+    return () if picture is None else (picture,)
 
 
 def relevance_section(relevant: Relevance, info: BundleInfo) -> Section:

@@ -258,13 +258,9 @@ def generate(
     StudyError
         Where the model or ``out`` cannot be used.
     """
-    from ae_pipeline import bundle as bundles
-
     if n < 1:
         raise StudyError(f"-n {n}: how many samples to generate; at least 1")
-    place = outputs.model_folder(model)
-    bundle = bundles.load(place)
-    restore.check_ending(bundle.info.kind, out)
+    place, bundle = outputs.open_model(model, out)
     drawn = draw(bundle, n, seed, codes, noise)
     _write(bundle, drawn, out)
     real: Origin | None = None

@@ -30,7 +30,7 @@ from ae_pipeline.experiment import (
 )
 from ae_pipeline.folder import key, read_json, recover_folder, write_folder, write_frame, write_json
 from ae_pipeline.gather import Gathered, gather
-from ae_pipeline.rehearsal import originals_and_copies
+from ae_pipeline.rehearsal import area_and_interval, originals_and_copies
 from ae_pipeline.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -291,7 +291,6 @@ def _linear_head(study: Study, data: Gathered, codes: Any, part: Any) -> dict[st
 def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
     """A linear method on the same split, the same likelihood and the same planted deviations."""
     import pandas as pd
-    from sklearn.metrics import roc_auc_score
 
     from ae_pipeline.baselines import FactorAnalysis, PrincipalComponents
     from ae_pipeline.models.likelihoods import Likelihood
@@ -340,13 +339,16 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
             if division.folds or part == ("test" if len(pairs) > 1 else "calibration"):
                 band_hz = cleaned_band_hz(study, held_out)
                 for altered, some in enumerate(originals_and_copies(held_out, band_hz, seed)):
-                    planted.append((np.full(len(some), altered), fitted.score(some).total))
+                    of_unit = some.meta[_unit(samples)].astype(str).to_numpy()
+                    said = fitted.score(some).total
+                    planted.append((said, np.full(len(some), altered == 1), of_unit))
         frame = pd.concat(frames, ignore_index=True)
         judged = frame[frame["part"] == "test"] if (frame["part"] == "test").any() else frame
-        answers, scores = (np.concatenate(part) for part in zip(*planted, strict=True))
+        area, bounds = area_and_interval(*(np.concatenate(p) for p in zip(*planted, strict=True)))
         metrics = {
             "test_loss": float(np.average(judged["loss"], weights=judged["n_observed"])),
-            "detection": float(roc_auc_score(answers, scores)),
+            "detection": area,
+            "detection_interval": bounds,
             "parameters": count,
             "seconds": seconds / len(pairs),
             "head": _linear_head(
@@ -365,10 +367,16 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
         _probe(scores_frame, latents),
         _head_figure(metrics.get("head")),
         metrics["detection"],
-        None,
+        metrics.get("detection_interval"),
         metrics["parameters"],
         metrics["seconds"],
     )
+
+
+def _unit(samples: Samples) -> str:
+    """What intervals are over: subjects of EEG where there are several, else recordings, rows."""
+    several = samples.kind == "eeg" and samples.meta["subject"].nunique() > 1
+    return "subject" if several else "recording"
 
 
 def _n_observed(samples: Samples) -> Any:

@@ -40,6 +40,7 @@ from ae_pipeline.growth import pictures
 from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.persons import N_SHOWN, describe, flag_rates, harmless
 from ae_pipeline.relevance import relevance
+from ae_pipeline.restore import check_ending
 from ae_pipeline.score import (
     Example,
     RecordingResult,
@@ -69,6 +70,7 @@ __all__ = [
     "is_done",
     "markdown",
     "model_folder",
+    "open_model",
     "publish",
     "refuse_foreign",
     "registered_name",
@@ -202,6 +204,20 @@ def model_folder(model: str) -> Path:
 
         return tracking.resolve(model, tracking.load_settings())
     return Path(model).expanduser()
+
+
+def open_model(model: str, out: Path) -> tuple[Path, Bundle]:
+    """A model's folder and the model, to write data of its kind to the file ``out``.
+
+    Raises
+    ------
+    StudyError
+        Where the model cannot be read or the file's ending says another kind of data.
+    """
+    place = model_folder(model)
+    bundle = bundles.load(place)
+    check_ending(bundle.info.kind, out)
+    return place, bundle
 
 
 def source_of(info: BundleInfo) -> Any:

@@ -160,12 +160,14 @@ def answers_frame(
         ``recording``, ``item``, ``scale``, ``position`` (in the order of presentation, from 1;
         empty where it is not known), ``answer`` and ``expected`` (before reverse keying),
         ``probability`` of the answer given the person's other answers, ``surprise`` (minus its
-        natural logarithm) and ``usual_surprise``.
+        natural logarithm), ``usual_surprise``, ``lowest`` and ``highest`` (possible answer; empty
+        where there is no such).
     """
     import pandas as pd
 
     rows = np.argsort(-frame["score"].to_numpy(), kind="stable")[:n_shown]
     columns: Sequence[Column] = samples.columns
+    ends = np.array([_ends(column) for column in columns])
     parts = []
     for row in rows:
         known = np.flatnonzero(told.answers.known[row])
@@ -183,6 +185,8 @@ def answers_frame(
                     "probability": np.round(told.probability[row, known], 4),
                     "surprise": np.round(told.surprise[row, known], 3),
                     "usual_surprise": np.round(told.usual[row, known], 3),
+                    "lowest": ends[known, 0],
+                    "highest": ends[known, 1],
                 }
             )
         )
@@ -193,6 +197,13 @@ def answers_frame(
         out = out.assign(_p=out["recording"].map(order)).sort_values(["_p", *by], kind="stable")
         out = out.drop(columns="_p").reset_index(drop=True)
     return out
+
+
+def _ends(column: Column) -> tuple[float, float]:
+    """Lowest and highest possible answer."""
+    if column.levels:
+        return float(column.levels[0]), float(column.levels[-1])
+    return column.bounds or (np.nan, np.nan)
 
 
 def _from_one(position: int | None) -> Any:
@@ -214,7 +225,8 @@ def flag_rates(persons: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``by``, ``value``, ``people``, ``flagged``, ``share_flagged`` with a 95% interval (Wilson,
         1927), and ``share_of_worst``: the share that is among the most abnormal tenth of all,
-        which is a tenth where the score does not depend on the group.
+        which is a tenth where the score does not depend on the group, with its interval
+        (``worst_low``, ``worst_high``).
     """
     import pandas as pd
 
@@ -224,6 +236,8 @@ def flag_rates(persons: pd.DataFrame) -> pd.DataFrame:
         for value, part in _cut(persons[name], persons):
             n, n_flagged = len(part), int(part["flagged"].sum())
             low, high = _wilson(n_flagged, n)
+            n_worst = int((part["score"] > limit).sum())
+            worst_low, worst_high = _wilson(n_worst, n)
             rows.append(
                 {
                     "by": name.partition("_")[2] if name.startswith("group_") else name,
@@ -233,10 +247,13 @@ def flag_rates(persons: pd.DataFrame) -> pd.DataFrame:
                     "share_flagged": n_flagged / n,
                     "low": low,
                     "high": high,
-                    "share_of_worst": float((part["score"] > limit).mean()),
+                    "share_of_worst": n_worst / n,
+                    "worst_low": worst_low,
+                    "worst_high": worst_high,
                 }
             )
-    columns = ["by", "value", "people", "flagged", "share_flagged", "low", "high", "share_of_worst"]
+    columns = ["by", "value", "people", "flagged", "share_flagged", "low", "high"]
+    columns += ["share_of_worst", "worst_low", "worst_high"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -250,7 +267,7 @@ def _cut(values: pd.Series[Any], persons: pd.DataFrame) -> list[tuple[str, pd.Da
     if known.nunique() > 2 * N_GROUPS:
         parts = pd.qcut(known, N_GROUPS, duplicates="drop")
         labels = {
-            part: f"{known[parts == part].min():g} to {known[parts == part].max():g}"
+            part: f"{known[parts == part].min():.4g} to {known[parts == part].max():.4g}"
             for part in parts.cat.categories
         }
         return [(labels[part], persons.loc[parts.index[parts == part]]) for part in labels]

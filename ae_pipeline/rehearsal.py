@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from ae_pipeline.data import Scorer
     from ae_pipeline.ensemble import Ensemble
 
-__all__ = ["SIMPLEST_FIRST", "altered", "originals_and_copies", "rehearse", "summarise"]
+__all__ = [
+    "SIMPLEST_FIRST",
+    "altered",
+    "area_and_interval",
+    "originals_and_copies",
+    "rehearse",
+    "summarise",
+]
 
 Float = NDArray[np.float32]
 
@@ -231,22 +238,13 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
         ``interval``, ``against``), ``recommended``: the simplest scorer that does not lose to
         the best one, ``units`` and ``rows``. Intervals are None for fewer than three units.
     """
-    y = frame["altered"].to_numpy()
-    names, codes = np.unique(frame["unit"].to_numpy(), return_inverse=True)
     scores = frame[list(SIMPLEST_FIRST)].to_numpy()
-    areas = _areas(scores, y, np.ones(len(y)))
-    drawn = None
-    if len(names) >= 3:
-        rng = np.random.default_rng(0)
-        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), N_RESAMPLES)
-        drawn = np.stack([_areas(scores, y, weight[codes]) for weight in weights])
-
-    def bounds(values: NDArray[np.float64]) -> list[float]:
-        return [float(v) for v in np.quantile(values, [0.025, 0.975])]
+    unit = frame["unit"].to_numpy()
+    areas, drawn = _drawn_areas(scores, frame["altered"].to_numpy(), unit)
 
     def compare(first: int, second: int) -> dict[str, Any]:
         difference = float(areas[first] - areas[second])
-        limits = None if drawn is None else bounds(drawn[:, first] - drawn[:, second])
+        limits = None if drawn is None else _bounds(drawn[:, first] - drawn[:, second])
         value = None if limits is None else bool(limits[0] > 0)
         return {"value": value, "difference": difference, "interval": limits}
 
@@ -262,7 +260,7 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
         "scorers": {
             name: {
                 "roc_area": float(areas[i]),
-                "interval": None if drawn is None else bounds(drawn[:, i]),
+                "interval": None if drawn is None else _bounds(drawn[:, i]),
             }
             for i, name in enumerate(SIMPLEST_FIRST)
         },
@@ -271,9 +269,40 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
             for name in ("autoencoder", "ensemble")
         },
         "recommended": recommended,
-        "units": len(names),
+        "units": len(np.unique(unit)),
         "rows": len(frame) // 2,
     }
+
+
+def area_and_interval(
+    scores: NDArray[np.float64], altered: NDArray[np.bool_], unit: NDArray[Any]
+) -> tuple[float, list[float] | None]:
+    """Area under the ROC curve of one scorer, and its 95% interval over units, as above.
+
+    Parameters
+    ----------
+    scores, altered, unit : array of shape (n,)
+        The interval is None for fewer than three units.
+    """
+    areas, drawn = _drawn_areas(scores[:, None], altered, unit)
+    return float(areas[0]), None if drawn is None else _bounds(drawn[:, 0])
+
+
+def _drawn_areas(
+    scores: NDArray[np.float64], altered: NDArray[np.bool_], unit: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Area of each scorer (columns), and areas with units drawn again, (draws, scorers)."""
+    names, codes = np.unique(unit, return_inverse=True)
+    areas = _areas(scores, altered, np.ones(len(altered)))
+    if len(names) < 3:
+        return areas, None
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), N_RESAMPLES)
+    return areas, np.stack([_areas(scores, altered, weight[codes]) for weight in weights])
+
+
+def _bounds(values: NDArray[np.float64]) -> list[float]:
+    return [float(v) for v in np.quantile(values, [0.025, 0.975])]
 
 
 def _not_worse(interval: list[float] | None, difference: float) -> bool:

@@ -1,8 +1,9 @@
 """The training loop, its events, early stopping, checkpoint and resume.
 
 The loop follows what was measured to be fast: one contiguous tensor indexed by a permutation,
-logits rather than a sigmoid, multi-tensor optimisers, the loss summed on the device and read
-once an epoch. Whoever wants to know what happens listens to :class:`Epoch` and :class:`Batch`.
+logits rather than a sigmoid, fused optimisers where there are any, the loss summed on the device
+and read once an epoch. Whoever wants to know what happens listens to :class:`Epoch` and
+:class:`Batch`.
 
 Randomness comes from the study's seed and the number of the epoch alone, so that a run resumed
 from a checkpoint ends with the same weights, to the bit on one CPU.
@@ -575,7 +576,8 @@ def _optimizer(config: Training, model: Autoencoder) -> torch.optim.Optimizer:
 
     parameters, rate = model.parameters(), config.learning_rate
     if config.optimizer == "rmsprop":  # Keras' defaults, as in the text's example
-        return torch.optim.RMSprop(parameters, lr=rate, alpha=0.9, eps=1e-7, foreach=True)
+        # all parameters at once would hold a temporary of each, more than the cache takes
+        return torch.optim.RMSprop(parameters, lr=rate, alpha=0.9, eps=1e-7, foreach=False)
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=0.9, foreach=True)
     if config.optimizer == "adam":

@@ -35,7 +35,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from ae_pipeline.experiment import TrainJob, _fit_all
+from ae_pipeline.experiment import Fitting, TrainJob
 from ae_pipeline.gather import gather
 from ae_pipeline.initial import initial_study
 from ae_pipeline.models.objectives import Vanilla
@@ -210,9 +210,8 @@ def survey(folder: Path) -> None:
                 "objective": Vanilla(),
             }
         )
-        fitted, _, _ = _fit_all(
-            study.model_copy(update={"model": plain}), samples, None, study.training
-        )
+        plainly = study.model_copy(update={"model": plain})
+        fitted, _, _ = Fitting(plainly, samples, None, study.training).everything()
         mse = fitted.autoencoder.score(samples).total
     person = scores["recording"].to_numpy()
     y = (labels.loc[samples.meta["recording"]] >= 2).to_numpy()

@@ -35,7 +35,7 @@ from sklearn.metrics import roc_auc_score
 
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.ensemble import TWO_SIDED, VIEW_WORDS
-from ae_pipeline.experiment import _fit_all
+from ae_pipeline.experiment import Fitting
 from ae_pipeline.results import interval
 from ae_pipeline.sources.mnist import MnistSource, load
 from ae_pipeline.sources.samples import fetch
@@ -57,7 +57,7 @@ SIMPLE = {
 
 def detect(train: Samples, validation: Samples, test: Samples, study: Study) -> dict[str, Float]:
     """Every detector's scores of the test images, larger for what looks more abnormal."""
-    ensemble, baselines, _ = _fit_all(study, train, validation, study.training)
+    ensemble, baselines, _ = Fitting(study, train, validation, study.training).everything()
     seen = ensemble.look(test)
     found = {OURS: seen.total, "autoencoder's error": seen.autoencoder.total}
     for name, values in seen.deviations.items():

@@ -140,7 +140,7 @@ class Ours:
     """The package's default detector, its views, and its baselines."""
 
     def __init__(self, train: list[Recording], study: Study, place: Path) -> None:
-        from ae_pipeline.experiment import _fit_all
+        from ae_pipeline.experiment import Fitting
 
         self.study = study
         assert study.preprocess is not None
@@ -151,9 +151,9 @@ class Ours:
         meta = samples.meta.assign(subject=samples.meta["recording"])
         blocks = divide(meta, study.split)
         inside, held = blocks.rows("train"), blocks.rows("validation")
-        self.ensemble, self.baselines, self.history = _fit_all(
+        self.ensemble, self.baselines, self.history = Fitting(
             study, samples.take(inside), samples.take(held), study.training
-        )
+        ).everything()
 
     def _plan(self, recording: Recording) -> Any:
         study = self.study

@@ -55,7 +55,17 @@ class Architecture(Protocol):
         """Encoder and decoder."""
 
 
-class Dense(Config):
+class _Coded(Config):
+    """What every architecture can be told of its code and of how its weights start."""
+
+    kind: str
+    code_activation: Activation = "linear"
+    """Nonlinearity of the code; the text's example uses leaky_relu (slope 0.3)."""
+    init: Literal["default", "glorot"] = "default"
+    """Initial weights: PyTorch's default, or glorot as Keras and the text's example."""
+
+
+class Dense(_Coded):
     """Fully connected layers, mirrored (Hinton and Salakhutdinov, 2006)."""
 
     exact_derivatives: ClassVar[bool] = True
@@ -66,10 +76,6 @@ class Dense(Config):
     """Units of the encoder's hidden layers, first to last; the decoder mirrors them."""
     activation: Activation = "relu"
     """Nonlinearity of the hidden layers."""
-    code_activation: Activation = "linear"
-    """Nonlinearity of the code; the text's example uses leaky_relu (slope 0.3)."""
-    init: Literal["default", "glorot"] = "default"
-    """Initial weights: PyTorch's default, or glorot as Keras and the text's example."""
 
     def build(
         self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
@@ -93,7 +99,7 @@ class Dense(Config):
         )
 
 
-class Conv(Config):
+class Conv(_Coded):
     """Strided convolutions, mirrored (Masci et al., 2011): 1-D over time or items, 2-D over pixels.
 
     EEG is convolved over time with electrodes as input features, images over both axes, tables
@@ -115,10 +121,6 @@ class Conv(Config):
     whose few features are not a linear map of what the filters see."""
     activation: Activation = "elu"
     """Nonlinearity of the hidden layers."""
-    code_activation: Activation = "linear"
-    """Nonlinearity of the code."""
-    init: Literal["default", "glorot"] = "default"
-    """Initial weights: PyTorch's default, or glorot."""
 
     def build(
         self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
@@ -192,7 +194,7 @@ class Conv(Config):
         return nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
-class Recurrent(Config):
+class Recurrent(_Coded):
     """A recurrence over patches, read to its end; the decoder writes the patches again.
 
     LSTM (Hochreiter and Schmidhuber, 1997) or GRU (Cho et al., 2014), in both directions if
@@ -218,10 +220,6 @@ class Recurrent(Config):
     """Units of the memory, in each direction."""
     layers: PositiveInt = 1
     """Recurrences on top of each other."""
-    code_activation: Activation = "linear"
-    """Nonlinearity of the code."""
-    init: Literal["default", "glorot"] = "default"
-    """Initial weights: PyTorch's default, or glorot."""
 
     def build(
         self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
@@ -275,7 +273,7 @@ class Recurrent(Config):
         return nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
-class Attention(Config):
+class Attention(_Coded):
     """A transformer over patches (Vaswani et al., 2017; Dosovitskiy et al., 2021), mirrored.
 
     Patches (of time over all electrodes, of an image's area, of neighbouring items) are
@@ -295,10 +293,6 @@ class Attention(Config):
     """Things that a patch can look for at once."""
     layers: PositiveInt = 2
     """Blocks of attention in the encoder, and as many in the decoder."""
-    code_activation: Activation = "linear"
-    """Nonlinearity of the code."""
-    init: Literal["default", "glorot"] = "default"
-    """Initial weights: PyTorch's default, or glorot."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Attention:
