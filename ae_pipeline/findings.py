@@ -339,6 +339,7 @@ def person_sections(
     names = [c for c in map(str, persons) if c.startswith(("index_", "onset_"))]
     top = persons.sort_values("score", ascending=False, kind="stable")
     shown = top[["id", "score", "q_value", "flagged", *names]].head(15)
+    shown.columns = [str(name).removeprefix("index_") for name in shown]
     missing = (
         []
         if "index_longstring" in persons

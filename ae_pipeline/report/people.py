@@ -161,6 +161,7 @@ def answers_beside(
         for ax in (top, below):
             ax.grid(visible=False, axis="x")
         legend(top, columns=5)
+        top.set_title(shorten(name, 40), fontsize=9, loc="right")
         said = [
             f"{names[i]}: {show(float(floats(answers, 'answer')[i]))} given, "
             f"{show(float(floats(answers, 'expected')[i]))} expected"
