@@ -87,10 +87,13 @@ def main() -> None:
 
 def _last_resort(error: Exception) -> int:
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of typer's
-        _err(f"error: {error.format_message()}")
         context = getattr(error, "ctx", None)
-        if context is not None:
-            _err(f"next: {context.command_path} --help")
+        if type(error).__name__ == "NoArgsIsHelpError":
+            _err(error.format_message())
+        else:
+            _err(f"error: {error.format_message()}{_meant(error.format_message(), context)}")
+            if context is not None:
+                _err(f"next: {context.command_path} --help")
         return int(error.exit_code)
     if isinstance(error, typer.Abort):
         return 130
@@ -102,6 +105,16 @@ def _last_resort(error: Exception) -> int:
         _err(f"error: {error.filename or 'a file'}: {what}; free it or name another place")
         return 1
     raise error
+
+
+def _meant(message: str, context: Any) -> str:
+    """The nearest command where there is none of the name that was given."""
+    from difflib import get_close_matches
+
+    wrong = message.partition("No such command '")[2].partition("'")[0]
+    commands = getattr(getattr(context, "command", None), "commands", ())
+    near = get_close_matches(wrong, commands, 1) if wrong else []
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _err(line: str) -> None:
@@ -266,7 +279,10 @@ def _print_result(job: Job) -> None:
         print(line)
     if job.kind == "score":
         _print_worst(Path(result["out"]))
-        print(f"next: open {result['report']}")
+        if Path(result["report"]).is_file():
+            print(f"next: open {result['report']}")
+        else:
+            del result["report"]  # nothing could be scored: the reasons are what there is
     elif getattr(job, "findings", ()):
         print(f"next: open {result['report']}")
         print("then: ae-pipeline init eeg YOUR_RECORDINGS/ -o study.yaml (or questionnaire, mnist)")
@@ -288,6 +304,8 @@ def _print_worst(out: Path, n: int = 8) -> None:
     file, names = out / "recordings.parquet", ["recording", "verdict", "events_per_hour"]
     if not file.is_file():
         file, names = out / "scores.parquet", ["recording", "flagged"]
+    if not file.is_file():
+        return
     frame = pd.read_parquet(file, columns=[*names, "score", "p_value", "q_value"])
     worst = frame.sort_values("score", ascending=False, kind="stable").head(n)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -888,7 +906,7 @@ def serve(
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Port of Prefect's server.")] = 4200,
+    port: Annotated[int, typer.Option(help="Port of Prefect's server.", min=1, max=65535)] = 4200,
 ) -> None:
     """Start a local Prefect server and MLflow server together (this computer only).
 
@@ -905,7 +923,9 @@ def clean(
         list[Path] | None,
         typer.Argument(help="Studies whose results are looked at.", metavar="STUDY"),
     ] = None,
-    days: Annotated[float, typer.Option(help="Keep unfinished and cached things so long.")] = 30.0,
+    days: Annotated[
+        float, typer.Option(help="Keep unfinished and cached things so long.", min=0)
+    ] = 30.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -915,32 +935,55 @@ def clean(
 
     Example: ae-pipeline clean --dry-run
     """
-    import os
-    import subprocess
-
     from ae_pipeline import tracking
     from ae_pipeline.study import load_study
     from ae_pipeline.tidy import leftovers, remove
 
     roots = [load_study(study).outputs.root for study in studies or ()]
     found = leftovers(roots or [Path("derivatives").absolute()], days)
+    settings = tracking.load_settings()
+    try:
+        runs = tracking.deleted_runs(settings, days)
+    except tracking.Unreachable as error:
+        _err(f"warning: {error}; runs deleted there are not looked at")
+        runs = []
     if not dry_run:
         remove(found)
-    gc = tracking.gc_command(tracking.load_settings(), days)
-    if gc is not None and not dry_run:
-        environment = {**os.environ, **gc[1]}
-        done = subprocess.run(gc[0], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            _err(f"warning: MLflow's gc: {' '.join(done.stderr.split())[-200:]}")
+        if runs:
+            _collect_garbage(settings, days)
     size = sum(each.size for each in found)
     if as_json:
         told = [{"path": str(e.path), "why": e.why, "size": e.size} for e in found]
-        print(json.dumps({"removed": not dry_run, "bytes": size, "found": told}))
+        done = {"removed": not dry_run, "bytes": size, "found": told, "mlflow_runs": runs}
+        print(json.dumps(done))
         return
     for each in found:
         print(f"{each.path}: {each.why} ({each.size / 1e6:.1f} MB)")
-    verb = "would be removed; run it without --dry-run" if dry_run else "removed"
-    print(f"{len(found)} leftovers, {size / 1e6:.1f} MB {verb}")
+    for run in runs:
+        print(f"MLflow run {run}: deleted there at least {round(days)} days ago")
+    n, verb = len(found) + len(runs), "would be removed; run it without --dry-run"
+    if not n:
+        print("nothing to remove")
+        return
+    print(
+        f"{n} leftover{'s' if n > 1 else ''}, {size / 1e6:.1f} MB", verb if dry_run else "removed"
+    )
+
+
+def _collect_garbage(settings: Any, days: float) -> None:
+    """MLflow's own gc, which removes what a person has deleted there."""
+    import os
+    import subprocess
+
+    from ae_pipeline import tracking
+
+    gc = tracking.gc_command(settings, days)
+    if gc is None:
+        return
+    environment = {**os.environ, **gc[1]}
+    done = subprocess.run(gc[0], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        _err(f"warning: MLflow's gc: {' '.join(done.stderr.split())[-200:]}")
 
 
 @app.command()

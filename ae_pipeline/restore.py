@@ -27,7 +27,7 @@ ENDINGS = {
 
 
 def check_ending(kind: str, path: Path) -> None:
-    """Refuse a file whose ending does not say what it is to hold.
+    """Refuse a file that is there, or whose ending does not say what it is to hold.
 
     Raises
     ------
@@ -41,6 +41,8 @@ def check_ending(kind: str, path: Path) -> None:
             f"--out {path.name}: {kind} data is written as {', '.join(ENDINGS[kind])}; "
             "give the file one of these endings"
         )
+    if path.exists():  # it may be somebody's data, the input even
+        raise StudyError(f"--out {path}: exists already; name another file, or remove it")
 
 
 def _info(info: BundleInfo) -> Any:

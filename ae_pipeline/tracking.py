@@ -63,6 +63,7 @@ __all__ = [
     "Settings",
     "Unreachable",
     "aliases",
+    "deleted_runs",
     "gc_command",
     "load_settings",
     "point",
@@ -1075,6 +1076,23 @@ def _registered(client: MlflowClient, model: str) -> tuple[str, str]:
     if parts["alias"]:
         return name, str(client.get_model_version_by_alias(name, parts["alias"]).version)
     return name, str(client.get_model_version(name, str(parts["version"])).version)
+
+
+def deleted_runs(settings: Settings, days: float) -> list[str]:
+    """Runs that a person has deleted so long ago: what :func:`gc_command` removes for good.
+
+    Raises
+    ------
+    Unreachable
+        Where MLflow does not answer.
+    """
+    kind, _, place = settings.tracking_uri.partition("///")
+    if _is_server(settings.tracking_uri) or (kind == "sqlite:" and not Path(place).is_file()):
+        return []
+    with _connected(settings) as client:
+        store = client._tracking_client.store  # what gc itself asks, which has no dry run
+        found = store._get_deleted_runs(older_than=round(days) * 24 * 3600 * 1000)
+    return [str(run) for run in found]
 
 
 def gc_command(settings: Settings, days: float) -> tuple[list[str], dict[str, str]] | None:

@@ -18,6 +18,7 @@ from ae_pipeline import completion
 from ae_pipeline.complete import complete
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
+from ae_pipeline.generate import generate
 from ae_pipeline.sources import mnist
 
 
@@ -163,7 +164,9 @@ def test_a_table_comes_back_with_every_answer_and_the_known_ones_unchanged(
     assert result["hidden"]["entries"] == mask[:, 1].sum()
     assert "no study file beside the model" in result["warnings"][0]
     with pytest.raises(StudyError, match="'Q9' is none of the model's items"):
-        complete(str(models / "table"), str(tmp_path / "answers.csv"), out, hide="Q9")
+        complete(
+            str(models / "table"), str(tmp_path / "answers.csv"), tmp_path / "9.csv", hide="Q9"
+        )
 
 
 @pytest.fixture
@@ -200,7 +203,7 @@ def test_a_hidden_stretch_is_filled_and_the_rest_of_the_recording_is_left(
     assert (one[:, inside] != other[:, inside]).all()
     for hide, words in (("10-11", "more than half of the model's window"), ("29-40", "expected")):
         with pytest.raises(StudyError, match=words):
-            complete(str(models / "eeg"), str(recording), out, hide=hide)
+            complete(str(models / "eeg"), str(recording), tmp_path / "other.edf", hide=hide)
 
 
 def test_half_an_image_is_completed_and_the_other_half_left(models: Path, tmp_path: Path) -> None:
@@ -216,7 +219,7 @@ def test_half_an_image_is_completed_and_the_other_half_left(models: Path, tmp_pa
     np.testing.assert_allclose(back[:, :, 4:], pixels[:, :, 4:] / 255, atol=1e-6)
     assert (back[:, :, :4] != pixels[:, :, :4] / 255).mean() > 0.9
     with pytest.raises(StudyError, match="expected lower, upper, left, right"):
-        complete(str(models / "pictures"), str(given), out, hide="middle")
+        complete(str(models / "pictures"), str(given), tmp_path / "other.png", hide="middle")
 
 
 def test_an_input_that_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
@@ -224,3 +227,14 @@ def test_an_input_that_is_not_there_is_named(models: Path, tmp_path: Path) -> No
         complete(str(models / "table"), str(tmp_path / "none.csv"), tmp_path / "out.csv")
     with pytest.raises(StudyError, match="--way best: expected auto"):
         complete(str(models / "table"), "x.csv", tmp_path / "out.csv", way="best")
+
+
+def test_what_is_there_is_never_written_over(models: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.csv"
+    answers.write_text("id,Q1,Q2,Q3,Q4,Q5,Q6\n" + "\n".join(f"p{i},1,2,3,4,5,1" for i in range(9)))
+    before = answers.read_bytes()
+    with pytest.raises(StudyError, match="exists already"):
+        complete(str(models / "table"), str(answers), answers)
+    with pytest.raises(StudyError, match="exists already"):
+        generate(str(models / "table"), 5, answers)
+    assert answers.read_bytes() == before

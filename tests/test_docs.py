@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -125,3 +126,23 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), target
+
+
+def test_every_figure_of_the_explanation_is_one_that_the_script_makes(tmp_path: Path) -> None:
+    script = ROOT / "docs/figures.py"
+    spec = importlib.util.spec_from_file_location("figures", script)
+    assert spec is not None
+    assert spec.loader is not None
+    figures = importlib.util.module_from_spec(spec)
+    sys.modules["figures"] = figures
+    spec.loader.exec_module(figures)
+    page = (ROOT / "docs/explanation/autoencoders.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```\{figure\} figures/(\w+)\.png\n:alt: \S.+\n\n\S", page)
+    assert sorted(shown) == sorted(figures.FIGURES)
+    for name in shown:
+        assert 5_000 < (figures.HERE / f"{name}.png").stat().st_size < 120_000
+    try:
+        made = figures.draw(figures.Runs(200, 1), tmp_path, ["latents", "anomaly", "completion"])
+    except InputError as error:
+        pytest.skip(str(error))
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in made)

@@ -980,3 +980,24 @@ def test_a_real_recording_beside_its_principal_components(shared_data: Path) -> 
     assert f"furthest apart in {strongest}" in first
     assert f"by {show(float(off[order[0]].max()))} µV" in first
     assert len(html.encode()) < 4e6
+
+
+def test_a_picture_file_has_the_colours_of_the_light_page() -> None:
+    import io
+
+    from matplotlib.image import imread
+
+    from ae_pipeline.report import drawing
+    from ae_pipeline.report.pages import _environment
+
+    css = _environment().loader.get_source(_environment(), "style.css")[0]  # type: ignore[union-attr]
+    light = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", css.partition("@media")[0]))
+    named = {"ink": drawing.INK, "muted": drawing.MUTED, "grid": drawing.GRID, "span": drawing.SPAN}
+    named |= {f"c{i + 1}": color for i, color in enumerate(drawing.SERIES)}
+    assert {name: light[name] for name in named} == named
+    assert len({*named.values(), drawing.FLAG, drawing.PAPER}) == len(named) + 2
+    found = timeline(windows(), 2.0)
+    assert found is not None
+    pixels = np.rint(255 * imread(io.BytesIO(found.png()))[..., :3]).astype(int).reshape(-1, 3)
+    blue = [int(drawing.SERIES[0][i : i + 2], 16) for i in (1, 3, 5)]
+    assert (np.abs(pixels - blue).sum(1) < 6).any()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ae_pipeline.cli import _print_worst
+from ae_pipeline.cli import _print_result, _print_worst
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def scored(place: Path, n: int, eeg: bool) -> Path:
@@ -49,3 +54,53 @@ def test_the_worst_are_shown_in_any_width(
         column = 3 if eeg else 2
         values = [float(row.split()[column]) for row in rows]
         assert values == sorted(values, reverse=True)
+
+
+def said(*words: str) -> tuple[int, str]:
+    """Exit status and standard error of a command that ends at once."""
+    command = [sys.executable, "-m", "ae_pipeline", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("trian", "study.yaml"), "Did you mean 'train'?"),
+        (("data", "list", "--jsn"), "--json"),
+        (("clean", "--days", "-1"), "'--days'"),
+        (("up", "--port", "99999999"), "'--port'"),
+    ],
+)
+def test_a_slip_gets_one_line_and_what_to_do(words: tuple[str, ...], expected: str) -> None:
+    status, text = said(*words)
+    assert status == 2
+    first, second = text.splitlines()
+    assert first.startswith("error: ")
+    assert expected in first
+    assert second.startswith("next: ")
+
+
+def test_nothing_asked_is_answered_with_help_and_no_error() -> None:
+    status, text = said()
+    assert status == 2
+    assert "error" not in text
+    assert "demo" in text
+
+
+def test_a_job_without_results_ends_with_its_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Nothing:
+        kind = "score"
+        title = "x"
+        exit_status = 1
+        result: ClassVar = {
+            "out": str(tmp_path),
+            "report": str(tmp_path / "r.html"),
+            "verdict": "v",
+        }
+
+    _print_result(Nothing())  # type: ignore[arg-type]
+    assert capsys.readouterr().out == f"v\nout: {tmp_path}\n"

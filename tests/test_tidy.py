@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
+from test_tracking import all_runs, run_folder
 
+from ae_pipeline import tracking
+from ae_pipeline.cli import clean
 from ae_pipeline.folder import sweep
 from ae_pipeline.tidy import leftovers, remove
 
@@ -60,3 +64,50 @@ def test_what_is_young_may_be_another_machines(tmp_path: Path) -> None:
     assert sweep(tmp_path) == []
     assert sweep(tmp_path, older_s=0) == [young]
     assert not young.exists()
+
+
+def test_a_dry_run_only_says_and_a_real_one_removes_runs_deleted_in_mlflow_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cleaned(days: float, dry_run: bool, as_json: bool = False) -> str:
+        """What the command says."""
+        clean(None, days, dry_run, as_json)
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AE_PIPELINE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mlflow.yaml").touch()
+    assert cleaned(30, dry_run=True) == "nothing to remove\n"
+    assert not (tmp_path / "data").exists()  # looking makes no database
+    settings = tracking.load_settings(tmp_path)
+    published = [
+        tracking.publish(run_folder(tmp_path / name, key=name), settings) for name in ("one", "two")
+    ]
+    half = old(tmp_path / f"derivatives/.{DEAD}-0a1b2c3d.scores.parquet")
+    with tracking._connected(settings) as client:
+        client.delete_run(published[0].run_id)
+        gone = Path(client.get_run(published[0].run_id).info.artifact_uri.removeprefix("file://"))
+        kept = Path(client.get_run(published[1].run_id).info.artifact_uri.removeprefix("file://"))
+    assert any(gone.rglob("*"))
+
+    said = cleaned(0, dry_run=True)
+    assert published[0].run_id in said
+    assert str(half) in said
+    assert "2 leftovers" in said
+    assert "would be removed" in said
+    assert half.exists()
+    assert any(gone.rglob("*"))
+    assert tracking.deleted_runs(settings, 30) == []
+
+    told = json.loads(cleaned(0, dry_run=False, as_json=True))
+    assert told["removed"]
+    assert told["mlflow_runs"] == [published[0].run_id]
+    assert not half.exists()
+    assert not any(gone.rglob("*"))
+    assert any(kept.rglob("*"))
+    assert [run.info.run_id for run in all_runs(settings)] == [published[1].run_id]
+    assert tracking.deleted_runs(settings, 0) == []

@@ -1,8 +1,8 @@
 """How figures are drawn: one style, colours that follow the page, SVG that fits into HTML.
 
-Conventions: a figure is drawn with placeholder colours, which become CSS variables of the page
-(``--ink``, ``--c1``, ...), and with real text, so that it reads in light and dark, scales and
-prints. Sizes are inches. Nothing touches pyplot's state. A long signal is drawn as its minimum
+Conventions: a figure is drawn in the colours of the light scheme, which become CSS variables of
+the page (``--ink``, ``--c1``, ...), and with real text, so that it reads in light and dark, scales
+and prints. Sizes are inches. Nothing touches pyplot's state. A long signal is drawn as its minimum
 and maximum per bin, so that a day is no larger than a minute.
 
 Series are told apart by Okabe and Ito's colours (2008), darkened or lightened where a theme needs
@@ -62,10 +62,20 @@ __all__ = [
 HALF, WIDE = 4.6, 9.2  # inches: half scales down to a phone, wide scrolls sideways there
 MAX_BINS = 700  # of a time axis
 
-# Placeholders, unlikely enough as data colours, and the variable each stands for.
-INK, MUTED, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
-SERIES = tuple(f"#0102{10 + i}" for i in range(8))
-FLAG, SPAN = "#010220", "#010221"
+# The colours of the light scheme, as a picture file has them; in a page each becomes the variable
+# it stands for. No two are equal, and none is likely as a colour of data.
+INK, MUTED, GRID, PAPER = "#1a1f24", "#57606a", "#dfe3e8", "#fefefe"
+SERIES = (
+    "#0072b2",
+    "#d55e00",
+    "#00916a",
+    "#c0659a",
+    "#b57c00",
+    "#3a8fc2",
+    "#837b00",
+    "#5b6570",
+)
+FLAG, SPAN = "#d45e01", "#c3c9d1"
 _VARIABLES = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",

@@ -23,6 +23,7 @@ from ae_pipeline.report.drawing import (
     floats,
     house_style,
     legend,
+    log_axis,
     picture,
 )
 from ae_pipeline.report.wording import shorten, show
@@ -148,7 +149,11 @@ def strips_by_kind(scores: pd.DataFrame, kinds: Sequence[str], what: str) -> Pic
             for name, said in zip(kinds, says, strict=True)
         ]
         ax.set_yticks(range(len(kinds)), labels)
-        ax.set(xlabel="score; higher is more abnormal", ylim=(len(kinds) - 0.5, -0.5))
+        log = float(values.min()) > 0 and float(values.max()) > 20 * float(np.median(values))
+        if log:
+            log_axis(ax, "x")
+        label = f"score{' (logarithmic)' if log else ''}; higher is more abnormal"
+        ax.set(xlabel=label, ylim=(len(kinds) - 0.5, -0.5))
         ax.grid(visible=False, axis="y")
         legend(ax)
         caption = f"Every mark is one of the new {what}; the model did not know which were altered."

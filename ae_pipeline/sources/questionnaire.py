@@ -678,6 +678,8 @@ def _look(file: Path) -> _Layout:
     if file.suffix.lower() in sheets.ENDINGS and file.is_file():
         sheet = sheets.read(file)
         return _Layout(file, "utf-8", ",", 0, _named(file, list(sheet.names)), sheet)
+    if file.is_dir():
+        raise InputError(f"{file}: is a folder; name the table itself (CSV, TSV, Excel or SPSS)")
     try:
         with file.open("rb") as stream:
             head = stream.read(_SAMPLE_BYTES)
