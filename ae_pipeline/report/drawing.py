@@ -51,6 +51,7 @@ __all__ = [
     "figure",
     "flags",
     "floats",
+    "framed",
     "house_style",
     "legend",
     "log_axis",
@@ -116,6 +117,7 @@ _STYLE: dict[str, Any] = {
     "ytick.labelsize": 8,
 }
 _LOCK = threading.RLock()
+_BEYOND_HUNDREDTHS = re.compile(r"(?<=\.\d\d)\d+")
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,23 @@ def figure(width: float, height: float) -> tuple[Figure, Axes]:
     return fig, fig.add_subplot()
 
 
+def framed(
+    width: float, height: float, room: tuple[float, float, float, float], columns: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """Axes side by side with known room around them: left, right, bottom, top, in inches.
+
+    Finding out how much room labels need costs twice as much as drawing them.
+    """
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(width, height), layout="none")
+    left, right, bottom, top = room
+    fig.subplots_adjust(
+        left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=0.08
+    )
+    return fig, list(fig.subplots(1, columns, sharey=True, squeeze=False)[0])
+
+
 def picture(fig: Figure, alt: str, caption: str, wide: bool = False) -> Picture:
     """The figure as SVG for a place in the middle of a page."""
     file = io.StringIO()
@@ -195,7 +214,7 @@ def _inline(svg: str, alt: str) -> Markup:
             del attributes["transform"]
         for name, text in attributes.items():
             if name in ("d", "x", "y"):
-                text = re.sub(r"(\.\d\d)\d+", r"\1", text)
+                text = _BEYOND_HUNDREDTHS.sub("", text)
             elif name == "style":
                 text = colors.sub(lambda found: _VARIABLES[found.group()], text)
                 text = re.sub(r" ?font-family: [^;]*;?", "", text)

@@ -23,8 +23,8 @@ from ae_pipeline.report.drawing import (
     WIDE,
     Picture,
     envelope,
-    figure,
     floats,
+    framed,
     house_style,
     legend,
     picture,
@@ -61,8 +61,6 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
     rank : str
         'most abnormal window 1', for the text alternative.
     """
-    from matplotlib.figure import Figure
-
     signal = np.array(evidence.values[row], dtype=np.float64)
     expected = np.array(evidence.reconstructions[row], dtype=np.float64)
     seen = np.isfinite(signal - expected)
@@ -82,16 +80,17 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
     cut = bool((np.abs(np.nan_to_num([signal, expected])) > 1.2 * lane).any())
     beside = _normal(evidence, row, chosen)
     with house_style():
+        labels = [shorten(name, 14) for name in names]
+        left = 0.2 + 0.075 * max(map(len, labels))
         height = 0.36 * len(chosen) + 1.15
         if beside is None:
-            fig, ax = figure(HALF, height)
+            fig, (ax,) = framed(HALF, height, (left, 0.4, 0.45, 0.35))
         else:
-            fig = Figure(figsize=(WIDE, height + 0.2))
-            ax, other = fig.subplots(1, 2, sharey=True)
+            fig, (ax, other) = framed(WIDE, height + 0.2, (left, 0.4, 0.45, 0.55), 2)
         place = -np.arange(len(chosen)) * lane
         _lanes(ax, time, expected, place, lane, SERIES[1], 1.5, "reconstruction")
         _lanes(ax, time, signal, place, lane, INK, 0.9, "signal")
-        ax.set_yticks(place, [shorten(name, 14) for name in names])
+        ax.set_yticks(place, labels)
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(place[-1] - 0.9 * lane, 0.9 * lane)
         caption = _caption(evidence.meta, row)
@@ -175,8 +174,10 @@ def answers(evidence: Evidence, row: int, rank: str) -> Picture:
     chosen = np.sort(furthest[:MAX_ITEMS])
     strong = [int(i) for i in furthest[:5] if off[i] > 0]
     place = np.arange(len(chosen))
+    labels = [shorten(_entry(evidence, int(i)), 14) for i in chosen]
     with house_style():
-        fig, ax = figure(WIDE, 3.0)
+        below = 0.2 + 0.075 * max(map(len, labels), default=0)
+        fig, (ax,) = framed(WIDE, 3.0, (0.5, 0.1, below, 0.35))
         for x, item in enumerate(chosen):
             if off[item] > 0:
                 look: dict[str, Any] = {"color": MUTED, "linewidth": 0.8}
@@ -187,7 +188,6 @@ def answers(evidence: Evidence, row: int, rank: str) -> Picture:
         ax.plot(place, expected[chosen], "D", mfc="none", mec=SERIES[1], label="expected", **look)
         ax.plot(place, given[chosen], "o", color=INK, label="given", **look)
         ax.plot([], [], color=FLAG, linewidth=3, alpha=0.7, label="furthest apart")
-        labels = [shorten(_entry(evidence, int(i)), 14) for i in chosen]
         ax.set_xticks(place, labels, rotation=90, fontsize=7 if len(chosen) > 30 else 8)
         ax.set(xlim=(-0.7, len(chosen) - 0.3), ylabel=shorten(evidence.unit, 20) or "answer")
         levels = sorted({level for item in evidence.levels or () for level in item})
