@@ -175,7 +175,7 @@ def framed(
     """
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=(width, height), layout="none")
+    fig = Figure(figsize=(width, height), layout="none")  # type: ignore[arg-type]  # documented
     left, right, bottom, top = room
     fig.subplots_adjust(
         left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=0.08
