@@ -465,9 +465,16 @@ class TrainJob:
                 "rehearsal": rehearsal,
                 "active_units": self._active_units(held_out),
                 "head": self.head_found,
-                **({} if self.ensemble.person is None else {"factors": self._beside_factors()}),
+                **({} if self.ensemble.person is None else self._of_people(frame)),
             },
         )
+
+    def _of_people(self, frame: pd.DataFrame) -> dict[str, Any]:
+        """What a questionnaire's metrics have beside those of all data."""
+        from ae_pipeline.persons import PROPOSED
+
+        proposed = int((frame["p_value"] <= PROPOSED).sum())
+        return {"proposed": proposed, "factors": self._beside_factors()}
 
     def _beside_factors(self) -> dict[str, Any] | None:
         """The latents of a questionnaire beside factor analysis."""

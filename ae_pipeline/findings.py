@@ -15,6 +15,7 @@ from ae_pipeline.baselines import BASELINES
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.calibrate import Detection, reach
 from ae_pipeline.methods import methods_paragraph
+from ae_pipeline.persons import PROPOSED
 from ae_pipeline.relevance import Relevance
 from ae_pipeline.report import (
     Evidence,
@@ -183,7 +184,9 @@ def train_headline(info: BundleInfo, metrics: Mapping[str, Any], claims: Sequenc
             f"{beats['difference']:+.3g}",
             _span(beats["interval"]) or "no interval",
         ),
-        Number("Parameters", f"{metrics['parameters']:,}", f"{metrics['epochs']} epochs"),
+        _proposed(metrics["proposed"], info)
+        if metrics.get("proposed") is not None
+        else Number("Parameters", f"{metrics['parameters']:,}", f"{metrics['epochs']} epochs"),
     )
     return Headline(
         verdict,
@@ -196,6 +199,15 @@ def train_headline(info: BundleInfo, metrics: Mapping[str, Any], claims: Sequenc
         f"{rehearsal_sentence(metrics['rehearsal'])} {comparison}.",
         tuple(claims),
     )
+
+
+def _proposed(n: int, info: BundleInfo) -> Number:
+    """How many people are worth a look, where nothing can be promised of them."""
+    found = info.rehearsal.get("found_in_tenth")
+    note = "as unlike the others as the most unlike tenth; no error rate is promised"
+    if found is not None:
+        note += f"; {found:.0%} of planted careless answers are found so"
+    return Number("Proposed for a look", f"{n:,}", note)
 
 
 def train_view(
@@ -338,7 +350,7 @@ def person_sections(
 
     names = [c for c in map(str, persons) if c.startswith(("index_", "onset_"))]
     top = persons.sort_values("score", ascending=False, kind="stable")
-    shown = top[["id", "score", "q_value", "flagged", *names]].head(15)
+    shown = top[["id", "score", "p_value", "flagged", "proposed", *names]].head(15)
     shown.columns = [str(name).removeprefix("index_") for name in shown]
     missing = (
         []
@@ -357,8 +369,12 @@ def person_sections(
             "indices stand beside it: careless are high longstring, mahalanobis, guttman_errors, "
             "antonyms and lz, low even_odd, synonyms, person_total and response_time; irv is "
             "unusual at both ends (low: one answer throughout, high: random).",
-            "Nobody has been excluded: this proposes whom to look at. People who did not read may "
-            "also be among those that calibrate; then fewer are flagged than should be.",
+            f"{int(persons['flagged'].sum()):,} are flagged: of these, few should be false. "
+            f"{int(persons['proposed'].sum()):,} are proposed for a look (column proposed of "
+            "persons.csv): they are as unlike the others as the most unlike tenth of those that "
+            "calibrate, and nothing is promised of them. Where people who did not read are among "
+            "those that calibrate, they hide each other, and hardly anybody is flagged: go by the "
+            "proposals then, from the top. Nobody has been excluded.",
             *missing,
         ),
         _there(people.score_distribution(persons)),
@@ -669,10 +685,17 @@ def rows_view(
     if allowed:
         warnings.append(allowed)
     label = "label" if "label" in scores and scores["label"].notna().any() else "score"
+    proposed: tuple[Number, ...] = ()
+    verdict = f"{n_flagged} of {len(scores)} {things} are flagged as unlike the training data"
+    if bundle.ensemble.person is not None:
+        n_proposed = int((scores["p_value"] <= PROPOSED).sum())
+        proposed = (_proposed(n_proposed, info),)
+        verdict += f"; {n_proposed} are proposed for a look"
     headline = Headline(
-        f"{n_flagged} of {len(scores)} {things} are flagged as unlike the training data.",
+        f"{verdict}.",
         (
             Number("Flagged", str(n_flagged), f"expected false share at most {rate:.0%}"),
+            *proposed,
             Number("Scored", f"{len(scores):,}"),
             Number(
                 "Smallest possible p",

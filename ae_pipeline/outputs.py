@@ -38,7 +38,7 @@ from ae_pipeline.folder import (
 from ae_pipeline.gather import Failure, Input
 from ae_pipeline.growth import pictures
 from ae_pipeline.methods import methods_paragraph
-from ae_pipeline.persons import N_SHOWN, describe, flag_rates, harmless
+from ae_pipeline.persons import N_SHOWN, PROPOSED, describe, flag_rates, harmless
 from ae_pipeline.relevance import relevance
 from ae_pipeline.restore import check_ending
 from ae_pipeline.score import (
@@ -946,9 +946,10 @@ def _persons(
     others = [str(c) for c in scores if str(c).startswith("score_")]
     predicted = [c for c in scores if str(c).startswith(("predicted_", "probability_"))]
     persons = scores[[*wanted, *others, *predicted]].rename(columns={"recording": "id"})
+    persons.insert(wanted.index("flagged") + 1, "proposed", persons["p_value"] <= PROPOSED)
     first = [c for c in map(str, about) if c.startswith(("onset_", "index_"))]
     rest = [c for c in map(str, about) if c not in first]
-    at = wanted.index("reason") + 1
+    at = list(persons).index("reason") + 1
     persons = pd.concat(
         [persons.iloc[:, :at], about[first], persons.iloc[:, at:], about[rest]], axis=1
     )

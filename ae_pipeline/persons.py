@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "N_SHOWN",
+    "PROPOSED",
     "answers_frame",
     "describe",
     "flag_rates",
@@ -30,6 +31,10 @@ __all__ = [
     "persons_frame",
     "scale_totals",
 ]
+
+PROPOSED = 0.1
+"""P-value up to which a person is proposed for a look: as unlike the others as the most unlike
+tenth of those that calibrate. Surveys find a tenth careless (Meade and Craig, 2012)."""
 
 N_SHOWN = 40
 """People whose answers are written beside what was expected of them, most abnormal first."""

@@ -782,6 +782,23 @@ def test_the_moving_map_shows_every_way_of_looking_and_says_what_each_point_is()
     assert sorted(row for group in groups for row in group["rows"]) == list(range(len(keys)))
 
 
+def test_umap_keeps_groups_apart_where_it_is_installed() -> None:
+    pytest.importorskip("umap", reason="umap-learn is not installed (the extra umap)")
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1, 2], 60)
+    z = rng.normal(size=(180, 5)) + 12 * np.eye(5)[group]
+    frame = pd.DataFrame(z, columns=[f"z{i:02d}" for i in range(5)])
+    keys = pd.DataFrame({"recording": [f"r{i}" for i in range(180)], "score": rng.random(180)})
+    moving = moving_map(pd.concat([keys[["recording"]], frame], axis=1), keys, neighbours=True)
+    assert moving is not None
+    assert moving.planes == ("PCA", "t-SNE", "UMAP")
+    plane = np.array(moving.data["planes"][2]["points"]).T
+    middles = np.stack([plane[group == g].mean(0) for g in range(3)])
+    own = np.linalg.norm(plane - middles[group], axis=1)
+    other = np.linalg.norm(plane - middles[(group + 1) % 3], axis=1)
+    assert (own < other).all()
+
+
 def test_the_moving_timeline_shows_scores_events_and_threshold_in_one_unit() -> None:
     scores = windows(400)
     events = pd.DataFrame(
