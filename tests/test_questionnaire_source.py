@@ -322,7 +322,8 @@ def test_a_table_that_does_not_fit_the_model_is_refused(write: Any) -> None:
             "item 'A2' has 2 answers outside its range 1 to 5 (7, 55; rows 1, 3), and so has "
             "item 'B1'; put codes of missing answers under missing_codes, or correct range",
         ),
-        ("who,A1,B1\na,inf,0\nb,2,1\n", {"items": ["A1"]}, "1 answer of infinite size"),
+        ("who,A1,B1\na,inf,0\nb,2,1\n", {"items": ["A1"]}, "1 answer beyond 1e+09"),
+        ("who,A1,B1\na,1e30,0\nb,2,1\n", {"items": ["A1"]}, "1 answer beyond 1e+09"),
         ("who,A1,A1\na,1,0\n", {}, "column name 'A1' stands more than once"),
         ("who,A1,B1\na,1,0\nb,1,0,7,9\n", {}, "row 2 has 5 fields where the header has 3 names"),
         ("who,A1,B1\na,1,0,7,9\n", {}, "more fields than the header has names (3)"),

@@ -141,7 +141,7 @@ class Conv(_Coded):
         if self.kernel > min(grid):
             raise StudyError(
                 f"model.architecture.kernel: {self.kernel} exceeds the input ({min(grid)}); "
-                "shorten the kernel or lengthen windows.length_s"
+                "shorten the kernel (of EEG, or lengthen windows.length_s)"
             )
         conv, transposed = (
             (nn.Conv2d, nn.ConvTranspose2d) if len(grid) == 2 else (nn.Conv1d, nn.ConvTranspose1d)

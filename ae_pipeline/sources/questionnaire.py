@@ -48,6 +48,9 @@ __all__ = [
 MAX_LEVELS = 10
 """Whole-number answers with at most so many possible values count as ordinal by themselves."""
 
+LARGEST = 1e9
+"""Numbers beyond are no answers, and their squares would be none of single precision."""
+
 _EMPTY = ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "#NULL!", "."]
 _ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", *sheets.ENDINGS)
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -476,12 +479,12 @@ def _resolve(
 def _refuse_impossible(
     file: Path, items: list[_Item], values: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> None:
-    """Raise where an answer is not finite, outside its declared range, or between its levels."""
+    """Raise where an answer is too large, outside its declared range, or between its levels."""
     offending: dict[str, str] = {}
     for j, item in enumerate(items):
         answers = values[:, j]
-        wrong = np.isinf(answers)
-        what = "of infinite size"
+        wrong = np.abs(answers) > LARGEST  # not NaN, which is missing
+        what = f"beyond {LARGEST:g}, more than any answer is"
         if item.bounds is not None:
             low, high = item.bounds
             what = f"outside its range {low:g} to {high:g}"
