@@ -170,15 +170,17 @@ def _console() -> Iterator[Any]:
     )
 
     console = Console(stderr=True)
-    bars = Bars(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[note]}"),
+    # The time that is left is what one looks for: all else gives way on a narrow terminal.
+    bar, note = (24, 44) if console.width >= 110 else (10, 28) if console.width >= 70 else (6, 0)
+    name = max(12, console.width - bar - note - 20)
+    columns = [
+        TextColumn("{task.description}", table_column=_column(name)),
+        BarColumn(bar_width=bar),
+        TextColumn("{task.fields[note]}", table_column=_column(note)),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+    ]
+    bars = Bars(*(columns if note else (*columns[:2], columns[4])), console=console, transient=True)
 
     class Live(Plain):
         def __init__(self) -> None:
@@ -226,6 +228,13 @@ def _console() -> Iterator[Any]:
             if live.task is not None:
                 bars.remove_task(live.task)
     _warn_last(live.warnings)
+
+
+def _column(width: int) -> Any:
+    """A column of text that is cut where it is longer."""
+    from rich.table import Column
+
+    return Column(no_wrap=True, overflow="ellipsis", max_width=width)
 
 
 def _epoch(event: Any) -> str:
@@ -900,7 +909,7 @@ def serve(
     inboxes = [open_inbox(study) for study in studies]
     import flows
 
-    with flows.using():
+    with flows.using(schedules=True):
         flows.serve(inboxes)
 
 

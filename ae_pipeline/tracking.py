@@ -88,6 +88,18 @@ LIVE_S = 5.0
 PARENT = "mlflow.parentRunId"
 """MLflow's own tag."""
 
+HOW_TO_READ = """\
+Each run opens on its summary; the page with everything is `report.html` under Artifacts.
+
+- **train**: a model with its card, the losses, figures, reconstructions over the epochs.
+- **score**, **night**: what was found in new data; below a night stands a run for each recording
+  that was flagged or failed.
+- **retrain**, **compare**: models side by side.
+
+Names of people and files are pseudonyms; the map stays where the results are.
+"""
+"""Stands above an experiment's runs."""
+
 # MLflow's own limits; it refuses, or cuts with a warning, what is longer.
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
@@ -482,9 +494,9 @@ def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
     root = settings.artifact_root
     folder = re.sub(r"[^\w.-]+", "-", name)
     # so that MLflow's pages show runs of training, not evaluations of language models
-    kind = {"mlflow.experimentKind": "custom_model_development"}
+    tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": HOW_TO_READ}
     place = None if root == "auto" else f"{root}/{folder}"
-    return client.create_experiment(name, place, tags=kind)
+    return client.create_experiment(name, place, tags=tags)
 
 
 def _find(client: MlflowClient, experiment: str, record: Record) -> Run | None:

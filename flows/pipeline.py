@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect import Flow, flow, get_client
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from ae_pipeline.challenge import retrain_job
 from ae_pipeline.demo import KINDS, DemoJob
@@ -134,8 +134,8 @@ def _drop_late() -> None:
     """Cancel runs that should have been by now: this one does their work."""
     from flows.deployments import drop_late
 
-    if flow_run.deployment_id is not None:
-        drop_late(UUID(str(flow_run.deployment_id)), but=UUID(str(flow_run.id)))
+    if deployment.id is not None:
+        drop_late(UUID(str(deployment.id)), but=UUID(str(flow_run.id)))
 
 
 def _hide(name: str, values: list[str]) -> None:

@@ -61,8 +61,10 @@ def prepare_environment(root: Path | None = None) -> None:
 
 
 @contextmanager
-def using(progress: Progress | None = None) -> Iterator[None]:
+def using(progress: Progress | None = None, schedules: bool = False) -> Iterator[None]:
     """Call flows inside: a server is there, and ``progress`` is told what happens.
+
+    With ``schedules`` a server that is started for it begins runs when their time has come.
 
     Raises
     ------
@@ -70,7 +72,7 @@ def using(progress: Progress | None = None) -> Iterator[None]:
         Where the server at ``PREFECT_API_URL`` does not answer, or none can be started.
     """
     prepare_environment()
-    _reach_server()
+    _reach_server(schedules)
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     token = _progress.set(progress)
@@ -87,7 +89,7 @@ def current_progress() -> Progress | None:
     return _progress.get()
 
 
-def _reach_server() -> None:
+def _reach_server(schedules: bool) -> None:
     """See to it that a server answers: the one that is configured, else one of this process."""
     home = Path(os.environ["PREFECT_HOME"])
     try:
@@ -96,7 +98,11 @@ def _reach_server() -> None:
         if known and not os.environ.get("PREFECT_API_URL"):
             os.environ["PREFECT_API_URL"] = known  # of 'ae-pipeline up'
         # Before the import, which takes as long as half of the start.
-        own = None if os.environ.get("PREFECT_API_URL") else start_server(home / "server.log")
+        own = (
+            None
+            if os.environ.get("PREFECT_API_URL")
+            else start_server(home / "server.log", schedules)
+        )
     except OSError as error:
         raise StudyError(
             f"Prefect cannot keep its record in {home} ({error.strerror}); set PREFECT_HOME, or "

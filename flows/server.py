@@ -5,7 +5,9 @@ killed. This one reads a pipe from its parent and stops when the pipe closes, wh
 sees to however the parent ends. The parent opens the port, so that there is none to guess and
 the first request waits until the server is ready.
 
-Run as a script, this file is the server: ``python server.py FILE_DESCRIPTOR_OF_THE_SOCKET``.
+Run as a script, this file is the server: ``python server.py FILE_DESCRIPTOR_OF_THE_SOCKET``, with
+``schedules`` behind it where it is to have pages and to look at the clock: a server that only keeps
+a record does neither, and starts sooner.
 """
 
 from __future__ import annotations
@@ -48,36 +50,41 @@ class OwnServer:
             self.process.wait()
 
 
-def start_server(log: Path) -> OwnServer:
+def start_server(log: Path, schedules: bool = False) -> OwnServer:
     """Start a server that ends with this process.
 
     Parameters
     ----------
     log : Path
         File that what the server says is appended to.
+    schedules : bool
+        Whether it is to begin runs when their time has come, and to have pages.
     """
     with socket.create_server(("127.0.0.1", 0)) as port, log.open("ab") as output:
+        address = f"http://127.0.0.1:{port.getsockname()[1]}/api"
+        more = ["schedules"] if schedules else []
         process = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(port.fileno())],
+            [sys.executable, "-P", __file__, str(port.fileno()), *more],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             pass_fds=[port.fileno()],
             # Ctrl-C is for us: the server is still needed to record that the run was stopped.
             start_new_session=True,
-            env=os.environ | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"},
+            env=os.environ
+            | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+            | {"PREFECT_SERVER_UI_API_URL": address},
         )
-        address = f"http://127.0.0.1:{port.getsockname()[1]}/api"
     server = OwnServer(address, process, os.getpid())
     atexit.register(server.stop)
     return server
 
 
-def _serve(descriptor: int) -> None:
+def _serve(descriptor: int, schedules: bool) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=True, final=True)
+    app = create_app(ephemeral=not schedules, final=True)
     config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
 
@@ -93,4 +100,4 @@ def _serve(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), "schedules" in sys.argv[2:])

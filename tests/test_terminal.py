@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -104,3 +111,41 @@ def test_a_job_without_results_ends_with_its_reasons(
 
     _print_result(Nothing())  # type: ignore[arg-type]
     assert capsys.readouterr().out == f"v\nout: {tmp_path}\n"
+
+
+PROGRESS = """
+import time
+from types import SimpleNamespace
+from ae_pipeline.cli import _console
+with _console() as progress:
+    progress.stage("EEG: training: a network learns to reproduce what is normal, [bold] and more")
+    for epoch in range(1, 5):
+        progress.training(SimpleNamespace(
+            is_best=True, epoch=epoch, n_epochs=9, train_loss=0.5, validation_loss=0.6
+        ))
+        time.sleep(0.3)
+    progress.warn("said last")
+"""
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_time_that_is_left_is_seen_on_a_terminal_of_any_width(width: int) -> None:
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRESS], stdin=child, stderr=child, env=environment
+    )
+    os.close(child)
+    shown = b""
+    with suppress(OSError):  # Linux says so when the other end is closed
+        while piece := os.read(parent, 65536):
+            shown += piece
+    os.close(parent)
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    lines = [line for line in re.split(r"[\r\n]+", text) if line]
+    assert max(map(len, lines)) <= width
+    assert any(re.search(r"[━╸╺]+ .*0:00:0\d$", line.rstrip()) for line in lines)
+    assert "\x1b[3" not in shown.decode()  # NO_COLOR is set for all tests
+    assert lines[-1] == "warning: said last"

@@ -187,7 +187,9 @@ def test_a_run_holds_what_the_folder_holds(settings: tracking.Settings, tmp_path
 
     client = client_of(settings)
     run = client.get_run(published.run_id)
-    assert client.get_experiment(run.info.experiment_id).name == "moods / spring"
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "moods / spring"
+    assert "opens on its summary" in experiment.tags["mlflow.note.content"]
     assert (run.info.run_name, run.info.status) == ("moods dense", "FINISHED")
     assert run.data.tags["mlflow.note.content"].startswith("## 3 of 40")
     assert run.data.tags["site"] == "vienna"
