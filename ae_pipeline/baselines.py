@@ -49,8 +49,8 @@ BANDS_HZ: dict[str, tuple[float, float]] = {
 """The usual EEG bands, Hz."""
 
 CHUNK = 512
-CHUNK_OF_WINDOWS = 64
-"""A window holds many numbers: that many of them fit into memory whatever their length."""
+CHUNK_OF_WINDOWS = 16
+"""A window holds many numbers: few of them at once, whatever their length."""
 
 FIT_ROWS = 4096
 """Rows a baseline is fitted on at most; more change its numbers in the third digit only."""

@@ -53,7 +53,7 @@ from ae_pipeline.features import (
     largest,
 )
 from ae_pipeline.personfit import VIEWS, PersonFit
-from ae_pipeline.train import SCORING_BATCH, FittedAutoencoder, Pass
+from ae_pipeline.train import FittedAutoencoder, Pass
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -453,7 +453,7 @@ def _channel_views(
     bands = np.array(feature_names(samples.sfreq_hz, samples.shape[1]), dtype=object)
     n_own = len(bands)
     views, channels, tops, states = [], [], [], []
-    for rows in samples.chunks(SCORING_BATCH):
+    for rows in samples.chunks(AT_ONCE):
         signal = samples.unreferenced(rows)
         recordings = np.asarray(names, dtype=object)[rows]
         own = channel_features(signal, samples.sfreq_hz)

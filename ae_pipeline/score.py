@@ -28,7 +28,7 @@ from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.spatial import with_channels
 from ae_pipeline.tags import CATEGORY, Tag, tag
 from ae_pipeline.threads import one_thread
-from ae_pipeline.windows import Windowing, cut, cut_again
+from ae_pipeline.windows import Windowing, count_windows, cut, cut_again
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,12 @@ def score_recording(
     recording = fitted_channels(recording, info)
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
-    frames, latents, by_channel = [], [], []
+    n = count_windows(recording, plan, info.windows)
+    frames: list[pd.DataFrame] = []
+    codes = np.empty((n, info.model.latent_dim), np.float32)
+    errors = np.empty((n, len(info.entries)), np.float32)
+    usual_error = float(np.median(bundle.calibration.scores["score_autoencoder"]))
+    done = 0
     tags: dict[int, Tag] = {}
     state = None
     worst, best = _keepers()
@@ -150,25 +155,23 @@ def score_recording(
         judged = bundle.judge(samples)
         tags |= _tags(bundle, samples, judged.frame, threshold, recording)
         state = state or _state(bundle, samples, recording)
-        frames.append(judged.frame)
-        latents.append(judged.latents)
-        by_channel.append(judged.by_entry)
+        words = pd.Series(reasons(judged.frame, usual_error), judged.frame.index, "string")
+        frames.append(judged.frame.assign(reason=words))
+        here = slice(done, done + len(samples))
+        codes[here], errors[here] = judged.latents, judged.by_entry
+        done += len(samples)
         for keeper in (worst, best):
             keeper.offer(samples, judged.frame["score"].to_numpy())
         advance(float(judged.frame["onset_s"].iloc[-1]))
     frame = pd.concat(frames, ignore_index=True)
-    errors = np.concatenate(by_channel)
+    frames.clear()  # of a day they are a hundred megabytes
     total = frame["score"].to_numpy()
     frame["flagged"] = total > threshold
     frame["q_value"] = np.nan
-    frame["reason"] = reasons(
-        frame, float(np.median(bundle.calibration.scores["score_autoencoder"]))
-    )
     spans = find_events(
         frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy(), total, threshold
     )
     calibration = bundle.calibration
-    codes = np.concatenate(latents)
     onset_s = frame["onset_s"].to_numpy()
     nearest = _nearest_normal([span.peak for span in spans], spans, codes, frame)
     nearest_s = {peak: float(onset_s[row]) for peak, row in nearest.items()}
@@ -542,7 +545,7 @@ def _apart(frame: pd.DataFrame, order: Iterable[int], n: int) -> list[int]:
 def contract_frame(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Judged samples with the columns, order and types every scores file has."""
     windowed = kind == "eeg"
-    out = frame.copy()
+    out = frame.copy(deep=False)
     top = "top_item" if kind == "questionnaire" else "top_channel"
     out[top] = out.get("top_entry")
     out["top_band"] = out.get("top_band")

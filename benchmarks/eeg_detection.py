@@ -55,7 +55,7 @@ Float = NDArray[np.float64]
 
 SETS: dict[str, dict[str, Any]] = {
     "eegmat": {"pattern": "Subject*_1.edf", "band_hz": (0.5, 45.0), "copies": 5, "by": "subject"},
-    "eegmmidb": {"pattern": "S001R0[3-6].edf", "band_hz": (0.5, 70.0), "copies": 4, "by": "name"},
+    "eegmmidb": {"pattern": "S001R0[3-6].edf", "band_hz": (0.5, 70.0), "copies": 8, "by": "name"},
 }
 """``copies``: how often each recording is planted anew, one event of each kind a copy."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import edfio
@@ -11,6 +12,8 @@ import mne
 import numpy as np
 import pybv
 import pytest
+from mffpy import Writer
+from mffpy.bin_writer import BinWriter
 
 from ae_pipeline.data import InputError, Recording
 from ae_pipeline.sources.content import Content
@@ -159,6 +162,39 @@ def write_egi_simple_binary(place: Path) -> Path:
     return place / "a.raw"
 
 
+def write_mff(place: Path) -> Path:
+    """EGI's folder, by the package of its makers; a net has 32 electrodes and their reference."""
+    bins = BinWriter(sampling_rate=round(SFREQ_HZ), data_type="EEG")
+    bins.add_block(signal(n_channels=33).astype(np.float32))
+    writer = Writer(str(place / "a.mff"))
+    writer.addxml("fileInfo", recordTime=datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC))
+    writer.add_coordinates_and_sensor_layout(device="HydroCel GSN 32 1.0")
+    writer.addbin(bins)
+    writer.write()
+    return place / "a.mff"
+
+
+def write_gdf(place: Path) -> Path:
+    """GDF 1.25 byte by byte from its description (Schloegl 2006): 16 bits, an event table."""
+    n, limit = len(NAMES), 200.0
+    codes = np.round((signal() + limit) / (2 * limit) * 65535 - 32768).astype("<i2")
+    n_records, per = codes.shape[1] // round(SFREQ_HZ), round(SFREQ_HZ)
+
+    def each(form: str, value: object) -> bytes:
+        return b"".join(struct.pack(form, value) for _ in range(n))
+
+    fixed = b"GDF 1.25" + b" " * 160 + b"2020010203040500" + struct.pack("<q", 256 * (n + 1))
+    fixed += bytes(24 + 20) + struct.pack("<qIII", n_records, 1, 1, n)
+    channels = b"".join(name.encode().ljust(16) for name in NAMES) + b" " * 80 * n
+    channels += b"uV".ljust(8) * n + each("<d", -limit) + each("<d", limit)
+    channels += each("<q", -32768) + each("<q", 32767) + b" " * 80 * n
+    channels += each("<i", per) + each("<i", 3) + bytes(32 * n)
+    data = codes.reshape(n, n_records, per).transpose(1, 0, 2).tobytes()
+    events = b"\x01" + round(SFREQ_HZ).to_bytes(3, "little") + struct.pack("<IIH", 1, 101, 769)
+    (place / "a.gdf").write_bytes(fixed + channels + data + events)
+    return place / "a.gdf"
+
+
 FORMATS: dict[str, tuple[Callable[[Path], Path], float]] = {
     "EDF+": (write_edf, 0.01),
     "BDF+": (write_bdf, 1e-4),
@@ -168,23 +204,32 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], float]] = {
     "BrainVision": (write_brainvision, 0.1),
     "EEGLAB": (write_eeglab, 1e-4),
     "EGI simple binary": (write_egi_simple_binary, 1e-3),
+    "EGI MFF": (write_mff, 1e-4),
+    "GDF": (write_gdf, 0.01),
 }
 """Format -> (who writes it, tolerance in microvolts: steps of the format)."""
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_format_is_read_as_it_was_written(tmp_path: Path, name: str) -> None:
+def test_format_is_read_as_it_was_written(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     write, tolerance_uv = FORMATS[name]
     path = write(tmp_path)
-    recording = opened(path, pick=("E1", "E2", "E3", "E4") if "EGI" in name else "eeg")
+    capfd.readouterr()
+    recording = opened(path, pick=("E1", "E2", "E3", "E4") if "simple" in name else "eeg")
     expected = signal(600) if "split" in name else signal()
+    if name == "EGI MFF":
+        expected = signal(n_channels=33)
     assert recording.sfreq_hz == SFREQ_HZ
     assert recording.n_times == expected.shape[1]
     np.testing.assert_allclose(recording.read(0, recording.n_times), expected, atol=tolerance_uv)
     np.testing.assert_allclose(recording.read(250, 300), expected[:, 250:300], atol=tolerance_uv)
+    assert capfd.readouterr().out == ""  # what a reader prints is no result
     if "EGI" not in name:
         assert recording.ch_names == tuple(NAMES)
-        assert any("go" in a.description and a.onset_s == 1.0 for a in recording.annotations)
+        word = "769" if name == "GDF" else "go"
+        assert any(word in a.description and a.onset_s == 1.0 for a in recording.annotations)
     if name in ("EDF+", "BDF+", "FIF", "BrainVision"):
         assert [(a, b) for a, b in recording.bad_spans()] or "Brain" in name
 
@@ -224,7 +269,12 @@ def test_epochs_are_segments_laid_end_to_end(tmp_path: Path, name: str) -> None:
 def test_epochs_beside_their_recording_are_not_taken_twice(tmp_path: Path) -> None:
     write_fif(tmp_path)
     epochs_of().save(tmp_path / "a-epo.fif", verbose="ERROR")
+    epochs_of().save(tmp_path / "a_clean-epo.fif", verbose="ERROR")
     assert [f.path.name for f in find([tmp_path])] == ["a_raw.fif"]
+    epochs_of().save(tmp_path / "ab-epo.fif", verbose="ERROR")  # another recording's
+    assert [f.path.name for f in find([tmp_path])] == ["a_raw.fif", "ab-epo.fif"]
+    (tmp_path / "ab-epo.fif").unlink()
+    (tmp_path / "a_clean-epo.fif").unlink()
     (tmp_path / "a_raw.fif").unlink()
     assert [f.path.name for f in find([tmp_path])] == ["a-epo.fif"]
 

@@ -301,20 +301,26 @@ def test_onsets_count_from_the_first_sample_of_a_cropped_file(tmp_path: Path) ->
     assert opened(tmp_path / "a_raw.fif").bad_spans()[0] == pytest.approx((3.0, 4.0))
 
 
-def discontinuous(path: Path, data: np.ndarray, gap_after: int, gap_s: int) -> Path:
+def discontinuous(
+    path: Path,
+    data: np.ndarray,
+    gap_after: int,
+    gap_s: int,
+    names: tuple[str, ...] = ("Fz", "Cz"),
+) -> Path:
     """An EDF+D whose records from ``gap_after`` on start ``gap_s`` later."""
     import edfio
 
     onset_s = gap_after + 1.5
     room = edfio.EdfAnnotation(0.0, None, "makes room in every record")
     marks = [room, edfio.EdfAnnotation(onset_s, 0.25, "mark")]
-    write_edf(path, data, ["Fz", "Cz"], annotations=marks)
+    write_edf(path, data, list(names), annotations=marks)
     content = bytearray(path.read_bytes())
     content[192:197] = b"EDF+D"
     moves = [(b"+%.1f" % onset_s, b"+%.1f" % (onset_s + gap_s))]
     moves += [(b"+%d" % r, b"+%d" % (r + gap_s)) for r in range(gap_after, data.shape[1] // 100)]
     for old, new in moves:
-        at = content.index(old + (b"\x15" if b"." in old else b"\x14\x14"), 256 * 4)
+        at = content.index(old + (b"\x15" if b"." in old else b"\x14\x14"), 256 * (len(names) + 2))
         end = content.index(b"\x00\x00\x00", at)
         content[at : end + len(new) - len(old)] = new + content[at + len(old) : end]
     path.write_bytes(content)

@@ -42,8 +42,9 @@ NOT_RAW = re.compile(
 )
 """FIF files that hold no recording."""
 
+CONTINUOUS = re.compile(r"[-_](raw|eeg|meg|ieeg)$", re.IGNORECASE)
 EPOCHS = re.compile(r"[-_]epo\.fif(\.gz)?$", re.IGNORECASE)
-"""Epochs, by MNE's names; taken from a folder only where it holds no continuous recording."""
+"""Epochs, by MNE's names; left out of a folder that holds the recording they were cut from."""
 
 BESIDE = {".eeg": ".pnt", ".data": ".head"}
 """Endings that other things have, too -> the file that must stand beside (Nihon Kohden,
@@ -151,8 +152,7 @@ def _expand(entry: Path | str, pattern: str) -> list[tuple[Path, Path]]:
         if (_is_recording(path) or _is_asked_for(path, pattern))
         and not _is_aside(path.relative_to(place), place)
     )
-    # epochs are cut from the recordings they stand beside
-    paths = [path for path in paths if not EPOCHS.search(path.name)] or paths
+    paths = _without_cut(paths)
     if (place / "dataset_description.json").is_file():
         bids = [path for path in paths if stem_of(path).endswith("_eeg")]
         paths = bids or paths
@@ -162,6 +162,24 @@ def _expand(entry: Path | str, pattern: str) -> list[tuple[Path, Path]]:
             f"{' '.join(ENDINGS)}); check the folder, source.pattern or name the file itself"
         )
     return [(path, place) for path in paths]
+
+
+def _without_cut(paths: list[Path]) -> list[Path]:
+    """Without epochs that stand beside the recording they were cut from, by their names."""
+    whole = {(path.parent, CONTINUOUS.sub("", stem_of(path))) for path in paths if not _cut(path)}
+
+    def is_there(path: Path) -> bool:
+        name = EPOCHS.sub("", path.name)
+        return any(
+            path.parent == place and (name == stem or name.startswith((f"{stem}_", f"{stem}-")))
+            for place, stem in whole
+        )
+
+    return [path for path in paths if not _cut(path) or not is_there(path)]
+
+
+def _cut(path: Path) -> bool:
+    return bool(EPOCHS.search(path.name))
 
 
 def _before_magic(parts: Iterable[str]) -> Iterable[str]:

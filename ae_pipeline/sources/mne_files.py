@@ -8,12 +8,13 @@ or windowed across their edges.
 from __future__ import annotations
 
 import glob
+import io
 import logging
 import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def read_mne(path: Path) -> Content:
         raise InputError(_unreadable(path, ValueError("its tags lead back to themselves")))
     if path.suffix.lower() == ".set" and path.is_file() and is_damaged(path):
         raise InputError(_unreadable(path, ValueError("lengths in it contradict each other")))
-    with warnings.catch_warnings(record=True) as caught, _unheard():
+    with warnings.catch_warnings(record=True) as caught, _unheard(), _unseen(path):
         warnings.simplefilter("always")
         try:
             content = (
@@ -78,6 +79,11 @@ def _unheard() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(_nothing)
+
+
+def _unseen(path: Path) -> AbstractContextManager[Any]:
+    """The package that reads MFF prints; what we print are results."""
+    return redirect_stdout(io.StringIO()) if path.suffix.lower() == ".mff" else nullcontext()
 
 
 def _nothing(record: logging.LogRecord) -> bool:
@@ -218,7 +224,7 @@ def _mne_reader(raw: mne.io.BaseRaw, rows: list[int], path: Path) -> Reader:
     lock = threading.Lock()
 
     def reader(start: int, stop: int) -> Float:
-        with lock, warnings.catch_warnings():
+        with lock, warnings.catch_warnings(), _unseen(path):
             warnings.simplefilter("ignore")
             try:
                 data, _ = raw[rows, start:stop]

@@ -1,0 +1,168 @@
+"""Real recordings as laboratories have them, through the installed command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import edfio
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from test_eeg_source import discontinuous
+
+from ae_pipeline.features import FEATURE_BANDS_HZ
+from ae_pipeline.sources.eeg import EegSource, find, open_recording
+
+COMMAND = Path(sys.executable).with_name("ae-pipeline")
+NAMES = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2")
+SFREQ_HZ = 100
+STUDY = """
+study: people
+source: {kind: eeg, path: recordings}
+preprocess: {high_pass_hz: 1, low_pass_hz: 40, sfreq_hz: 100}
+windows: {length_s: 2, stride_s: 1}
+model: {architecture: {kind: dense, hidden: [16]}, objective: {kind: vanilla}, latent_dim: 3}
+training: {epochs: 2}
+"""
+LINE_AT_S, ALPHA_AT_S, HOLE_S = 20.0, 40.0, 300
+
+
+def real(file: Path, seconds: float) -> np.ndarray:
+    """Ten channels of a real recording at 100 Hz, microvolts."""
+    recording = open_recording(find([file])[0], EegSource(path=file)).pick(NAMES)
+    signal = recording.read(0, round(seconds * recording.sfreq_hz)).astype(np.float64)
+    return mne.filter.resample(signal, SFREQ_HZ, recording.sfreq_hz, method="polyphase")
+
+
+def edf(path: Path, signal: np.ndarray, notes: tuple[edfio.EdfAnnotation, ...] = ()) -> Path:
+    limit = float(np.abs(signal).max()) + 1
+    signals = [
+        edfio.EdfSignal(
+            row, SFREQ_HZ, label=name, physical_dimension="uV", physical_range=(-limit, limit)
+        )
+        for row, name in zip(signal, NAMES, strict=True)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    edfio.Edf(signals, annotations=list(notes)).write(path)
+    return path
+
+
+def epochs(path: Path, signal: np.ndarray) -> Path:
+    """Epochs of 4 s, as somebody has cut and saved them."""
+    info = mne.create_info(list(NAMES), SFREQ_HZ, "eeg", verbose="ERROR")
+    raw = mne.io.RawArray(signal * 1e-6, info, verbose="ERROR")
+    cut = mne.make_fixed_length_epochs(raw, 4.0, preload=True, verbose="ERROR")
+    cut.save(path, verbose="ERROR")
+    return path
+
+
+def with_events(signal: np.ndarray) -> np.ndarray:
+    """A second of 35 Hz on C4, and two of a rhythm of 10 Hz at the back of the head."""
+    signal = signal.copy()
+    t = np.arange(2 * SFREQ_HZ) / SFREQ_HZ
+    at = round(LINE_AT_S * SFREQ_HZ)
+    signal[NAMES.index("C4"), at : at + 200] += 60 * np.sin(2 * np.pi * 35 * t)
+    at = round(ALPHA_AT_S * SFREQ_HZ)
+    for name in ("O1", "O2", "P3", "P4"):
+        signal[NAMES.index(name), at : at + 200] += 90 * np.sin(2 * np.pi * 10 * t)
+    return signal
+
+
+@dataclass(frozen=True)
+class Scored:
+    status: int
+    said: str
+    out: Path
+
+    def scores(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self.out / f"{name}_scores.parquet")
+
+
+@pytest.fixture(scope="module")
+def scored(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    """Three people train; of a fourth there are epochs, a gap, events, and nothing usable."""
+    place = tmp_path_factory.mktemp("people")
+    (place / "mlflow.yaml").write_text("")
+    for n in range(3):
+        signal = real(shared_data / f"eegmat/Subject0{n}_1.edf", 90)
+        edf(place / f"recordings/P{n}_rest.edf", signal)
+    (place / "study.yaml").write_text(STUDY)
+    signal = real(shared_data / "eegmat/Subject04_1.edf", 80)
+    new = place / "new"
+    edf(new / "events.edf", with_events(signal))
+    epochs(new / "cut-epo.fif", signal)
+    hole = signal.shape[1] // 2 // SFREQ_HZ
+    discontinuous(new / "gap.edf", signal, hole, HOLE_S, NAMES)
+    edf(new / "rejected.edf", signal, (edfio.EdfAnnotation(0.0, 80.0, "BAD_all of it"),))
+    run(place, "train", "study.yaml")
+    model = place / "derivatives/people/model"
+    done = run(place, "score", "--model", model, "--out", "out", new, check=False)
+    return Scored(done.returncode, done.stderr, place / "out")
+
+
+def run(place: Path, *words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [COMMAND, *map(str, words), "--no-prefect"],
+        cwd=place,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def test_epochs_of_a_real_recording_are_scored_and_no_window_spans_two(scored: Scored) -> None:
+    frame = scored.scores("cut-epo")
+    assert len(frame) == 20 * 3  # 80 s in epochs of 4 s, each with windows at 0, 1 and 2 s
+    assert ((frame["onset_s"] % 4) <= 2).all()
+    assert np.isfinite(frame["score"]).all()
+    assert mne.read_annotations(scored.out / "cut-epo_desc-anomaly_annot.fif") is not None
+
+
+def test_no_window_lies_in_a_gap_and_times_after_it_are_real(scored: Scored) -> None:
+    frame = scored.scores("gap")
+    before = frame["onset_s"] + 2 <= 40
+    after = frame["onset_s"] >= 40 + HOLE_S
+    assert (before | after).all()
+    assert before.sum() == after.sum() == 39
+    row = pd.read_parquet(scored.out / "recordings.parquet").set_index("recording").loc["gap"]
+    assert row["duration_s"] == 80 + HOLE_S
+    assert row["usable_share"] <= 80 / (80 + HOLE_S)
+
+
+def test_a_recording_all_of_which_is_rejected_is_one_line_and_the_others_are_scored(
+    scored: Scored,
+) -> None:
+    assert scored.status == 1
+    lines = [line for line in scored.said.splitlines() if line.startswith("warning: ")]
+    assert sum("rejected" in line for line in lines) == 1
+    assert any("80 of 80 s are bad" in line for line in lines)
+    table = pd.read_parquet(scored.out / "recordings.parquet").set_index("recording")
+    assert table["verdict"].eq("failed").sum() == 1
+    assert "BAD" in table.loc["rejected", "reason"]
+    assert not (scored.out / "rejected_scores.parquet").exists()
+    assert "rejected" not in set(pd.read_parquet(scored.out / "scores.parquet")["recording"])
+
+
+@pytest.mark.parametrize(
+    ("at_s", "band", "channels"),
+    [(LINE_AT_S, "gamma", {"C4"}), (ALPHA_AT_S, "alpha", {"O1", "O2", "P3", "P4"})],
+)
+def test_the_band_of_an_event_is_named(
+    scored: Scored, at_s: float, band: str, channels: set[str]
+) -> None:
+    frame = scored.scores("events")
+    assert set(frame["top_band"]) <= set(FEATURE_BANDS_HZ)
+    row = frame[frame["onset_s"] == at_s].iloc[0]
+    assert row["top_band"] == band
+    assert row["top_channel"] in channels
+    assert row["score"] > frame["score"].quantile(0.9)
