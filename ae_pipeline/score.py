@@ -143,11 +143,10 @@ def score_recording(
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
     n = count_windows(recording, plan, info.windows)
-    frames: list[pd.DataFrame] = []
+    rows = _Rows(n)
     codes = np.empty((n, info.model.latent_dim), np.float32)
     errors = np.empty((n, len(info.entries)), np.float32)
     usual_error = float(np.median(bundle.calibration.scores["score_autoencoder"]))
-    done = 0
     tags: dict[int, Tag] = {}
     state = None
     worst, best = _keepers()
@@ -155,16 +154,14 @@ def score_recording(
         judged = bundle.judge(samples)
         tags |= _tags(bundle, samples, judged.frame, threshold, recording)
         state = state or _state(bundle, samples, recording)
-        words = pd.Series(reasons(judged.frame, usual_error), judged.frame.index, "string")
-        frames.append(judged.frame.assign(reason=words))
-        here = slice(done, done + len(samples))
-        codes[here], errors[here] = judged.latents, judged.by_entry
-        done += len(samples)
+        codes[rows.next(judged.frame)] = judged.latents
+        errors[rows.next(judged.frame)] = judged.by_entry
+        rows.add(judged.frame)
         for keeper in (worst, best):
             keeper.offer(samples, judged.frame["score"].to_numpy())
         advance(float(judged.frame["onset_s"].iloc[-1]))
-    frame = pd.concat(frames, ignore_index=True)
-    frames.clear()  # of a day they are a hundred megabytes
+    frame = rows.frame()
+    frame["reason"] = _phrases(frame, usual_error)
     total = frame["score"].to_numpy()
     frame["flagged"] = total > threshold
     frame["q_value"] = np.nan
@@ -468,6 +465,52 @@ def pick_examples(bundle: Bundle, samples: Samples, frame: pd.DataFrame) -> tupl
 def _keepers() -> tuple[_Keeper, _Keeper]:
     """For the worst and the best; several times as many as are shown, because windows overlap."""
     return _Keeper(8 * N_WORST, largest=True), _Keeper(8 * N_BEST, largest=False)
+
+
+class _Rows:
+    """Judged rows of a recording, column by column in room of their own.
+
+    Frames kept from each block would lie scattered between the large pieces that come and go, so
+    that these find no room again: a day took a gigabyte.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n, self.done = n, 0
+        self.columns: dict[str, NDArray[Any]] = {}
+        self.words: dict[Any, Any] = {}
+
+    def next(self, frame: pd.DataFrame) -> slice:
+        """Where the rows of the next block go."""
+        return slice(self.done, self.done + len(frame))
+
+    def add(self, frame: pd.DataFrame) -> None:
+        here = self.next(frame)
+        for name in map(str, frame):
+            values = frame[name].to_numpy()
+            plain = values.dtype.kind in "biuf"
+            if name not in self.columns:
+                self.columns[name] = np.empty(self.n, values.dtype if plain else object)
+            if not plain:  # the same few words again and again
+                same = [self.words.setdefault(word, word) for word in values]
+                values = np.array(same, dtype=object)
+            self.columns[name][here] = values
+        self.done = here.stop
+
+    def frame(self) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.DataFrame(self.columns)
+
+
+def _phrases(frame: pd.DataFrame, usual_error: float) -> pd.Series[str]:
+    """Reasons of many rows, a few thousand at a time: Python's own texts are large."""
+    import pandas as pd
+
+    pieces = [
+        pd.Series(reasons(frame.iloc[start : start + 4096], usual_error), dtype="string")
+        for start in range(0, len(frame), 4096)
+    ]
+    return pd.concat(pieces, ignore_index=True)
 
 
 class _Keeper:
