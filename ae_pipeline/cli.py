@@ -91,7 +91,7 @@ def _last_resort(error: Exception) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             _err(error.format_message())
         else:
-            _err(f"error: {error.format_message()}{_meant(error.format_message(), context)}")
+            _err(f"error: {error.format_message()}")
             if context is not None:
                 _err(f"next: {context.command_path} --help")
         return int(error.exit_code)
@@ -105,16 +105,6 @@ def _last_resort(error: Exception) -> int:
         _err(f"error: {error.filename or 'a file'}: {what}; free it or name another place")
         return 1
     raise error
-
-
-def _meant(message: str, context: Any) -> str:
-    """The nearest command where there is none of the name that was given."""
-    from difflib import get_close_matches
-
-    wrong = message.partition("No such command '")[2].partition("'")[0]
-    commands = getattr(getattr(context, "command", None), "commands", ())
-    near = get_close_matches(wrong, commands, 1) if wrong else []
-    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _err(line: str) -> None:
@@ -288,10 +278,8 @@ def _print_result(job: Job) -> None:
         print(line)
     if job.kind == "score":
         _print_worst(Path(result["out"]))
-        if Path(result["report"]).is_file():
+        if "report" in result:  # else nothing could be scored: the reasons are what there is
             print(f"next: open {result['report']}")
-        else:
-            del result["report"]  # nothing could be scored: the reasons are what there is
     elif getattr(job, "findings", ()):
         print(f"next: open {result['report']}")
         print("then: ae-pipeline init eeg YOUR_RECORDINGS/ -o study.yaml (or questionnaire, mnist)")

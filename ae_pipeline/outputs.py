@@ -802,13 +802,9 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
         "outputs": {name: digest_files([out / name]) for name in group},
     }
     write_json(out / "provenance.json", provenance)
-    first = "report.html" if (out / "report.html").is_file() else "group_report.html"
-    return {
-        "out": str(out),
-        "report": str(out / first),
-        "verdict": headline.verdict,
-        "scored": len(done),
-    }
+    pages = [out / name for name in ("report.html", "group_report.html") if (out / name).is_file()]
+    found = {"out": str(out), "verdict": headline.verdict, "scored": len(done)}
+    return found | ({"report": str(pages[0])} if pages else {})
 
 
 def _description(info: BundleInfo) -> dict[str, Any]:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SFREQ_HZ, N_CHANNELS, LENGTH_S, N_SUBJECTS = 250, 32, 1800, 8
 STUDY = """\
 study: memory
-source: {kind: eeg, path: recordings, subject_pattern: "S[0-9]+"}
+source: {kind: eeg, path: recordings, subject_pattern: "(S[0-9]+)_"}
 preprocess: {high_pass_hz: 1, low_pass_hz: 45, sfreq_hz: 250}
 windows: {length_s: 2, stride_s: 1}
 model: {architecture: {kind: dense, hidden: [64]}, objective: {kind: vanilla}, latent_dim: 16}
@@ -86,14 +86,11 @@ def train(place: Path) -> dict[str, float]:
         )
     peaks: dict[str, float] = {}
     while process.poll() is None:
-        try:
-            now = status(process.pid)
-        except (OSError, IndexError):
-            break
-        peaks = {name: max(value, peaks.get(name, 0.0)) for name, value in now.items()}
+        now = status(process.pid)
+        peaks |= {name: max(value, peaks.get(name, 0.0)) for name, value in now.items()}
         time.sleep(0.5)
-    if process.wait():
-        raise SystemExit((place / "log").read_text()[-3000:])
+    if process.returncode or not peaks:
+        raise SystemExit(f"{process.returncode}: {(place / 'log').read_text()[-3000:]}")
     return peaks | {"seconds": time.monotonic() - began}
 
 

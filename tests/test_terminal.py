@@ -74,7 +74,7 @@ def said(*words: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("trian", "study.yaml"), "Did you mean 'train'?"),
+        (("trian", "study.yaml"), "Did you mean 'train'"),
         (("data", "list", "--jsn"), "--json"),
         (("clean", "--days", "-1"), "'--days'"),
         (("up", "--port", "99999999"), "'--port'"),
@@ -103,11 +103,7 @@ def test_a_job_without_results_ends_with_its_reasons(
         kind = "score"
         title = "x"
         exit_status = 1
-        result: ClassVar = {
-            "out": str(tmp_path),
-            "report": str(tmp_path / "r.html"),
-            "verdict": "v",
-        }
+        result: ClassVar = {"out": str(tmp_path), "verdict": "v"}
 
     _print_result(Nothing())  # type: ignore[arg-type]
     assert capsys.readouterr().out == f"v\nout: {tmp_path}\n"
