@@ -467,6 +467,7 @@ def train(
     ] = None,
     out: Out = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the training.")] = None,
+    jobs: Annotated[int, typer.Option(help="Recordings read at a time, a process each.")] = 1,
     no_cache: NoCache = False,
     no_prefect: NoPrefect = False,
     as_json: Json = False,
@@ -478,7 +479,7 @@ def train(
     from ae_pipeline.experiment import train_job
 
     given = [*(overrides or []), *([] if seed is None else [f"training.seed={seed}"])]
-    _run(lambda p: train_job(study, out, given, p, no_cache), "train", no_prefect, as_json)
+    _run(lambda p: train_job(study, out, given, p, no_cache, jobs), "train", no_prefect, as_json)
 
 
 @app.command()

@@ -127,6 +127,7 @@ def train_job(
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
     fresh: bool = False,
+    jobs: int = 1,
 ) -> TrainJob:
     """Prepare to train a study.
 
@@ -141,14 +142,18 @@ def train_job(
     progress : Progress, optional
     fresh : bool
         Train again even where the results are there.
+    jobs : int
+        Recordings looked through at a time, each in a process of its own with one thread.
 
     Raises
     ------
     StudyError
         Where the study cannot be used or the folder holds something else.
     """
+    if jobs < 1:
+        raise StudyError(f"--jobs {jobs}: expected at least 1 process")
     checked = load_study(study, overrides)
-    return TrainJob(checked, out, progress or Progress(), fresh)
+    return TrainJob(checked, out, progress or Progress(), fresh, jobs=jobs)
 
 
 class TrainJob:
@@ -163,8 +168,10 @@ class TrainJob:
         progress: Progress,
         fresh: bool,
         publishing: bool = True,
+        jobs: int = 1,
     ) -> None:
         self.study = study
+        self.jobs = jobs
         self.publishing = publishing
         self.title = study.study
         self.out = (out or study.outputs.root / study.study).absolute()
@@ -202,7 +209,11 @@ class TrainJob:
     def _read(self) -> None:
         self.progress.stage("reading")
         together.take_turns(first=True)
-        self.data: Gathered = gather(self.study, self.progress.say, self.progress.advance)
+        from ae_pipeline.operation import Processes
+        from ae_pipeline.workers import each
+
+        spread = None if self.jobs == 1 else partial(each, Processes(workers=self.jobs))
+        self.data: Gathered = gather(self.study, self.progress.say, self.progress.advance, spread)
         together.take_turns(first=False)
         for failure in self.data.failures:
             self.progress.warn(failure.reason)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ae_pipeline.bundle import BundleInfo
 from ae_pipeline.config import StudyError
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 Advance = Callable[[int, int, str], None]
+Spread = Callable[[Callable[["_Task"], Any], Sequence["_Task"]], Iterable[tuple["_Task", Any]]]
+"""Does a piece of work for many tasks, as :func:`ae_pipeline.workers.each` does."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,9 @@ class Gathered:
     """Stretches of recordings that calibrate nothing either."""
 
 
-def gather(study: Study, say: Callable[[str], None], advance: Advance) -> Gathered:
+def gather(
+    study: Study, say: Callable[[str], None], advance: Advance, spread: Spread | None = None
+) -> Gathered:
     """Read everything a study trains on.
 
     Parameters
@@ -82,6 +87,8 @@ def gather(study: Study, say: Callable[[str], None], advance: Advance) -> Gather
         Told one line at a time.
     advance : callable
         Told (done, total, name) for each recording.
+    spread : callable, optional
+        Looks through recordings in processes of their own.
 
     Raises
     ------
@@ -89,7 +96,7 @@ def gather(study: Study, say: Callable[[str], None], advance: Advance) -> Gather
         Where nothing can be used.
     """
     if isinstance(study.source, eeg.EegSource):
-        return _gather_eeg(study, study.source, advance)
+        return _gather_eeg(study, study.source, advance, spread)
     if isinstance(study.source, mnist.MnistSource):
         place = study.source.path
         if place is None:
@@ -106,7 +113,9 @@ def gather(study: Study, say: Callable[[str], None], advance: Advance) -> Gather
 
 
 @one_thread()
-def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gathered:
+def _gather_eeg(
+    study: Study, source: eeg.EegSource, advance: Advance, spread: Spread | None
+) -> Gathered:
     assert study.preprocess is not None
     assert study.windows is not None
     found = eeg.find([source.path], source.pattern, source.subject_pattern)[: source.limit]
@@ -128,18 +137,21 @@ def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gather
         places = next(r.positions_m for _, r in opened if r.ch_names == usual)
     parts: list[tuple[Recording, Plan]] = []
     digests: dict[str, str] = {}
-    for n, (item, recording) in enumerate(opened):
+    tasks = [_Task(item, study, usual, places, sfreq_hz) for item, _ in opened]
+    planned: dict[str, Plan | str] = {}
+    if spread is not None and len(tasks) > 1:
+        for n, (task, found_so) in enumerate(spread(_planned, tasks)):
+            advance(n, len(opened), task.item.name)
+            died = f"{task.item.path.name}: the process that read it died twice (memory?)"
+            planned[task.item.name] = found_so if isinstance(found_so, Plan | str) else died
+    for n, (task, (item, recording)) in enumerate(zip(tasks, opened, strict=True)):
         advance(n, len(opened), item.name)
-        try:
-            if source.different_channels == "refuse":
-                _refuse_lacking(recording, usual)
-            recording = with_channels(recording, usual, places)
-            plan = survey(recording, study.preprocess, source.line_freq_hz, sfreq_hz)
-            count_windows(recording, plan, study.windows)
+        plan = planned.get(item.name) or _planned(task, recording)
+        if isinstance(plan, str):
+            failures.append(Failure(item.name, item.subject, plan))
+        else:
             digests[item.name] = digest_files(recording.files)
-            parts.append((recording, plan))
-        except InputError as error:
-            failures.append(Failure(item.name, item.subject, str(error)))
+            parts.append((with_channels(recording, usual, places), plan))
     if not parts:
         raise InputError(
             f"{source.path}: no recording can be used; the first: {failures[0].reason}"
@@ -184,6 +196,36 @@ def _gather_eeg(study: Study, source: eeg.EegSource, advance: Advance) -> Gather
         technical,
         {recording.name: recording.padding_s for recording, _ in parts if recording.padding_s},
     )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is needed to look through one recording, here or in another process."""
+
+    item: eeg.Found
+    study: Study
+    ch_names: tuple[str, ...]
+    places: NDArray[np.float64] | None
+    sfreq_hz: float
+
+
+@one_thread()
+def _planned(task: _Task, recording: Recording | None = None) -> Plan | str:
+    """How a recording is cleaned, or why it cannot be used."""
+    study, source = task.study, task.study.source
+    assert isinstance(source, eeg.EegSource)
+    assert study.preprocess is not None
+    assert study.windows is not None
+    try:
+        recording = recording or eeg.open_recording(task.item, source)
+        if source.different_channels == "refuse":
+            _refuse_lacking(recording, task.ch_names)
+        recording = with_channels(recording, task.ch_names, task.places)
+        plan = survey(recording, study.preprocess, source.line_freq_hz, task.sfreq_hz)
+        count_windows(recording, plan, study.windows)
+    except InputError as error:
+        return str(error)
+    return plan
 
 
 def _card(parts: Sequence[tuple[Recording, Plan]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from ae_pipeline.gather import (
     open_input,
     rows_of,
 )
+from ae_pipeline.operation import Processes
 from ae_pipeline.sources.eeg import EegSource
 from ae_pipeline.sources.mnist import MnistSource
 from ae_pipeline.sources.questionnaire import QuestionnaireSource, load
 from ae_pipeline.study import Study
+from ae_pipeline.workers import each
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +103,25 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path: Path) -> No
     assert "lacks Oz, which most recordings have" in reasons["S03"]
     assert all("\n" not in reason for reason in reasons.values())
     assert data.samples.entries == ("Fz", "Cz", "Pz", "Oz")
+
+
+def test_recordings_looked_through_in_processes_are_the_same(tmp_path: Path) -> None:
+    for number in range(3):
+        edf(tmp_path / f"S0{number}.edf")
+    edf(tmp_path / "S03.edf", "Fz Cz Pz")
+    edf(tmp_path / "S05.edf", seconds=1)
+    checked = study({"kind": "eeg", "path": tmp_path})
+    here = gathered(checked)
+    spread = partial(each, Processes(workers=2))
+    told: list[int] = []
+    apart = gather(checked, lambda line: None, lambda done, total, name: told.append(done), spread)
+    assert (apart.digests, apart.failures, apart.facts) == (
+        here.digests,
+        here.failures,
+        here.facts,
+    )
+    np.testing.assert_array_equal(apart.samples.values[:], here.samples.values[:])
+    assert max(told) == 5
 
 
 def test_a_recording_that_cannot_be_used_does_not_set_the_rate(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def scalp_maps(
             ax.plot(*flat.T, ".", color=INK, ms=1.5)
             ax.set(aspect="equal", title=title)
             ax.title.set_fontsize(8)
-        color_bar(fig, axes[-1], image, "deviation")
+        color_bar(fig, axes[min(len(values), MAX_MAPS - 1)], image, "deviation")
         alt = "Scalp maps of the strongest events; most at " + "; ".join(
             f"{top} (event {title})" for top, title in zip(tops, titles, strict=True)
         )

@@ -90,6 +90,7 @@ COLUMNS: Mapping[str, Column] = {
     "length": Column("length"),
     "quality_findings": Column("quality findings", number=False),
     "events_per_hour": Column("events an hour"),
+    "n_events": Column("events"),
     "verdict": Column("verdict", number=False),
     "top_channel": Column("channel", number=False),
     "top_item": Column("item", number=False),
