@@ -63,16 +63,14 @@ def strips(scores: pd.DataFrame | None, threshold: float | None) -> dict[str, Ma
 def _strip(
     name: str, rows: pd.DataFrame, low: float, high: float, threshold: float | None
 ) -> Markup:
-    onset, score = floats(rows, "onset_s"), floats(rows, "score")
-    end = float((onset + floats(rows, "duration_s")).max())
-    column = np.minimum((onset / max(end, 1e-9) * BINS).astype(int), BINS - 1)
+    onset, duration = floats(rows, "onset_s"), floats(rows, "duration_s")
+    score = floats(rows, "score")
+    end = max(float((onset + duration).max()), 1e-9)
     peak = np.full(BINS, -np.inf)
-    np.maximum.at(peak, column, score)
-    # bins between the onsets of a short recording are not gaps
-    apart = end / BINS < float(np.median(np.diff(onset))) if len(onset) > 1 else True
-    if apart:
-        seen = np.maximum.accumulate(np.where(np.isfinite(peak), np.arange(BINS), 0))
-        peak = peak[seen]
+    n_steps = int(np.ceil(float(duration.max()) / (end / BINS))) + 1
+    for step in np.linspace(0, 0.999, n_steps):  # a window may be as long as some bars
+        column = ((onset + step * duration) / end * BINS).astype(int)
+        np.maximum.at(peak, np.minimum(column, BINS - 1), score)
     over = np.zeros(BINS, bool) if threshold is None else peak > threshold
     top = np.round(HEIGHT * (1 - np.clip((peak - low) / (high - low), 0.04, 1)), 1)
     there = np.isfinite(peak)
