@@ -17,6 +17,7 @@ from ae_pipeline.baselines import (
     PrincipalComponents,
     RobustZ,
     features,
+    score_all,
 )
 from ae_pipeline.data import Kind, Samples
 from ae_pipeline.models.likelihoods import Likelihood
@@ -253,6 +254,19 @@ def test_a_rhythm_stands_out_in_its_band(freq_hz: float, band: int | None) -> No
     peak_to_peak, line_length = np.exp(found[0, 1, -2:])
     assert peak_to_peak == pytest.approx(2, rel=0.05)
     assert line_length == pytest.approx(np.abs(np.diff(values[0, 1])).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["eeg", "mnist", "questionnaire"])
+def test_features_that_two_share_change_no_score(kind: Kind) -> None:
+    train, new = of_kind(kind, 60), of_kind(kind, 30, seed=1)
+    scaler = Scaler.fit(train)
+    fitted = {name: scorer.fit(train, scaler, 2, 0) for name, scorer in BASELINES.items()}
+    together = score_all(fitted, new)
+    assert list(together) == list(BASELINES)
+    for name, scorer in fitted.items():
+        alone = scorer.score(new)
+        np.testing.assert_array_equal(together[name].total, alone.total)
+        np.testing.assert_array_equal(together[name].by_entry, alone.by_entry)
 
 
 def test_images_are_seen_in_blocks_of_four_by_four() -> None:

@@ -246,6 +246,27 @@ def test_line_noise_is_measured_against_its_neighbourhood() -> None:
     assert loud > 50
 
 
+def test_of_whole_numbers_only_the_minutes_that_are_measured_are_read(shared_data: Path) -> None:
+    file = shared_data / "eegmmidb/S001R03.edf"
+    one = open_recording(find([file])[0], EegSource(path=Path()))
+    assert one.whole_numbers
+    data, n = one.read(0, one.n_times), one.n_times
+    read: list[int] = []
+
+    def reader(start: int, stop: int) -> np.ndarray:
+        read.append(stop - start)
+        return data[:, np.arange(start, stop) % n]
+
+    three_hours = 3 * 3600 * round(one.sfreq_hz)
+    long = replace(one, n_times=three_hours, segments=((0, three_hours),), reader=reader)
+    config = Preprocess(high_pass_hz=1, low_pass_hz=40)
+    few = survey(long, config, 60.0, 160.0)
+    of_whole = sum(read)
+    every = survey(replace(long, whole_numbers=False), config, 60.0, 160.0)
+    assert few == every
+    assert of_whole < 0.4 * (sum(read) - of_whole)
+
+
 def test_not_a_number_everywhere_at_once_is_refused_with_its_place() -> None:
     signal = noise(4, 12000)
     signal[:, 4200:4210] = np.nan
