@@ -67,9 +67,13 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """Address of a real server for commands to share; each would start and stop one of its own."""
+    import httpx
+
     from flows.server import start_server
 
     server = start_server(Path(os.environ["PREFECT_HOME"]) / "server.log")
+    # a command waits for seconds only, which a busy machine does not keep
+    httpx.get(f"{server.address}/health", timeout=150, trust_env=False).raise_for_status()
     yield server.address
     server.stop()
 
