@@ -243,6 +243,14 @@ def test_the_careless_survey_trains_and_scores(shared_data: Path, tmp_path: Path
     persons = pd.read_csv(tmp_path / "scored/persons.csv", dtype={"id": str})
     assert len(persons) == len(pd.read_csv(items))
     assert {"id", "score", "p_value", "q_value", "flagged"} <= set(persons)
+    # half of whom are worth a look failed attention checks, of all people a tenth did
+    checks = pd.read_csv(shared_data / "careless/metrics.csv").set_index("subject")["infreq"]
+    proposed = persons[persons["proposed"] & persons["id"].isin(checks.index)]
+    assert 10 <= len(proposed) <= 80
+    assert (checks.loc[proposed["id"]] >= 2).mean() > 0.3
+    page = (tmp_path / "scored/report.html").read_text(encoding="utf-8")
+    assert "are proposed for a look" in page
+    assert "answers and what was expected of them" in page
     table = pd.read_csv(tmp_path / "scored/items.csv")
     assert len(table) == 50
     assert table["mean_error"].between(0, 10).all()

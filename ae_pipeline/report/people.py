@@ -131,15 +131,13 @@ def answers_beside(
 
         fig = Figure(figsize=(WIDE, 4.1))
         top, below = fig.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
-        for i in x:
-            look: dict[str, Any] = {"color": MUTED, "linewidth": 0.8}
-            if i in strong:
-                look = {"color": FLAG, "linewidth": 3, "alpha": 0.7}
-            top.plot([i, i], [given[i], expected[i]], solid_capstyle="butt", **look)
+        odd = np.isin(x, list(strong))
+        top.vlines(x[~odd], given[~odd], expected[~odd], color=MUTED, linewidth=0.8)
+        look: dict[str, Any] = {"color": FLAG, "linewidth": 3, "alpha": 0.7}
+        top.vlines(x[odd], given[odd], expected[odd], label="most surprising", **look)
         look = {"markersize": 4.5, "linestyle": "none"}
         top.plot(x, expected, "D", mfc="none", mec=SERIES[1], label="expected", **look)
         top.plot(x, given, "o", color=INK, label="given", **look)
-        top.plot([], [], color=FLAG, linewidth=3, alpha=0.7, label="most surprising")
         top.set_ylabel("answer" if same else "answer, as a place\nin the item's range")
         if same and np.isfinite(high[0] - low[0]) and high[0] - low[0] <= 10:
             top.set_yticks(np.arange(low[0], high[0] + 1))
