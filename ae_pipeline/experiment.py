@@ -529,7 +529,7 @@ class TrainJob:
         """Known deviations planted into samples that these scorers were not fitted on."""
         band_hz = cleaned_band_hz(self.study, samples)
         one_subject = self.data.samples.meta["subject"].nunique() == 1
-        with one_thread(samples.kind == "eeg"):
+        with one_thread(samples.kind != "mnist"):
             return rehearse(
                 ensemble, baselines, samples, band_hz, self.study.training.seed, one_subject
             )
@@ -585,7 +585,7 @@ def _held_out(
 ) -> _HeldOut:
     from ae_pipeline.bundle import raw_scores
 
-    with one_thread(samples.kind == "eeg"):
+    with one_thread(samples.kind != "mnist"):
         frame, scores, latents = raw_scores(ensemble, baselines, samples)
     if head is not None:
         frame = frame.assign(**head.predict(samples, latents, ensemble.autoencoder.scaler))
@@ -694,16 +694,9 @@ class Fitting:
             )
             fitted = FittedAutoencoder(model, scaler)
             listeners += (Snapshots(fitted, seen, self.checkpoint.parent / "growth"),)
-        return fit(
-            model,
-            train,
-            self.validation,
-            scaler,
-            training,
-            listeners,
-            self.checkpoint,
-            labels=self.labels,
-        )
+        given = (model, train, self.validation, scaler, training, listeners, self.checkpoint)
+        with one_thread(train.kind == "questionnaire"):  # steps of microseconds
+            return fit(*given, labels=self.labels)
 
     def everything(self) -> tuple[Ensemble, dict[str, Scorer], History]:
         """The network, its views and the baselines, all on the same training data."""
@@ -712,7 +705,7 @@ class Fitting:
 
         fitted, history = self.network()
         seed, latent_dim = self.training.seed, self.study.model.latent_dim
-        with one_thread(self.train.kind == "eeg"):
+        with one_thread(self.train.kind != "mnist"):
             ensemble = Ensemble.fit(fitted, self.train, self.validation, seed)
             baselines = {
                 name: scorer.fit(self.train, fitted.scaler, latent_dim, seed)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.personfit import N_HIDDEN, PersonFit, coded
+from ae_pipeline.threads import one_thread
 
 if TYPE_CHECKING:
     from ae_pipeline.data import Samples
@@ -256,11 +257,14 @@ class Factors:
         if method == "factors":
             from sklearn.decomposition import FactorAnalysis
 
-            model = FactorAnalysis(k, rotation="varimax", random_state=seed, max_iter=2000).fit(x)
-            return cls(model.components_.T, np.maximum(model.noise_variance_, 0.02))
+            few = _same_covariance(x)
+            tol = 0.01 * len(few) / len(x)  # scikit-learn's, of a likelihood that is a sum
+            how = {"rotation": "varimax", "random_state": seed, "max_iter": 2000, "tol": tol}
+            model = FactorAnalysis(k, **how).fit(few)
+            return cls(_upright(model.components_.T), np.maximum(model.noise_variance_, 0.02))
         values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
         top = vectors[:, ::-1][:, :k] * np.sqrt(np.maximum(values[::-1][:k], 0))
-        loadings = _varimax(top)
+        loadings = _upright(_varimax(top))
         return cls(loadings, np.maximum(1 - (loadings**2).sum(1), 0.02))
 
     def scores(self, x: Float, known: NDArray[np.bool_]) -> Float:
@@ -270,6 +274,20 @@ class Factors:
         a += np.eye(self.loadings.shape[1])
         b = (precision * x) @ self.loadings
         return np.asarray(np.linalg.solve(a, b[:, :, None])[:, :, 0])
+
+
+def _upright(loadings: Float) -> Float:
+    """Each dimension with the sign that more of its items go with."""
+    return loadings * np.where(loadings.sum(0) < 0, -1.0, 1.0)
+
+
+def _same_covariance(x: Float) -> Float:
+    """At most twice as many rows as columns, of mean 0 and with the covariance of ``x``.
+
+    Maximum likelihood looks at nothing else, and goes over its rows hundreds of times.
+    """
+    r = np.asarray(np.linalg.qr(x, mode="r"))
+    return np.asarray(np.vstack([r, -r]) * np.sqrt(len(r) / len(x)), dtype=np.float64)
 
 
 def _varimax(loadings: Float, n_steps: int = 200) -> Float:
@@ -383,6 +401,7 @@ def aligned(codes: Float, target: Float) -> list[float]:
 # ------------------------------------------------------------------------------ all together
 
 
+@one_thread()
 def beside(
     person: PersonFit,
     train: Samples,

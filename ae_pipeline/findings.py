@@ -222,7 +222,6 @@ def train_view(
     digest: str,
     notes: Sequence[str],
     relevant: Relevance | None = None,
-    more: tuple[Section, ...] = (),
 ) -> TrainView:
     """The training page."""
     info = bundle.info
@@ -247,7 +246,6 @@ def train_view(
             *head_sections(metrics.get("head")),
             *(() if relevant is None else (relevance_section(relevant, info),)),
             *factor_sections(metrics.get("factors")),
-            *more,
         ),
         facts=_facts(info, digest),
         notes=tuple(notes),

@@ -347,28 +347,36 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
     write_frame(place / "relevance.csv", relevant.frame())
 
     shared = place / SHARED
+    view = findings.train_view(
+        run.study,
+        run.bundle,
+        run.metrics,
+        history,
+        scores,
+        latents,
+        worst,
+        best,
+        digest,
+        run.data.notes,
+        relevant,
+    )
     for folder, mapping in ((place, None), (shared, names)):
         hide = (lambda f: f) if mapping is None else (lambda f: _masked(f, names))
         write_frame(folder / "scores.parquet", hide(scores))
         write_frame(folder / "latents.parquet", hide(latents))
-        view = findings.train_view(
-            run.study,
-            run.bundle,
-            run.metrics,
-            history,
-            hide(scores),
-            hide(latents),
-            _with_frame(worst, hide),
-            _with_frame(best, hide),
-            digest,
-            run.data.notes,
-            relevant,
-            ()
-            if about is None or answers is None
-            else _persons(hide(scores), about, hide(answers), folder == place, folder),
+        persons: tuple[report.Section, ...] = ()
+        if about is not None and answers is not None:
+            persons = _persons(hide(scores), about, hide(answers), folder == place, folder)
+        page = replace(  # what says nothing of anybody was drawn once
+            view,
+            scores=hide(scores),
+            latents=hide(latents),
+            worst=findings.evidence(run.bundle.info, _with_frame(worst, hide)),
+            best=findings.evidence(run.bundle.info, _with_frame(best, hide)),
+            sections=(*view.sections, *persons),
         )
-        write_text(folder / "report.html", report.train_page(view))
-    for name, picture in report.train_figures(view).items():
+        write_text(folder / "report.html", report.train_page(page))
+    for name, picture in report.train_figures(page).items():
         write_bytes(shared / "figures" / name, picture)
     headline = findings.train_headline(run.bundle.info, run.metrics, run.bundle.info.claims)
     summary = markdown(run.study.study, headline, run.study.hypothesis)

@@ -3,7 +3,8 @@
 A window of EEG is a few small matrix products and transforms. Spread over several threads each of
 them costs more in waiting than in work, and on a machine that does other things besides they wait
 for each other nearly all of the time (measured: twenty times longer at a load of three a core). So
-EEG is read, cleaned and scored in one thread; several recordings go to several processes.
+EEG is read, cleaned and scored in one thread; several recordings go to several processes. What
+tables train is as small.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 MAX_SHOWN = 8  # samples of evidence
+MAX_PEOPLE = 3  # whose answers are drawn; those of many are in answers.csv
 MAX_EVENTS = 50
 MAX_TOP = 20
 MAX_ROWS = 2_000  # of any other table
@@ -343,7 +344,7 @@ def _shown(evidence: Evidence | None, kind: Kind, which: str) -> _Shown:
         )
         return _Shown(cards=tuple(image_cards(few, f"{which} image")))
     draw, thing = (traces, "window") if kind == "eeg" else (answers, "respondent")
-    rows = range(min(len(evidence), MAX_SHOWN))
+    rows = range(min(len(evidence), MAX_SHOWN if kind == "eeg" else MAX_PEOPLE))
     return _Shown(tuple(draw(evidence, i, f"{which.capitalize()} {thing} {i + 1}") for i in rows))
 
 
