@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -343,7 +344,7 @@ def test_the_digest_that_leaves_names_nobody(place: Path) -> None:
     for text in shared:
         for name in ("Nadia", "Borodin", "N00_rest", str(place)):
             assert name not in text
-    assert "2 missing" not in shared[0]
+    assert not re.search(r"\b2 missing", shared[0])  # a pseudonym may end with a 2
     assert (place / "told").read_text() == job.summary()
 
 

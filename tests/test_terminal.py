@@ -129,6 +129,7 @@ def test_the_time_that_is_left_is_seen_on_a_terminal_of_any_width(width: int) ->
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    environment.pop("COLUMNS", None)
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRESS], stdin=child, stderr=child, env=environment
     )
