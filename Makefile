@@ -21,10 +21,9 @@ help:
 demo: venv
 	@$(BIN)/ae-pipeline demo
 
-# The cheap checks come first, and the first that fails ends it. Three workers for two cores: tests
-# wait for processes and servers a third of their time.
+# The cheap checks come first, and the first that fails ends it.
 test: lint types
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Against real servers: PostgreSQL, MLflow with passwords, both user interfaces in a browser.
 servers: venv
