@@ -222,13 +222,16 @@ def _planes(content: bytes, n_latents: int, neighbours: bool) -> list[dict[str, 
     if not neighbours or len(z) < 10:
         return found
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     # features of one size, or the largest would decide alone who is whose neighbour
     scaled = centred / np.maximum(centred.std(0), 1e-12)
     perplexity = min(30.0, (len(z) - 1) / 3)
-    plane = TSNE(
-        2, perplexity=perplexity, init="pca", max_iter=500, random_state=SEED
-    ).fit_transform(scaled)
+    method = TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=SEED)
+    # its loops are so short that threads wait for each other (forty times longer on a busy
+    # machine), and sums over threads give another map each time
+    with threadpool_limits(1):
+        plane = method.fit_transform(scaled)
     says = "Neighbours stay neighbours; distances between groups and their sizes mean little."
     found.append(_plane("t-SNE", plane, ["", ""], says, False))
     by_umap = _umap(scaled)
