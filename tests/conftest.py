@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections import Counter
@@ -12,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import forked
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
 _home = pytest.StashKey[Path]()
 
 
@@ -76,6 +79,16 @@ def prefect_server() -> Iterator[str]:
     httpx.get(f"{server.address}/health", timeout=150, trust_env=False).raise_for_status()
     yield server.address
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def typed(
+    prefect_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """An environment in which ``ae-pipeline`` is typed and starts at once, with that server."""
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    with forked.ready(tmp_path_factory.mktemp("typed"), environment) as place:
+        yield {**environment, "PATH": f"{place}:{BIN}:{environment['PATH']}"}
 
 
 @pytest.fixture(scope="session")

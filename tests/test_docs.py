@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from ae_pipeline.sources.samples import fetch
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BIN = Path(sys.executable).parent
 
 BLOCK = re.compile(
     r"(?:^[ ]*<!-- not run: (?P<reason>.+?) -->\n)?"
@@ -65,7 +63,7 @@ def test_every_code_block_is_run_or_says_why_not(page: Path) -> None:
     [page for page in PAGES if any(b.kind == "bash" and not b.reason for b in blocks(page))],
     ids=name,
 )
-def test_what_a_page_tells_to_type_works(page: Path, tmp_path: Path, prefect_server: str) -> None:
+def test_what_a_page_tells_to_type_works(page: Path, tmp_path: Path, typed: dict[str, str]) -> None:
     """In a folder as the page assumes it: recordings, new-recordings and answers.csv are there.
 
     What is typed is typed; only the study file that ``init`` has written is then told to train
@@ -79,19 +77,15 @@ def test_what_a_page_tells_to_type_works(page: Path, tmp_path: Path, prefect_ser
     (tmp_path / "recordings").symlink_to(eeg / "recordings")
     (tmp_path / "new-recordings").symlink_to(eeg / "new")
     (tmp_path / "answers.csv").symlink_to(bfi / "bfi.csv")
-    typed = [b.text for b in blocks(page) if b.kind == "bash" and not b.reason]
+    lines = [b.text for b in blocks(page) if b.kind == "bash" and not b.reason]
     shorter = r"\g<0>\nsed -i 's/^  epochs: .*/  epochs: 2/' study.yaml"
-    typed = [
-        re.sub(r"^ae-pipeline init .*-o study\.yaml.*$", shorter, t, flags=re.M) for t in typed
+    lines = [
+        re.sub(r"^ae-pipeline init .*-o study\.yaml.*$", shorter, x, flags=re.M) for x in lines
     ]
     done = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", "\n".join(typed)],
+        ["bash", "-euxo", "pipefail", "-c", "\n".join(lines)],
         cwd=tmp_path,
-        env={
-            **os.environ,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "PREFECT_API_URL": prefect_server,
-        },
+        env=typed,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

@@ -115,14 +115,14 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **more}
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in COMMANDS if n not in SERVERS and n not in ELSEWHERE])
 def test_the_example_does_what_it_says(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path, prefect_server: str
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, typed: dict[str, str]
 ) -> None:
     place = request.getfixturevalue("table" if name in TABLE else "recordings")
     words = shlex.split(example(COMMANDS[name]))
@@ -135,16 +135,16 @@ def test_the_example_does_what_it_says(
         shutil.rmtree(here / "results")
     if name == "why":
         subprocess.run(
-            [str(BIN / "ae-pipeline"), "run-inbox", "study.yaml", "--no-prefect"],
+            ["ae-pipeline", "run-inbox", "study.yaml", "--no-prefect"],
             cwd=here,
-            env=environment(),
+            env=typed,
             check=False,
             capture_output=True,
         )
     done = subprocess.run(
         words,
         cwd=here,
-        env=environment(PREFECT_API_URL=prefect_server),
+        env=typed,
         capture_output=True,
         text=True,
         timeout=170,
