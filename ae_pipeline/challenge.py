@@ -107,7 +107,9 @@ class RetrainJob:
         return self.training.summary()
 
     def _name(self) -> None:
-        from ae_pipeline import tracking
+        from ae_pipeline.tracking.connection import Unreachable
+        from ae_pipeline.tracking.registry import point
+        from ae_pipeline.tracking.settings import load_settings
 
         published = self.training.out / "published.json"
         if not published.is_file():
@@ -115,10 +117,8 @@ class RetrainJob:
             return
         known = read_json(published)
         try:
-            tracking.point(
-                tracking.load_settings(), known["model_name"], CHALLENGER, known["model_version"]
-            )
-        except tracking.Unreachable as error:
+            point(load_settings(), known["model_name"], CHALLENGER, known["model_version"])
+        except Unreachable as error:
             self.progress.warn(f"{error}; the challenger gets its alias with the next run")
 
     def _champion(self) -> Path | None:

@@ -874,9 +874,10 @@ def promote(
 
     Example: ae-pipeline promote models:/rest@challenger --reason "fewer false alarms at site B"
     """
-    from ae_pipeline import tracking
+    from ae_pipeline.tracking import registry
+    from ae_pipeline.tracking.settings import load_settings
 
-    result = tracking.promote(tracking.load_settings(), model, reason)
+    result = registry.promote(load_settings(), model, reason)
     if as_json:
         print(json.dumps(result))
         return
@@ -933,16 +934,18 @@ def clean(
 
     Example: ae-pipeline clean --dry-run
     """
-    from ae_pipeline import tracking
     from ae_pipeline.study import load_study
     from ae_pipeline.tidy import leftovers, remove
+    from ae_pipeline.tracking.commands import deleted_runs
+    from ae_pipeline.tracking.connection import Unreachable
+    from ae_pipeline.tracking.settings import load_settings
 
     roots = [load_study(study).outputs.root for study in studies or ()]
     found = leftovers(roots or [Path("derivatives").absolute()], days)
-    settings = tracking.load_settings()
+    settings = load_settings()
     try:
-        runs = tracking.deleted_runs(settings, days)
-    except tracking.Unreachable as error:
+        runs = deleted_runs(settings, days)
+    except Unreachable as error:
         _err(f"warning: {error}; runs deleted there are not looked at")
         runs = []
     if not dry_run:
@@ -973,9 +976,9 @@ def _collect_garbage(settings: Any, days: float) -> None:
     import os
     import subprocess
 
-    from ae_pipeline import tracking
+    from ae_pipeline.tracking.commands import gc_command
 
-    gc = tracking.gc_command(settings, days)
+    gc = gc_command(settings, days)
     if gc is None:
         return
     environment = {**os.environ, **gc[1]}
@@ -992,9 +995,10 @@ def ui() -> None:
     """
     import os
 
-    from ae_pipeline import tracking
+    from ae_pipeline.tracking.commands import ui_command
+    from ae_pipeline.tracking.settings import load_settings
 
-    settings = tracking.load_settings()
-    command, environment = tracking.ui_command(settings)
+    settings = load_settings()
+    command, environment = ui_command(settings)
     _err(f"MLflow at http://{settings.server.host}:{settings.server.port} (stop with Ctrl-C)")
     os.execvpe(command[0], command, {**os.environ, **environment})

@@ -248,9 +248,9 @@ class TrainJob:
                 f"{MIN_TRAIN} are needed; lower the shares of split or add data"
             )
         validation = self.data.samples.take(self.division.rows("validation"))
-        from ae_pipeline import tracking
+        from ae_pipeline.tracking.live import watched
 
-        with tracking.watched(self.study.study, self.key, self.progress.training) as listener:
+        with watched(self.study.study, self.key, self.progress.training) as listener:
             self.ensemble, self.baselines, self.history = Fitting(
                 self.study,
                 train,

@@ -200,9 +200,10 @@ def refuse_foreign(out: Path, kind: str, config: Mapping[str, Any] | None = None
 def model_folder(model: str) -> Path:
     """A bundle's folder from what a user names a model by."""
     if model.startswith(("runs:/", "models:/")):
-        from ae_pipeline import tracking
+        from ae_pipeline.tracking.registry import resolve
+        from ae_pipeline.tracking.settings import load_settings
 
-        return tracking.resolve(model, tracking.load_settings())
+        return resolve(model, load_settings())
     return Path(model).expanduser()
 
 
@@ -243,11 +244,13 @@ def publish(
     dict
         ``run`` and ``model`` where they are known.
     """
-    from ae_pipeline import tracking
+    from ae_pipeline.tracking import publishing
+    from ae_pipeline.tracking.connection import Unreachable
+    from ae_pipeline.tracking.settings import load_settings
 
     try:
-        published = tracking.publish(out, tracking.load_settings(), parent, register)
-    except tracking.Unreachable as error:
+        published = publishing.publish(out, load_settings(), parent, register)
+    except Unreachable as error:
         warn(f"{error}; the results are complete and will be published later")
         return {}
     found = {"run": published.run_id, "model": published.model_uri}

@@ -153,7 +153,8 @@ class Minute:
         return "# done"
 
 import flows
-from ae_pipeline import tracking
+from ae_pipeline.tracking import connection, publishing
+from ae_pipeline.tracking.settings import load_settings
 with flows.using():
     flows.run_job(Minute())  # imports, and the server's first answers
     started = time.monotonic()
@@ -162,9 +163,9 @@ with flows.using():
     started = time.monotonic()
     flows.run_job(Minute())
     flow = time.monotonic() - started
-settings = tracking.load_settings()
+settings = load_settings()
 folder = Path(sys.argv[1])
-with tracking._connected(settings):
+with connection.connected(settings):
     import mlflow.pyfunc, PIL.Image
 record = folder / "pseudonymised/run.json"
 times = []
@@ -172,7 +173,7 @@ for n in range(3):
     content = json.loads(record.read_text())
     record.write_text(json.dumps({**content, "key": f"again {n}"}))
     started = time.monotonic(); cpu = time.process_time()
-    tracking.publish(folder, settings)
+    publishing.publish(folder, settings)
     times.append((time.monotonic() - started, time.process_time() - cpu))
 print(json.dumps({"plain": plain, "flow": flow, "publish": times}))
 """

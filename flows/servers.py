@@ -42,15 +42,16 @@ def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
     StudyError
         Where one of them does not start.
     """
-    from ae_pipeline import tracking
     from ae_pipeline.config import StudyError
     from ae_pipeline.folder import project_root, write_json
+    from ae_pipeline.tracking.commands import ui_command
+    from ae_pipeline.tracking.settings import load_settings
     from flows.run import prepare_environment
 
     root = project_root()
     prepare_environment(root)
-    settings = tracking.load_settings(root)
-    command, environment = tracking.ui_command(settings)
+    settings = load_settings(root)
+    command, environment = ui_command(settings)
     home = Path(os.environ["PREFECT_HOME"])
     home.mkdir(parents=True, exist_ok=True)
     prefect = f"http://127.0.0.1:{prefect_port}"

@@ -8,11 +8,12 @@ import lab
 import pandas as pd
 import pytest
 
-from ae_pipeline import tracking
 from ae_pipeline.challenge import changes, retrain_job
 from ae_pipeline.config import StudyError
 from ae_pipeline.experiment import run_plainly, train_job
 from ae_pipeline.night import night_job
+from ae_pipeline.tracking.registry import aliases, promote
+from ae_pipeline.tracking.settings import load_settings
 
 
 def test_every_flag_that_changes_is_listed(tmp_path: Path) -> None:
@@ -41,14 +42,14 @@ def test_a_challenger_is_compared_and_a_person_promotes_it(
     (tmp_path / "inbox").mkdir()
     lab.write_edf(tmp_path / "reference/P90_rest.edf", lab.noise(seed=90, seconds=8))
     lab.write_edf(tmp_path / "inbox/P91_rest.edf", lab.noise(seed=91, seconds=8))
-    settings = tracking.load_settings()
+    settings = load_settings()
     first = train_job(study)
     run_plainly(first)
     name = "small"
-    version = tracking.aliases(settings, name)["newest"]
+    version = aliases(settings, name)["newest"]
     with pytest.raises(StudyError, match="why"):
-        tracking.promote(settings, f"models:/{name}@newest", " ")
-    promoted = tracking.promote(settings, str(first.out / "model"), "the first")
+        promote(settings, f"models:/{name}@newest", " ")
+    promoted = promote(settings, str(first.out / "model"), "the first")
     assert promoted == {"name": name, "version": version, "replaced": None}
 
     night = night_job(study)
@@ -63,15 +64,15 @@ def test_a_challenger_is_compared_and_a_person_promotes_it(
     assert "of 1 flags would change" in page
     shared = (place.parent / "pseudonymised/comparison.html").read_text()
     assert "P90" not in shared
-    there = tracking.aliases(settings, name)
+    there = aliases(settings, name)
     assert there["champion"] == version
     assert there["challenger"] != version
 
-    moved = tracking.promote(settings, f"models:/{name}@challenger", "sees more")
+    moved = promote(settings, f"models:/{name}@challenger", "sees more")
     assert moved["replaced"] == version
-    assert tracking.aliases(settings, name)["former"] == version
+    assert aliases(settings, name)["former"] == version
     again = night_job(study)
     run_plainly(again)
     assert again.night.unchanged == 1, "a new champion rescores nothing"
     with pytest.raises(StudyError, match="expected models:/"):
-        tracking.promote(settings, "nowhere", "because")
+        promote(settings, "nowhere", "because")

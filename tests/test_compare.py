@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ae_pipeline import tracking
 from ae_pipeline.baselines import FactorAnalysis, PrincipalComponents
 from ae_pipeline.choice import choose, tabulate
 from ae_pipeline.compare import CompareJob
@@ -27,6 +26,8 @@ from ae_pipeline.grid import Cell, Outcome, run_cells
 from ae_pipeline.report.comparison import compare_page, text_table
 from ae_pipeline.report.views import CompareView, Headline
 from ae_pipeline.scaler import Scaler
+from ae_pipeline.tracking.connection import connected
+from ae_pipeline.tracking.settings import load_settings
 
 # ------------------------------------------------------------------------------- the choice
 
@@ -314,7 +315,7 @@ def test_a_comparison_that_is_killed_goes_on_where_it_was(study: Path, tmp_path:
     assert pca[["detection_low", "detection_high"]].tolist() == pytest.approx(rehearsed["interval"])
 
     # one parent in MLflow, every model under it; only the chosen one is registered
-    with tracking._connected(tracking.load_settings()) as client:
+    with connected(load_settings()) as client:
         experiment = client.get_experiment_by_name("small").experiment_id
         parent = client.get_run(first.result["run"])
         children = client.search_runs(

@@ -21,7 +21,7 @@ import lab
 import pytest
 from test_real_servers import free_port
 
-from ae_pipeline import tracking
+from ae_pipeline.tracking.settings import load_settings
 from flows.servers import find_servers
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def tab(chromium: Browser) -> Iterator[Page]:
 
 
 def test_a_reviewer_finds_the_summary_the_report_and_the_model(site: Site, tab: Page) -> None:
-    settings = tracking.load_settings(site.place)
+    settings = load_settings(site.place)
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{site.place}/data/mlflow/mlflow.db")

@@ -25,7 +25,9 @@ import tiny
 from test_tracking import all_runs, run_folder
 
 from ae_pipeline import bundle as bundles
-from ae_pipeline import tracking
+from ae_pipeline.tracking.connection import Unreachable
+from ae_pipeline.tracking.publishing import publish
+from ae_pipeline.tracking.settings import load_settings
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(400)]
 
@@ -125,9 +127,9 @@ def test_mlflow_on_postgresql(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AE_PIPELINE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "mlflow.yaml").write_text(f"tracking_uri: postgresql://{postgres}/mlflow\n")
-    settings = tracking.load_settings(tmp_path)
-    published = tracking.publish(run_folder(tmp_path / "out"), settings)
-    assert tracking.publish(tmp_path / "out", settings) == published
+    settings = load_settings(tmp_path)
+    published = publish(run_folder(tmp_path / "out"), settings)
+    assert publish(tmp_path / "out", settings) == published
     assert len(all_runs(settings)) == 1
     stored = rows(postgres, "mlflow", "select status from runs")
     assert stored == [("FINISHED",)]
@@ -182,17 +184,17 @@ def test_mlflow_with_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     place = tmp_path / "project"
     place.mkdir()
     (place / "mlflow.yaml").write_text(f"tracking_uri: http://127.0.0.1:{port}\n")
-    settings = tracking.load_settings(place)
+    settings = load_settings(place)
     folder = run_folder(tmp_path / "out")
     with running(command, tmp_path, f"http://127.0.0.1:{port}/health", **environment):
-        with pytest.raises(tracking.Unreachable) as refused:
-            tracking.publish(folder, settings)
+        with pytest.raises(Unreachable) as refused:
+            publish(folder, settings)
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "lab")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-horse-battery")
-        with pytest.raises(tracking.Unreachable) as wrong:
-            tracking.publish(folder, settings)
+        with pytest.raises(Unreachable) as wrong:
+            publish(folder, settings)
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", secret)
-        published = tracking.publish(folder, settings)
+        published = publish(folder, settings)
     for error in (refused, wrong):
         assert "horse" not in str(error.value)
     assert published.run_url.startswith(f"http://127.0.0.1:{port}/")
@@ -210,12 +212,12 @@ def test_a_model_is_served_without_a_pickle(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AE_PIPELINE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "mlflow.yaml").touch()
-    settings = tracking.load_settings(tmp_path)
+    settings = load_settings(tmp_path)
     made = getattr(tiny, kind)()
     bundles.save(tmp_path / "bundle", made.bundle)
     shape = made.bundle.info.shape
     folder = run_folder(tmp_path / "out", tmp_path / "bundle", input_example={"shape": shape})
-    tracking.publish(folder, settings)
+    publish(folder, settings)
     values: Any = made.data.samples.take(slice(0, 3)).batch(slice(None))[0]
     if kind == "table":
         names = made.bundle.info.entries

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from test_tracking import all_runs, run_folder
 
-from ae_pipeline import tracking
 from ae_pipeline.cli import clean
 from ae_pipeline.folder import sweep
 from ae_pipeline.tidy import leftovers, remove
+from ae_pipeline.tracking.commands import deleted_runs
+from ae_pipeline.tracking.connection import connected
+from ae_pipeline.tracking.publishing import publish
+from ae_pipeline.tracking.settings import load_settings
 
 OLD = time.time() - 40 * 24 * 3600
 DEAD = 4194303
@@ -83,12 +86,12 @@ def test_a_dry_run_only_says_and_a_real_one_removes_runs_deleted_in_mlflow_too(
     (tmp_path / "mlflow.yaml").touch()
     assert cleaned(30, dry_run=True) == "nothing to remove\n"
     assert not (tmp_path / "data").exists()  # looking makes no database
-    settings = tracking.load_settings(tmp_path)
+    settings = load_settings(tmp_path)
     published = [
-        tracking.publish(run_folder(tmp_path / name, key=name), settings) for name in ("one", "two")
+        publish(run_folder(tmp_path / name, key=name), settings) for name in ("one", "two")
     ]
     half = old(tmp_path / f"derivatives/.{DEAD}-0a1b2c3d.scores.parquet")
-    with tracking._connected(settings) as client:
+    with connected(settings) as client:
         client.delete_run(published[0].run_id)
         gone = Path(client.get_run(published[0].run_id).info.artifact_uri.removeprefix("file://"))
         kept = Path(client.get_run(published[1].run_id).info.artifact_uri.removeprefix("file://"))
@@ -101,7 +104,7 @@ def test_a_dry_run_only_says_and_a_real_one_removes_runs_deleted_in_mlflow_too(
     assert "would be removed" in said
     assert half.exists()
     assert any(gone.rglob("*"))
-    assert tracking.deleted_runs(settings, 30) == []
+    assert deleted_runs(settings, 30) == []
 
     told = json.loads(cleaned(0, dry_run=False, as_json=True))
     assert told["removed"]
@@ -110,4 +113,4 @@ def test_a_dry_run_only_says_and_a_real_one_removes_runs_deleted_in_mlflow_too(
     assert not any(gone.rglob("*"))
     assert any(kept.rglob("*"))
     assert [run.info.run_id for run in all_runs(settings)] == [published[1].run_id]
-    assert tracking.deleted_runs(settings, 0) == []
+    assert deleted_runs(settings, 0) == []

@@ -21,9 +21,16 @@ import pytest
 import tiny
 
 from ae_pipeline import bundle as bundles
-from ae_pipeline import tracking
 from ae_pipeline.config import StudyError
 from ae_pipeline.folder import digest_files
+from ae_pipeline.tracking import live as live_losses
+from ae_pipeline.tracking.commands import ui_command
+from ae_pipeline.tracking.connection import Unreachable, connected
+from ae_pipeline.tracking.live import Live, watched
+from ae_pipeline.tracking.publishing import publish
+from ae_pipeline.tracking.record import Record
+from ae_pipeline.tracking.registry import resolve
+from ae_pipeline.tracking.settings import Server, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,17 +45,17 @@ def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("AE_PIPELINE_CACHE", str(tmp_path / "cache"))
 
 
-def settings_of(text: str, root: Path) -> tracking.Settings:
+def settings_of(text: str, root: Path) -> Settings:
     (root / "mlflow.yaml").write_text(text)
-    return tracking.load_settings(root)
+    return load_settings(root)
 
 
 def test_the_file_in_the_checkout_says_what_the_defaults_are() -> None:
     import yaml
 
     content = yaml.safe_load((ROOT / "mlflow.yaml").read_text())
-    assert tracking.Settings.model_validate(content) == tracking.Settings()
-    assert set(content) == set(tracking.Settings.model_fields), "each setting is shown"
+    assert Settings.model_validate(content) == Settings()
+    assert set(content) == set(Settings.model_fields), "each setting is shown"
 
 
 def test_default_is_an_absolute_database_under_the_project(tmp_path: Path) -> None:
@@ -117,21 +124,21 @@ def test_a_password_in_the_file_is_refused_and_not_repeated(uri: str, tmp_path: 
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store without runs; making one takes seconds, so each test copies this one."""
     root = tmp_path_factory.mktemp("mlflow")
-    settings = tracking.Settings(
+    settings = Settings(
         tracking_uri=f"sqlite:///{root}/mlflow.db", registry_uri=f"sqlite:///{root}/mlflow.db"
     )
-    with tracking._connected(settings):
+    with connected(settings):
         pass
     return root / "mlflow.db"
 
 
 @pytest.fixture
-def settings(tmp_path: Path, empty_database: Path) -> tracking.Settings:
+def settings(tmp_path: Path, empty_database: Path) -> Settings:
     place = tmp_path / "project" / "data" / "mlflow"
     place.mkdir(parents=True)
     shutil.copy(empty_database, place / "mlflow.db")
     (tmp_path / "project" / "mlflow.yaml").write_text("tags: {site: vienna}\n")
-    return tracking.load_settings(tmp_path / "project")
+    return load_settings(tmp_path / "project")
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +166,8 @@ def run_folder(place: Path, bundle: Path | None = None, **changes: Any) -> Path:
         "model_name": "moods" if bundle else None,
         "input_example": {"shape": [6]},
     }
-    (content / "run.json").write_text(json.dumps(record | changes))
+    written = Record.model_validate(record | changes).model_dump_json()
+    (content / "run.json").write_text(written)
     (content / "summary.md").write_text("# Moods\n")
     (content / "report.html").write_text("<h1>Moods</h1>")
     (content / "figures" / "loss.png").write_bytes(b"\x89PNG")
@@ -170,20 +178,20 @@ def run_folder(place: Path, bundle: Path | None = None, **changes: Any) -> Path:
     return place
 
 
-def client_of(settings: tracking.Settings) -> Any:
+def client_of(settings: Settings) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(settings.tracking_uri, settings.registry_uri)
 
 
-def all_runs(settings: tracking.Settings) -> list[Any]:
+def all_runs(settings: Settings) -> list[Any]:
     client = client_of(settings)
     return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
 
 
-def test_a_run_holds_what_the_folder_holds(settings: tracking.Settings, tmp_path: Path) -> None:
+def test_a_run_holds_what_the_folder_holds(settings: Settings, tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "out")
-    published = tracking.publish(folder, settings)
+    published = publish(folder, settings)
 
     client = client_of(settings)
     run = client.get_run(published.run_id)
@@ -214,12 +222,12 @@ def test_a_run_holds_what_the_folder_holds(settings: tracking.Settings, tmp_path
     assert "MLFLOW_TRACKING_URI" not in os.environ, "the caller's environment is as it was"
 
 
-def test_publishing_again_uploads_nothing(settings: tracking.Settings, tmp_path: Path) -> None:
-    first = tracking.publish(run_folder(tmp_path / "out"), settings)
+def test_publishing_again_uploads_nothing(settings: Settings, tmp_path: Path) -> None:
+    first = publish(run_folder(tmp_path / "out"), settings)
     before = all_runs(settings)[0]
     (tmp_path / "out" / "pseudonymised" / "late.txt").write_text("not sent")
-    again = tracking.publish(tmp_path / "out", settings)
-    elsewhere = tracking.publish(run_folder(tmp_path / "copy"), settings)
+    again = publish(tmp_path / "out", settings)
+    elsewhere = publish(run_folder(tmp_path / "copy"), settings)
 
     assert again == elsewhere == first
     assert [run.to_dictionary() for run in all_runs(settings)] == [before.to_dictionary()]
@@ -227,19 +235,20 @@ def test_publishing_again_uploads_nothing(settings: tracking.Settings, tmp_path:
     assert "late.txt" not in there
 
 
-def test_the_same_key_of_another_kind_is_another_run(
-    settings: tracking.Settings, tmp_path: Path
-) -> None:
-    tracking.publish(run_folder(tmp_path / "train"), settings)
-    tracking.publish(run_folder(tmp_path / "score", kind="score"), settings)
+def test_the_same_key_of_another_kind_is_another_run(settings: Settings, tmp_path: Path) -> None:
+    publish(run_folder(tmp_path / "train"), settings)
+    publish(run_folder(tmp_path / "score", kind="score"), settings)
     assert len(all_runs(settings)) == 2
 
 
 PUBLISHERS = """
 import os, signal, sys
 from pathlib import Path
-from ae_pipeline import bundle, tracking
-mlflow = tracking._import_mlflow()
+from ae_pipeline import bundle
+from ae_pipeline.tracking.connection import import_mlflow
+from ae_pipeline.tracking.publishing import publish
+from ae_pipeline.tracking.settings import load_settings
+mlflow = import_mlflow()
 import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, sklearn, torch
 
 def deadly(method, moment):
@@ -257,11 +266,11 @@ for moment, place in enumerate(killed, 1):
         client = mlflow.MlflowClient
         for name in "log_artifacts log_model_artifacts create_model_version set_terminated".split():
             setattr(client, name, deadly(getattr(client, name), moment))
-        tracking.publish(place / "out", tracking.load_settings(place))
+        publish(place / "out", load_settings(place))
         os._exit(0)
     _, status = os.wait()
     assert os.WTERMSIG(status) == signal.SIGKILL, status
-tracking.publish(whole / "out", tracking.load_settings(whole))
+publish(whole / "out", load_settings(whole))
 """
 
 
@@ -300,11 +309,11 @@ def publishers(
 
 def test_a_killed_publish_is_continued_without_a_duplicate(publishers: Publishers) -> None:
     for place in publishers.killed:
-        there = tracking.load_settings(place)
+        there = load_settings(place)
         assert [run.info.status for run in all_runs(there)] == ["RUNNING"]
         assert not (place / "out" / "published.json").exists()
 
-        published = tracking.publish(place / "out", there)
+        published = publish(place / "out", there)
         (run,) = all_runs(there)
         client = client_of(there)
         assert (run.info.run_id, run.info.status) == (published.run_id, "FINISHED")
@@ -312,7 +321,7 @@ def test_a_killed_publish_is_continued_without_a_duplicate(publishers: Publisher
         assert [version.version for version in client.search_model_versions()] == [1]
         assert published.model_version == "1"
         assert len(client.get_metric_history(published.run_id, "epoch/train_loss")) == 2
-        assert tracking.resolve(str(published.model_uri), there).is_dir()
+        assert resolve(str(published.model_uri), there).is_dir()
 
 
 def test_publishing_says_nothing_and_leaves_nothing_about(publishers: Publishers) -> None:
@@ -321,9 +330,9 @@ def test_publishing_says_nothing_and_leaves_nothing_about(publishers: Publishers
     assert (publishers.whole / "out" / "published.json").exists()
 
 
-def test_a_folder_without_a_run_is_one_line(settings: tracking.Settings, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_one_line(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="nothing to publish"):
-        tracking.publish(tmp_path, settings)
+        publish(tmp_path, settings)
 
 
 @pytest.mark.parametrize(
@@ -335,19 +344,19 @@ def test_a_folder_without_a_run_is_one_line(settings: tracking.Settings, tmp_pat
     ],
 )
 def test_an_absent_mlflow_is_said_within_seconds(
-    uri: str, expected: str, settings: tracking.Settings, tmp_path: Path
+    uri: str, expected: str, settings: Settings, tmp_path: Path
 ) -> None:
     folder = run_folder(tmp_path / "out")
     away = settings.model_copy(update={"tracking_uri": uri, "registry_uri": uri})
     start = time.monotonic()
-    with pytest.raises(tracking.Unreachable) as error:
-        tracking.publish(folder, away)
+    with pytest.raises(Unreachable) as error:
+        publish(folder, away)
     assert time.monotonic() - start < 10
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
     assert "geheim" not in str(error.value)
     assert not (folder / "published.json").exists()
-    tracking.publish(folder, settings)  # later, where it answers
+    publish(folder, settings)  # later, where it answers
 
 
 # ------------------------------------------------------------------------------- models
@@ -355,7 +364,7 @@ def test_an_absent_mlflow_is_said_within_seconds(
 
 @pytest.mark.parametrize("kind", ["table", "eeg", "pictures"])
 def test_the_registered_model_scores_plain_numbers_without_a_pickle(
-    kind: str, settings: tracking.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
     import pandas as pd
@@ -365,7 +374,7 @@ def test_the_registered_model_scores_plain_numbers_without_a_pickle(
     bundles.save(place, made.bundle)
     shape = made.bundle.info.shape
     folder = run_folder(tmp_path / "out", place, input_example={"shape": shape})
-    published = tracking.publish(folder, settings)
+    published = publish(folder, settings)
     assert published.model_uri == f"runs:/{published.run_id}/model"
     assert (published.model_name, published.model_version) == ("moods", "1")
 
@@ -394,27 +403,25 @@ def test_the_registered_model_scores_plain_numbers_without_a_pickle(
         assert str(tmp_path) not in text.replace(f"{settings.artifact_root}/", "")
 
 
-def test_a_model_uri_leads_to_its_bundle(
-    settings: tracking.Settings, bundle: Path, tmp_path: Path
-) -> None:
-    published = tracking.publish(run_folder(tmp_path / "out", bundle), settings)
+def test_a_model_uri_leads_to_its_bundle(settings: Settings, bundle: Path, tmp_path: Path) -> None:
+    published = publish(run_folder(tmp_path / "out", bundle), settings)
     for uri in (str(published.model_uri), "models:/moods@newest", "models:/moods/1"):
-        found = tracking.resolve(uri, settings)
+        found = resolve(uri, settings)
         assert (found / "bundle.json").read_bytes() == (bundle / "bundle.json").read_bytes()
     assert found.is_relative_to(tmp_path / "project"), "no copy of what is on this machine"
 
     with (found / "bundle.json").open("a") as file:
         file.write(" ")
     with pytest.raises(StudyError, match="changed after it was published"):
-        tracking.resolve("models:/moods@newest", settings)
+        resolve("models:/moods@newest", settings)
 
 
 def test_the_newest_model_is_the_one_published_last(
-    settings: tracking.Settings, bundle: Path, tmp_path: Path
+    settings: Settings, bundle: Path, tmp_path: Path
 ) -> None:
-    tracking.publish(run_folder(tmp_path / "one", bundle), settings)
-    second = tracking.publish(run_folder(tmp_path / "two", bundle, key="77"), settings)
-    tracking.publish(tmp_path / "one", settings)
+    publish(run_folder(tmp_path / "one", bundle), settings)
+    second = publish(run_folder(tmp_path / "two", bundle, key="77"), settings)
+    publish(tmp_path / "one", settings)
     newest = client_of(settings).get_model_version_by_alias("moods", "newest")
     assert newest.run_id == second.run_id
 
@@ -430,10 +437,10 @@ def test_the_newest_model_is_the_one_published_last(
     ],
 )
 def test_a_model_uri_that_names_nothing_is_one_line(
-    uri: str, expected: str, settings: tracking.Settings
+    uri: str, expected: str, settings: Settings
 ) -> None:
     with pytest.raises(StudyError, match=expected) as error:
-        tracking.resolve(uri, settings)
+        resolve(uri, settings)
     assert "\n" not in str(error.value)
 
 
@@ -441,15 +448,15 @@ def test_a_model_uri_that_names_nothing_is_one_line(
 
 
 @pytest.fixture
-def server(settings: tracking.Settings, tmp_path: Path) -> Iterator[tracking.Settings]:
+def server(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
     """A lab's server, which keeps the artifacts; else what `ae-pipeline ui` starts."""
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    local = settings.model_copy(update={"server": tracking.Server(port=port)})
-    command, environment = tracking.ui_command(local)
+    local = settings.model_copy(update={"server": Server(port=port)})
+    command, environment = ui_command(local)
     command.remove("--no-serve-artifacts")
     environment["MLFLOW_ARTIFACTS_DESTINATION"] = environment.pop("MLFLOW_DEFAULT_ARTIFACT_ROOT")
     with (tmp_path / "server.log").open("wb") as log:
@@ -472,7 +479,7 @@ def server(settings: tracking.Settings, tmp_path: Path) -> Iterator[tracking.Set
                 time.sleep(0.1)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", address)
-            yield tracking.load_settings(tmp_path / "project")
+            yield load_settings(tmp_path / "project")
     finally:
         os.killpg(process.pid, 15)
         process.wait(20)
@@ -480,28 +487,28 @@ def server(settings: tracking.Settings, tmp_path: Path) -> Iterator[tracking.Set
 
 @pytest.mark.slow
 def test_a_server_gets_and_shows_the_same(
-    server: tracking.Settings, settings: tracking.Settings, bundle: Path, tmp_path: Path
+    server: Settings, settings: Settings, bundle: Path, tmp_path: Path
 ) -> None:
-    published = tracking.publish(run_folder(tmp_path / "out", bundle), server)
+    published = publish(run_folder(tmp_path / "out", bundle), server)
     assert published.run_url.startswith(server.tracking_uri)
-    assert tracking.publish(tmp_path / "out", settings).run_id == published.run_id
+    assert publish(tmp_path / "out", settings).run_id == published.run_id
     place = f"get-artifact?run_uuid={published.run_id}&path=report.html"
     assert urlopen(f"{server.tracking_uri}/{place}").read() == b"<h1>Moods</h1>"
 
-    found = tracking.resolve("models:/moods@newest", server)
+    found = resolve("models:/moods@newest", server)
     assert found.is_relative_to(tmp_path / "cache")
     assert digest_files(sorted(found.iterdir())) == digest_files(sorted(bundle.iterdir()))
     shutil.rmtree(tmp_path / "project/data/mlflow/artifacts")
-    assert tracking.resolve(str(published.model_uri), server) == found, "it was kept"
+    assert resolve(str(published.model_uri), server) == found, "it was kept"
 
     with pytest.raises(StudyError, match="open http"):
-        tracking.ui_command(server)
+        ui_command(server)
 
 
 # ------------------------------------------------------------------------- for a reviewer
 
 
-def test_a_night_is_a_run_with_runs_below_it(settings: tracking.Settings, tmp_path: Path) -> None:
+def test_a_night_is_a_run_with_runs_below_it(settings: Settings, tmp_path: Path) -> None:
     children = [
         {
             "name": code,
@@ -515,8 +522,8 @@ def test_a_night_is_a_run_with_runs_below_it(settings: tracking.Settings, tmp_pa
     place = run_folder(tmp_path / "night", kind="night", children=children)
     (place / "pseudonymised/children/rec-1").mkdir(parents=True)
     (place / "pseudonymised/children/rec-1/report.html").write_text("<h1>rec-1</h1>")
-    parent = tracking.publish(place, settings)
-    again = tracking.publish(place, settings)
+    parent = publish(place, settings)
+    again = publish(place, settings)
     assert again == parent
     runs = {run.info.run_name: run for run in all_runs(settings)}
     assert len(runs) == 3
@@ -530,10 +537,10 @@ def test_a_night_is_a_run_with_runs_below_it(settings: tracking.Settings, tmp_pa
 
 
 def test_what_was_live_becomes_the_run_and_what_was_killed_is_closed(
-    settings: tracking.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "LIVE_S", 0.05)
-    live = tracking.Live(settings, "moods / spring", "training now", "w1")
+    monkeypatch.setattr(live_losses, "LIVE_S", 0.05)
+    live = Live(settings, "moods / spring", "training now", "w1")
     live.epoch(1, {"train_loss": 0.5, "validation_loss": None})
     live.close(30)
     (run,) = all_runs(settings)
@@ -546,7 +553,7 @@ def test_what_was_live_becomes_the_run_and_what_was_killed_is_closed(
     elsewhere = client.create_run(
         run.info.experiment_id, tags={"ae_pipeline.process": "another-host 4194303"}
     )
-    published = tracking.publish(run_folder(tmp_path / "out", work="w1"), settings)
+    published = publish(run_folder(tmp_path / "out", work="w1"), settings)
     assert published.run_id == run.info.run_id
     finished = client.get_run(published.run_id)
     assert (finished.info.run_name, finished.info.status) == ("moods dense", "FINISHED")
@@ -557,7 +564,7 @@ def test_what_was_live_becomes_the_run_and_what_was_killed_is_closed(
 
 
 def test_short_trainings_are_told_to_mlflow_when_they_are_done(
-    settings: tracking.Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Any] = []
 
@@ -568,14 +575,14 @@ def test_short_trainings_are_told_to_mlflow_when_they_are_done(
         train_loss: float = 0.5
         validation_loss: float | None = None
 
-    monkeypatch.setattr(tracking, "load_settings", lambda: settings)
-    with tracking.watched("moods", "w", told.append) as listener:
+    monkeypatch.setattr(live_losses, "load_settings", lambda: settings)
+    with watched("moods", "w", told.append) as listener:
         listener(Epoch(1))
     assert len(told) == 1
     assert not all_runs(settings)
-    monkeypatch.setattr(tracking, "LIVE_AFTER_S", 0)
-    monkeypatch.setattr(tracking, "LIVE_S", 0.05)
-    with tracking.watched("moods", "w", told.append) as listener:
+    monkeypatch.setattr(live_losses, "LIVE_AFTER_S", 0)
+    monkeypatch.setattr(live_losses, "LIVE_S", 0.05)
+    with watched("moods", "w", told.append) as listener:
         listener(Epoch(1))
         listener(Epoch(2))
     assert len(told) == 3
@@ -584,7 +591,7 @@ def test_short_trainings_are_told_to_mlflow_when_they_are_done(
 
 
 def test_pictures_by_epoch_get_a_slider_and_models_their_card(
-    settings: tracking.Settings, tmp_path: Path, bundle: Path
+    settings: Settings, tmp_path: Path, bundle: Path
 ) -> None:
     from PIL import Image
 
@@ -594,7 +601,7 @@ def test_pictures_by_epoch_get_a_slider_and_models_their_card(
     for epoch in (1, 2, 40):
         Image.new("RGB", (8, 8)).save(pictures / f"epoch-{epoch:05d}.png")
     (folder / "pseudonymised/model_card.md").write_text("# Card")
-    published = tracking.publish(folder, settings)
+    published = publish(folder, settings)
     client = client_of(settings)
     images = [file.path for file in client.list_artifacts(published.run_id, "images")]
     steps = {match[1] for name in images if (match := re.search(r"step\W(\d+)\W", name))}
