@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Column, Samples
 from ae_pipeline.personfit import MANY_ROWS, PersonFit, Told
 from ae_pipeline.sources.questionnaire import group_columns
+from ae_pipeline.threads import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +112,7 @@ def persons_frame(person: PersonFit, samples: Samples, source: Any, told: Told) 
     return pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
 
 
+@one_thread()
 def describe(
     person: PersonFit,
     samples: Samples,

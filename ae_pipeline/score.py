@@ -441,7 +441,8 @@ def score_rows(bundle: Bundle, samples: Samples, detection: Detection) -> RowsRe
     InputError
         Where the rows are not what the model was trained on.
     """
-    judged = bundle.judge(samples)
+    with one_thread(samples.kind != "mnist"):
+        judged = bundle.judge(samples)
     frame = judged.frame
     frame["q_value"] = adjusted(frame["p_value"].to_numpy(), detection.dependence)
     frame["flagged"] = frame["q_value"] <= detection.error_rate

@@ -286,13 +286,14 @@ class FittedAutoencoder:
                 x, observed = feed.gather(rows)
                 seen = torch.ones_like(x) if observed is None else observed
                 for hidden in (group == g for g in range(group.max() + 1)):
-                    shown = torch.from_numpy(~hidden).to(x.device, x.dtype)
+                    asked = torch.from_numpy(hidden).to(x.device)
+                    shown = (~asked).to(x.dtype)
                     _, parameters = self._through(x * shown, seen * shown)
-                    said = self.model.likelihood.mean(parameters)[:, hidden]
-                    mean[rows, hidden] = said.cpu().numpy()
-                    for item, each in self.model.likelihood.probabilities(parameters).items():
-                        if hidden[item]:
-                            probabilities[rows, item, : each.shape[1]] = each.cpu().numpy()
+                    for items, said, levels in self.model.likelihood.said_of(parameters, asked):
+                        at = items.cpu().numpy()
+                        mean[rows, at] = said.cpu().numpy()
+                        if levels is not None:
+                            probabilities[rows, at, : levels.shape[2]] = levels.cpu().numpy()
         return mean, probabilities
 
     def _through(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:

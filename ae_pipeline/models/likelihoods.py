@@ -155,7 +155,7 @@ class Likelihood:
         self.shape = shape
         self.uniform: str | None = None
         self.by_column: dict[int, tuple[str, int]] = {}
-        self._groups: list[tuple[str, Tensor, Tensor]] = []
+        self._groups: list[tuple[str, Tensor, int, int]] = []  # family, columns, start, size
         if name == "auto":
             name = {"eeg": "gaussian", "mnist": "bernoulli", "questionnaire": "mixed"}[kind]
         if name == "bernoulli":
@@ -183,19 +183,21 @@ class Likelihood:
         start = 0
         for (family, n_levels), indices in by_group.items():
             size = n_levels - FAMILIES[family].fewer
-            width = size * len(indices)
-            places = torch.arange(start, start + width).reshape(len(indices), size)
-            self._groups.append((family, torch.tensor(indices), places))
-            start += width
+            self._groups.append((family, torch.tensor(indices), start, size))
+            start += size * len(indices)
         self.output_shape = (start,)
 
     def loss_per_entry(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Loss of each entry, shape (n, *shape), natural logarithm; masks are the caller's."""
         if self.uniform is not None:
             return FAMILIES[self.uniform].loss(parameters, x)
+        if len(self._groups) == 1:  # of every entry, in order: nothing to gather
+            family, columns, start, size = self._groups[0]
+            chosen = self._of_group(family, parameters, len(columns), start, size)
+            return FAMILIES[family].loss(chosen, x)
         out = torch.empty_like(x)
-        for family, columns, places in self._groups:
-            chosen = self._of_group(family, parameters, places)
+        for family, columns, start, size in self._groups:
+            chosen = self._of_group(family, parameters, len(columns), start, size)
             out[:, columns] = FAMILIES[family].loss(chosen, x[:, columns])
         return out
 
@@ -216,34 +218,49 @@ class Likelihood:
         if self.uniform is not None:
             return FAMILIES[self.uniform].mean(parameters)
         out = parameters.new_empty((len(parameters), *self.shape))
-        for family, columns, places in self._groups:
-            chosen = self._of_group(family, parameters, places)
+        for family, columns, start, size in self._groups:
+            chosen = self._of_group(family, parameters, len(columns), start, size)
             out[:, columns] = FAMILIES[family].mean(chosen)
         return out
 
-    def probabilities(self, parameters: Tensor) -> dict[int, Tensor]:
-        """How probable each level of an item is, (n, levels), by the item's index.
+    def said_of(
+        self, parameters: Tensor, items: Tensor
+    ) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """What is said of some items of a table, and of no others.
 
-        Items without levels (continuous ones) are not in it. A binary item under ``bernoulli``
-        has two.
+        Parameters
+        ----------
+        parameters : Tensor of shape (n, *output_shape)
+        items : Tensor of bool, of shape (items,)
+
+        Returns
+        -------
+        list of (columns, mean, probabilities)
+            For each family: which items, (m,); their means in network units, (n, m); and how
+            probable each level is, (n, m, levels), None for items without levels (continuous
+            ones). A binary item under ``bernoulli`` has two.
         """
         if self.uniform is not None:
-            levels = FAMILIES[self.uniform].probabilities
-            if levels is None:
-                return {}
-            each = levels(parameters.flatten(1))
-            return {i: each[:, i] for i in range(each.shape[1])}
-        found: dict[int, Tensor] = {}
-        for family, columns, places in self._groups:
-            levels = FAMILIES[family].probabilities
-            if levels is not None:
-                each = levels(self._of_group(family, parameters, places))
-                found |= {int(column): each[:, i] for i, column in enumerate(columns)}
+            family = FAMILIES[self.uniform]
+            chosen = parameters.flatten(1)[:, items]
+            levels = None if family.probabilities is None else family.probabilities(chosen)
+            return [(items.nonzero()[:, 0], family.mean(chosen), levels)]
+        found = []
+        for name, columns, start, size in self._groups:
+            family, asked = FAMILIES[name], items[columns]
+            chosen = self._of_group(name, parameters, len(columns), start, size)[:, asked]
+            levels = None if family.probabilities is None else family.probabilities(chosen)
+            if levels is not None and family.needs_levels:
+                mean = _expected(levels)
+            else:
+                mean = family.mean(chosen)
+            found.append((columns[asked], mean, levels))
         return found
 
     @staticmethod
-    def _of_group(family: str, parameters: Tensor, places: Tensor) -> Tensor:
-        chosen = parameters[:, places.to(parameters.device)]
+    def _of_group(family: str, parameters: Tensor, n: int, start: int, size: int) -> Tensor:
+        """The parameters of a family's ``n`` entries, which stand together: a view."""
+        chosen = parameters[:, start : start + n * size].unflatten(1, (n, size))
         return chosen if FAMILIES[family].needs_levels else chosen.squeeze(-1)
 
 
