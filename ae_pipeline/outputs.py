@@ -363,6 +363,7 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
         run.data.notes,
         relevant,
     )
+    drawn: report.Drawn | None = None
     for folder, mapping in ((place, None), (shared, names)):
         hide = (lambda f: f) if mapping is None else (lambda f: _masked(f, names))
         write_frame(folder / "scores.parquet", hide(scores))
@@ -374,12 +375,15 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
             view,
             scores=hide(scores),
             latents=hide(latents),
-            worst=findings.evidence(run.bundle.info, _with_frame(worst, hide)),
-            best=findings.evidence(run.bundle.info, _with_frame(best, hide)),
+            worst=_evidence(run.bundle, _with_frame(worst, hide)),
+            best=_evidence(run.bundle, _with_frame(best, hide)),
             sections=(*view.sections, *persons),
         )
-        write_text(folder / "report.html", report.train_page(page))
-    for name, picture in report.train_figures(page).items():
+        if drawn is None or view.color_by in names:
+            drawn = report.draw(page)
+        write_text(folder / "report.html", report.train_page(page, drawn))
+    assert drawn is not None
+    for name, picture in report.train_figures(drawn).items():
         write_bytes(shared / "figures" / name, picture)
     headline = findings.train_headline(run.bundle.info, run.metrics, run.bundle.info.claims)
     summary = markdown(run.study.study, headline, run.study.hypothesis)
@@ -475,6 +479,11 @@ def _write_items(run: TrainRun, place: Path) -> tuple[pd.DataFrame | None, pd.Da
     about, answers, items = describe(person, samples, run.study.source, run.frame, run.latents)
     write_frame(place / "items.csv", harmless(_all_items([items], len(samples))))
     return about, answers
+
+
+def _evidence(bundle: Bundle, example: Example) -> report.Evidence | None:
+    """Samples beside their reconstruction; people are shown by :func:`_persons` instead."""
+    return None if bundle.ensemble.person is not None else findings.evidence(bundle.info, example)
 
 
 def _with_frame(example: Example, hide: Callable[[pd.DataFrame], pd.DataFrame]) -> Example:
@@ -915,6 +924,7 @@ def _group_of_rows(
     write_json(out / "pseudonyms.json", names)
     notes = [note for p in done for note in p["summary"]["notes"]]
     headline: report.Headline | None = None
+    drawn: report.Drawn | None = None
     for folder in (out, out / SHARED):
         hide: Callable[[pd.DataFrame], pd.DataFrame] = (
             (lambda f: f) if folder == out else (lambda f: _masked(f, names))
@@ -929,14 +939,16 @@ def _group_of_rows(
             run.detection,
             hide(scores),
             hide(latents),
-            findings.evidence(bundle.info, _with_frame(worst, hide)),
-            findings.evidence(bundle.info, _with_frame(best, hide)),
+            _evidence(bundle, _with_frame(worst, hide)),
+            _evidence(bundle, _with_frame(best, hide)),
             items,
             notes,
             sections,
         )
         headline = view.headline
-        page = report.rows_page(view)
+        if drawn is None or view.color_by in names:
+            drawn = report.draw(view)
+        page = report.rows_page(view, drawn)
         write_text(folder / "report.html", page)
         write_text(folder / "group_report.html", page)
     assert headline is not None

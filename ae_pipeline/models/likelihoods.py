@@ -260,7 +260,7 @@ class Likelihood:
     @staticmethod
     def _of_group(family: str, parameters: Tensor, n: int, start: int, size: int) -> Tensor:
         """The parameters of a family's ``n`` entries, which stand together: a view."""
-        chosen = parameters[:, start : start + n * size].unflatten(1, (n, size))
+        chosen = parameters[:, start : start + n * size].reshape(-1, n, size)
         return chosen if FAMILIES[family].needs_levels else chosen.squeeze(-1)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from ae_pipeline.report.comparison import compare_page, text_table
 from ae_pipeline.report.pages import (
+    Drawn,
+    draw,
     group_page,
     index_page,
     listing_page,
@@ -37,6 +39,7 @@ from ae_pipeline.report.views import (
 
 __all__ = [
     "CompareView",
+    "Drawn",
     "Evidence",
     "GroupView",
     "Headline",
@@ -51,6 +54,7 @@ __all__ = [
     "TextbookView",
     "TrainView",
     "compare_page",
+    "draw",
     "group_page",
     "index_page",
     "listing_page",

@@ -167,20 +167,33 @@ def figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def framed(
-    width: float, height: float, room: tuple[float, float, float, float], columns: int = 1
+    width: float,
+    height: float,
+    room: tuple[float, float, float, float],
+    columns: int = 1,
+    heights: Sequence[float] = (1,),
 ) -> tuple[Figure, list[Axes]]:
-    """Axes side by side with known room around them: left, right, bottom, top, in inches.
+    """Axes side by side (or below each other, ``heights`` to one another) with known room.
 
-    Finding out how much room labels need costs twice as much as drawing them.
+    ``room`` is left, right, bottom, top, in inches. Finding out how much room labels need costs
+    twice as much as drawing them.
     """
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(width, height), layout="none")  # type: ignore[arg-type]  # documented
     left, right, bottom, top = room
     fig.subplots_adjust(
-        left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=0.08
+        left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=0.08, hspace=0.1
     )
-    return fig, list(fig.subplots(1, columns, sharey=True, squeeze=False)[0])
+    axes = fig.subplots(
+        len(heights),
+        columns,
+        sharex=len(heights) > 1,
+        sharey=len(heights) == 1,
+        squeeze=False,
+        height_ratios=heights,
+    )
+    return fig, list(axes.ravel())
 
 
 def picture(fig: Figure, alt: str, caption: str, wide: bool = False) -> Picture:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
 __all__ = [
+    "Drawn",
+    "draw",
     "facts_rows",
     "group_page",
     "index_page",
@@ -108,34 +110,58 @@ class _Shown:
         return bool(self.pictures or self.cards)
 
 
-def train_page(view: TrainView) -> str:
+@dataclass(frozen=True)
+class Drawn:
+    """Figures that name nobody: the same on a page and on its pseudonymised copy."""
+
+    histogram: Picture | None
+    map: Picture | None
+    loss: Picture | None = None
+
+
+def draw(view: TrainView | RowsView) -> Drawn:
+    """The figures of a training or rows page that are not about anybody.
+
+    They are about somebody where ``color_by`` is: then each copy of the page has its own.
+    """
+    latent_map = _map(view.latents, view.scores, view.color_by)
+    if isinstance(view, RowsView):
+        histogram = figures.score_histogram(view.scores, by=None, threshold=view.threshold)
+        return Drawn(histogram, latent_map)
+    histogram = figures.score_histogram(view.scores)
+    return Drawn(histogram, latent_map, figures.loss_curve(view.history))
+
+
+def train_page(view: TrainView, drawn: Drawn | None = None) -> str:
     """Report of a training run: loss, baselines, extremes, latent map, layers, provenance."""
     compared, comparison = losses(view.metrics)
+    drawn = drawn or draw(view)
     return _render(
         "train",
         view,
         kind=f"Training report · {_KINDS[view.kind]}",
         hypothesis=view.hypothesis,
-        loss=figures.loss_curve(view.history),
+        loss=drawn.loss,
         losses=compared,
         comparison=comparison,
         others=others(view.metrics),
-        histogram=figures.score_histogram(view.scores),
+        histogram=drawn.histogram,
         worst=_shown(view.worst, view.kind, "most abnormal"),
         best=_shown(view.best, view.kind, "most usual"),
-        map=_map(view.latents, view.scores, view.color_by),
+        elsewhere=_elsewhere(view),
+        map=drawn.map,
         moving=moving_map(view.latents, view.scores, view.color_by, neighbours=True),
         layers=layers_table(view.layers),
         sections=_sections(view.sections),
     )
 
 
-def train_figures(view: TrainView) -> dict[str, bytes]:
+def train_figures(drawn: Drawn) -> dict[str, bytes]:
     """The training page's main figures as PNG files by name, for MLflow's viewer."""
     pictures = {
-        "loss.png": figures.loss_curve(view.history),
-        "scores.png": figures.score_histogram(view.scores),
-        "latent-map.png": _map(view.latents, view.scores, view.color_by),
+        "loss.png": drawn.loss,
+        "scores.png": drawn.histogram,
+        "latent-map.png": drawn.map,
     }
     return {name: picture.png() for name, picture in pictures.items() if picture is not None}
 
@@ -170,8 +196,9 @@ def recording_page(view: RecordingView) -> str:
     )
 
 
-def rows_page(view: RowsView) -> str:
+def rows_page(view: RowsView, drawn: Drawn | None = None) -> str:
     """Report of a scored table or set of images: extremes, items, all rows."""
+    drawn = drawn or draw(view)
     top = view.scores
     if "score" in top:
         top = top.sort_values("score", ascending=False, kind="stable")
@@ -186,6 +213,7 @@ def rows_page(view: RowsView) -> str:
         things=_THINGS[view.kind],
         worst=_shown(view.worst, view.kind, "most abnormal"),
         best=_shown(view.best, view.kind, "most usual"),
+        elsewhere=_elsewhere(view),
         top=table(top.head(MAX_TOP), columns, "The highest scores.", MAX_TOP),
         items=table(
             items,
@@ -193,8 +221,8 @@ def rows_page(view: RowsView) -> str:
             "Items, and how far answers are from what the model expects.",
             MAX_ROWS,
         ),
-        histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
-        map=_map(view.latents, view.scores, view.color_by),
+        histogram=drawn.histogram,
+        map=drawn.map,
         moving=moving_map(view.latents, view.scores, view.color_by),
         sections=_sections(view.sections),
     )
@@ -330,6 +358,11 @@ def _sections(sections: Sequence[Section]) -> list[dict[str, Any]]:
         }
         for section in sections
     ]
+
+
+def _elsewhere(view: TrainView | RowsView) -> bool:
+    """Whether samples are shown in the sections instead: people with what was expected of them."""
+    return view.kind == "questionnaire" and view.worst is None and bool(view.sections)
 
 
 def _shown(evidence: Evidence | None, kind: Kind, which: str) -> _Shown:

@@ -27,6 +27,7 @@ from ae_pipeline.report.drawing import (
     figure,
     flags,
     floats,
+    framed,
     house_style,
     legend,
     picture,
@@ -60,7 +61,7 @@ def score_distribution(persons: pd.DataFrame) -> Picture | None:
     if "proposed" in persons:
         limits["proposed for a look"] = persons["proposed"].fillna(False).to_numpy(bool)
     with house_style():
-        fig, ax = figure(WIDE, 2.7)
+        fig, (ax,) = framed(WIDE, 2.7, (0.75, 0.1, 0.5, 0.35))
         edges = np.linspace(values[known].min(), values[known].max(), N_BINS + 1)
         counts, _ = np.histogram(values[known], edges)
         ax.stairs(counts, edges, fill=True, color=SERIES[0], alpha=0.55, label="people")
@@ -127,10 +128,9 @@ def answers_beside(
     excess = surprise - usual
     strong = {int(i) for i in np.argsort(-excess, kind="stable")[:5] if excess[i] > 0}
     with house_style():
-        from matplotlib.figure import Figure
-
-        fig = Figure(figsize=(WIDE, 4.1))
-        top, below = fig.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
+        names = [shorten(show(item), 14) for item in answers["item"]]
+        room = 0.2 + 0.075 * max(map(len, names))
+        fig, (top, below) = framed(WIDE, 3.4 + room, (0.75, 0.1, room, 0.35), heights=(2.2, 1))
         odd = np.isin(x, list(strong))
         top.vlines(x[~odd], given[~odd], expected[~odd], color=MUTED, linewidth=0.8)
         look: dict[str, Any] = {"color": FLAG, "linewidth": 3, "alpha": 0.7}
@@ -152,7 +152,6 @@ def answers_beside(
                 ax.axvspan(begins - 0.5, len(x) - 0.5, color=SPAN, alpha=0.35, linewidth=0)
             label = "seems not to read from here on"
             top.plot([], [], color=SPAN, linewidth=6, alpha=0.6, label=label)
-        names = [shorten(show(item), 14) for item in answers["item"]]
         small = 7 if len(x) > 30 else 8
         below.set_xticks(x, names, rotation=90, fontsize=small)
         below.set_xlim(-0.7, len(x) - 0.3)
