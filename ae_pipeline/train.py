@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,6 +57,9 @@ EXTREME = 1e4
 
 SCORING_BATCH = 64
 """Samples scored at once: larger batches spill the processor's cache and gain nothing."""
+
+TABLE_BATCH = 1024
+"""Rows of a table at once where only their mean loss is wanted."""
 
 SCORING_ROWS = 64
 """The network computes a multiple of so many samples, see :meth:`FittedAutoencoder.passes`."""
@@ -235,20 +239,17 @@ class FittedAutoencoder:
         parts = [each.mean.cpu().numpy() for each in self.passes(samples)]
         return self.scaler.inverse(np.concatenate(parts))
 
-    def passes(self, samples: Samples) -> Iterator[Pass]:
+    def passes(self, samples: Samples, at_once: int = SCORING_BATCH) -> Iterator[Pass]:
         """Send samples through the model, batch by batch, in order; nothing is corrupted."""
         import torch
 
         feed = _Feed(samples, self.scaler, str(next(self.model.parameters()).device))
         self.model.eval()
         with torch.inference_mode():
-            for rows in samples.chunks(SCORING_BATCH):
+            for rows in samples.chunks(at_once):
                 x, observed = feed.block(rows)
                 code, parameters = self._through(x, observed)
-                errors = self.model.likelihood.loss_per_entry(parameters, x)
-                by_entry, total = _reduce(errors, observed, samples.kind == "mnist")
-                scores = Scores(total.cpu().double().numpy(), by_entry.cpu().numpy())
-                yield Pass(x, observed, code, self.model.likelihood.mean(parameters), scores)
+                yield Pass(x, observed, code, parameters, self.model)
 
     def predict_hidden(
         self, samples: Samples, n_groups: int, seed: int = 0
@@ -282,7 +283,7 @@ class FittedAutoencoder:
         feed = _Feed(samples, self.scaler, str(next(self.model.parameters()).device))
         self.model.eval()
         with torch.inference_mode():
-            for rows in samples.chunks(1024):
+            for rows in samples.chunks(TABLE_BATCH):
                 x, observed = feed.gather(rows)
                 seen = torch.ones_like(x) if observed is None else observed
                 for hidden in (group == g for g in range(group.max() + 1)):
@@ -322,14 +323,27 @@ class Pass:
     """A batch that went through the model, in network units.
 
     ``x`` and ``mean`` (its reconstruction) are (n, *shape), ``observed`` is 1 where an entry
-    was, ``code`` is (n, latent_dim).
+    was, ``code`` is (n, latent_dim), ``parameters`` are the likelihood's. What is not asked for
+    is not computed.
     """
 
     x: Tensor
     observed: Tensor | None
     code: Tensor
-    mean: Tensor
-    scores: Scores
+    parameters: Tensor
+    model: Autoencoder
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The expected value of each entry."""
+        return self.model.likelihood.mean(self.parameters)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Losses of samples and of their entries."""
+        errors = self.model.likelihood.loss_per_entry(self.parameters, self.x)
+        by_entry, total = _reduce(errors, self.observed, self.model.kind == "mnist")
+        return Scores(total.cpu().double().numpy(), by_entry.cpu().numpy())
 
 
 def _reduce(errors: Tensor, observed: Tensor | None, image: bool) -> tuple[Tensor, Tensor]:
@@ -570,11 +584,12 @@ def _is_over(history: History, config: Training, held_out: Samples | None) -> bo
 
 def _mean_loss(fitted: FittedAutoencoder, samples: Samples) -> float:
     """Mean loss per observed entry."""
-    scores = fitted.score(samples)
+    at_once = TABLE_BATCH if samples.kind == "questionnaire" else SCORING_BATCH
+    total = np.concatenate([each.scores.total for each in fitted.passes(samples, at_once)])
     if samples.mask is None:
-        return float(scores.total.mean())
+        return float(total.mean())
     weight = samples.mask.reshape(len(samples), -1).sum(1)
-    return float((scores.total * weight).sum() / max(weight.sum(), 1))
+    return float((total * weight).sum() / max(weight.sum(), 1))
 
 
 def _seed(seed: int, epoch: int) -> int:

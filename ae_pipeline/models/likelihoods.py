@@ -33,6 +33,9 @@ LikelihoodName = Literal[
 LEAST = 1e-6
 """Probability below which no level falls, so that no single answer decides a training step."""
 
+SELDOM = 0.6
+"""Share of entries that count up to which picking them out is worth its time."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -210,8 +213,26 @@ class Likelihood:
             if self.uniform == "gaussian":
                 return F.mse_loss(parameters, x)
             return self.loss_per_entry(parameters, x).mean()
-        per_entry = self.loss_per_entry(parameters, x)
+        per_entry = self._loss_where(parameters, x, weight)
         return (per_entry * weight).sum() / weight.sum().clamp_min(1.0)
+
+    def _loss_where(self, parameters: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Loss per entry where there is a weight; levels elsewhere are 0, and not computed.
+
+        Of a masked table three quarters count for nothing, and logarithms of levels are most of a
+        training step.
+        """
+        if len(self._groups) != 1 or not FAMILIES[self._groups[0][0]].needs_levels:
+            return self.loss_per_entry(parameters, x)
+        places = weight.flatten().nonzero()[:, 0]
+        if len(places) > SELDOM * weight.numel():
+            return self.loss_per_entry(parameters, x)
+        family, columns, start, size = self._groups[0]
+        chosen = self._of_group(family, parameters, len(columns), start, size).flatten(0, 1)
+        losses = FAMILIES[family].loss(
+            chosen.index_select(0, places), x.flatten().index_select(0, places)
+        )
+        return torch.zeros_like(x).flatten().index_put((places,), losses).view_as(x)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Expected value of each entry in network units, shape (n, *shape)."""

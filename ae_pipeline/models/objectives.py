@@ -290,9 +290,13 @@ def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -
 
 def _choose(like: Tensor, n_places: int, share: float, generator: torch.Generator) -> Tensor:
     """The same number of places in each sample, never none or all: (n, n_places), boolean."""
+    import torch
+
     n_chosen = min(max(round(share * n_places), 1), n_places - 1)
-    rank = _uniform((len(like), n_places), like, generator).argsort(1).argsort(1)
-    return rank < n_chosen
+    drawn = _uniform((len(like), n_places), like, generator)
+    lowest = drawn.topk(n_chosen, 1, largest=False, sorted=False).indices
+    chosen = torch.zeros(drawn.shape, dtype=torch.bool, device=drawn.device)
+    return chosen.scatter_(1, lowest, True)
 
 
 def _extremes(x: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
