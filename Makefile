@@ -11,7 +11,7 @@ READY := .venv/.ready
 help:
 	@echo 'make demo     build .venv, then digits, EEG and a questionnaire end to end (minutes)'
 	@echo 'make test     build .venv, then format, lint, layers, types and tests'
-	@echo 'make servers  the tests against PostgreSQL, passwords and a browser'
+	@echo 'make servers  the tests that wait for a schedule and walk through the servers'"'"' pages'
 	@echo 'make venv     build .venv only (PYTHON=python3.12 for another interpreter)'
 	@echo 'make format   put the code into shape          make lint, make types   those checks alone'
 	@echo 'make docs     the documentation, into build/docs'
@@ -25,7 +25,7 @@ demo: venv
 test: lint types
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Against real servers: PostgreSQL, MLflow with passwords, both user interfaces in a browser.
+# Minutes of waiting: a schedule whose time comes, both servers' user interfaces in a browser.
 servers: venv
 	@$(BIN)/pytest -m servers
 

@@ -7,6 +7,7 @@ JSON object. Exit status: 0 all done, 1 some or all inputs failed, 2 usage, stud
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +74,9 @@ StudyFile = Annotated[Path, typer.Argument(help="Study file (YAML).", metavar="S
 
 def main() -> None:
     """Entry point: errors a user can mend are one line each, without a traceback."""
+    # Threads that wait by computing keep the others from it: on a machine that does other things
+    # besides, two threads took twenty times longer than one. It is read when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except (StudyError, InputError) as error:

@@ -64,7 +64,7 @@ def main() -> None:
     print(json.dumps(told))
 
 
-@pytest.mark.servers
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_deployments_have_schedules_and_forms_and_keep_no_names(tmp_path: Path) -> None:
     study = lab.write_study(tmp_path, 1)

@@ -41,7 +41,6 @@ def run(place: Path, *words: object, timeout_s: float = 170) -> tuple[int, str, 
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "2"},
         )
         try:
             status = process.wait(timeout_s)

@@ -29,7 +29,7 @@ from ae_pipeline.tracking.connection import Unreachable
 from ae_pipeline.tracking.publishing import publish
 from ae_pipeline.tracking.settings import load_settings
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent

@@ -36,7 +36,7 @@ def alive(session: str) -> list[str]:
     return found
 
 
-@pytest.mark.servers
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_servers_answer_here_and_end_however_the_command_ends(tmp_path: Path) -> None:
     ports = free_port(), free_port()
