@@ -69,6 +69,11 @@ STRONG = 0.60
 """Correlation over people at which two items count as synonyms or antonyms (Meade, Craig, 2012)."""
 
 FIT_ROWS = 5000
+"""People that are learned from, at most."""
+
+CURVE_ROWS = 2000
+"""People that each item's curve is drawn through, at most."""
+
 CHUNK = 2000
 MANY_ROWS = 20_000
 """People whose predictions stand in memory at once."""
@@ -259,7 +264,7 @@ class PersonFit:
             _time_center(chosen),
         )
         judge = train if reference is None or len(reference) < 20 else reference
-        judge = judge.take(np.arange(min(len(judge), FIT_ROWS)))
+        judge = judge.take(_spread(len(judge), FIT_ROWS))
         return unmixed._mixed(judge, honest=judge is not train)
 
     def _mixed(self, judge: Samples, honest: bool) -> PersonFit:
@@ -487,6 +492,11 @@ class PersonFit:
                 "onset_evidence": evidence,
             }
         )
+
+
+def _spread(n: int, most: int) -> NDArray[np.int64]:
+    """At most so many of ``n`` rows, from everywhere."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
 # ------------------------------------------------------------------------- from the items
