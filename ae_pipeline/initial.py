@@ -54,12 +54,26 @@ def initial_study(kind: str, source: Path | None = None, name: str | None = None
 
         mnist.find(source)
         return study_file({"study": title, "source": {"kind": kind, "path": str(source)}})
-    from ae_pipeline.sources.questionnaire import propose
+    from ae_pipeline.sources.questionnaire import count_rows, propose
 
     section, comments = propose(source)
     section["path"] = str(source)
     notes = {f"source.{key}": text for key, text in comments.items()}
-    return study_file({"study": title, "source": section}, notes)
+    content = {"study": title, "source": section}
+    n_rows = count_rows(source)
+    if n_rows > MANY_PEOPLE:
+        epochs = max(FEWEST_EPOCHS, round(200 * MANY_PEOPLE / n_rows))
+        content["training"] = {"epochs": epochs, "early_stopping": max(3, epochs // 10)}
+        notes["training.epochs"] = (
+            f"About {n_rows:,} rows make so many steps an epoch that {epochs} are enough."
+        )
+    return study_file(content, notes)
+
+
+MANY_PEOPLE = 50_000
+"""People above which fewer than the usual 200 epochs are proposed, in proportion."""
+
+FEWEST_EPOCHS = 10
 
 
 def _name_of(source: Path) -> str:
