@@ -263,11 +263,19 @@ def factor_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
     counted = f"{parallel['pearson']} dimensions by parallel analysis on Pearson correlations"
     if parallel["polychoric"] is not None:
         counted += f", {parallel['polychoric']} on polychoric ones"
+    if "people" in found:
+        counted += f", of {found['people']:,} people"
+    most = max(parallel["pearson"], parallel["polychoric"] or 0)
+    advice = "."
+    if k > most >= 1:
+        advice = f", more than say more than chance: try model.latent_dim: {most}."
+    elif k < min(parallel["pearson"], parallel["polychoric"] or k):
+        advice = f", fewer than say more than chance: try model.latent_dim: {most}."
     split = found["split_half"]
     text = (
         found["verdict"],
-        f"{counted}; the model has {k}. {k} varimax factors come back in random halves of the "
-        f"people with a Tucker congruence of {split['mean']:.2f} on average and "
+        f"{counted}; the model has {k}{advice} {k} varimax factors come back in random halves of "
+        f"the people with a Tucker congruence of {split['mean']:.2f} on average and "
         f"{split['least']:.2f} at the least (0.95 and more: the same factor; below 0.85: another).",
     )
     errors = pd.DataFrame(
@@ -349,6 +357,7 @@ def person_sections(
     names = [c for c in map(str, persons) if c.startswith(("index_", "onset_"))]
     top = persons.sort_values("score", ascending=False, kind="stable")
     shown = top[["id", "score", "p_value", "flagged", "proposed", *names]].head(15)
+    shown = shown.round(dict.fromkeys((n for n in names if n.startswith("index_")), 2))
     shown.columns = [str(name).removeprefix("index_") for name in shown]
     missing = (
         []
@@ -661,6 +670,13 @@ def _alarms(bundle: Bundle) -> tuple[str, str]:
     )
 
 
+def _first_to_look_at(n_flagged: int, n_proposed: int | None) -> str:
+    """Whom a reader should turn to."""
+    if n_flagged or n_proposed is None:
+        return "the flagged ones"
+    return "those proposed for a look, from the top," if n_proposed else "the highest scores"
+
+
 def rows_view(
     bundle: Bundle,
     detection: Detection,
@@ -684,11 +700,12 @@ def rows_view(
         warnings.append(allowed)
     label = "label" if "label" in scores and scores["label"].notna().any() else "score"
     proposed: tuple[Number, ...] = ()
-    verdict = f"{n_flagged} of {len(scores)} {things} are flagged as unlike the training data"
+    n_proposed: int | None = None
+    verdict = f"{n_flagged:,} of {len(scores):,} {things} are flagged as unlike the training data"
     if bundle.ensemble.person is not None:
         n_proposed = int((scores["p_value"] <= PROPOSED).sum())
         proposed = (_proposed(n_proposed, info),)
-        verdict += f"; {n_proposed} are proposed for a look"
+        verdict += f"; {n_proposed:,} are proposed for a look"
     headline = Headline(
         f"{verdict}.",
         (
@@ -702,8 +719,8 @@ def rows_view(
             ),
         ),
         (
-            "Look at the flagged ones below; nothing has been excluded",
-            "The whole list is in scores.parquet",
+            f"Look at {_first_to_look_at(n_flagged, n_proposed)} below; nothing has been excluded",
+            f"The whole list is in {'scores.parquet' if n_proposed is None else 'persons.csv'}",
         ),
         f"{rehearsal_sentence(info.rehearsal)} {_simple_methods(bundle, scores)}".strip(),
         tuple(warnings),
