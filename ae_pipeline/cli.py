@@ -424,7 +424,7 @@ def validate(
 
         samples = data.samples
         Autoencoder(checked.model, samples.kind, samples.shape, samples.columns)
-        from ae_pipeline.experiment import known_labels
+        from ae_pipeline.fitting import known_labels
 
         known = known_labels(checked, data)
         if known is not None:
@@ -564,7 +564,7 @@ def calibrate(
 
     Example: ae-pipeline calibrate --model derivatives/study/model --out recalibrated normal/
     """
-    from ae_pipeline.experiment import recalibrate
+    from ae_pipeline.recalibration import recalibrate
 
     with _console() as progress:
         result = recalibrate(model, inputs, out.absolute(), progress)

@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 from ae_pipeline import outputs, together
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
+from ae_pipeline.fitting import (
+    Fitting,
+    HeldOut,
+    cleaned_band_hz,
+    heads_of,
+    held_out_scores,
+    known_labels,
+)
 from ae_pipeline.folder import (
     digest_files,
     key,
@@ -44,18 +52,14 @@ if TYPE_CHECKING:
     from ae_pipeline.models.heads import Labels
     from ae_pipeline.split import Division
     from ae_pipeline.supervised import FittedHead, Known
-    from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, History, Training
+    from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, Training
 
 __all__ = [
-    "Fitting",
     "Job",
     "Progress",
     "ScoreJob",
     "Step",
     "TrainJob",
-    "cleaned_band_hz",
-    "known_labels",
-    "recalibrate",
     "run_plainly",
     "score_job",
     "train_job",
@@ -356,7 +360,7 @@ class TrainJob:
         training = self._as_long()
         samples, part = self.data.samples, self.division.part
         predicted: list[tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]] = []
-        self.left_out: list[_HeldOut] = []
+        self.left_out: list[HeldOut] = []
         self.rehearsals: list[pd.DataFrame] = []
         for n, rows in enumerate(self.division.folds):
             self.progress.advance(n, len(self.division.folds), "subjects left out")
@@ -372,10 +376,10 @@ class TrainJob:
             others_say: dict[str, NDArray[np.float64]] = {}
             if self.known is not None:
                 learnt = np.concatenate(inside)
-                head, others_say = _heads_of(
-                    self.known, ensemble.autoencoder, samples, learnt, rows
-                )
-            self.left_out.append(_held_out(ensemble, baselines, held_out, "calibration", head))
+                head, others_say = heads_of(self.known, ensemble.autoencoder, samples, learnt, rows)
+            self.left_out.append(
+                held_out_scores(ensemble, baselines, held_out, "calibration", head)
+            )
             if head is not None:
                 predicted.append((rows, others_say))
             self.rehearsals.append(self._rehearse(ensemble, baselines, held_out))
@@ -411,7 +415,9 @@ class TrainJob:
         for part in ("calibration", "test"):
             samples = self.data.samples.take(self.division.rows(part))
             if len(samples):
-                held_out.append(_held_out(self.ensemble, self.baselines, samples, part, self.head))
+                held_out.append(
+                    held_out_scores(self.ensemble, self.baselines, samples, part, self.head)
+                )
                 if not self.division.folds and part == ("test" if has_test else "calibration"):
                     rehearsals.append(self._rehearse(self.ensemble, self.baselines, samples))
         if not any(each.frame["part"].iloc[0] == "calibration" for each in held_out):
@@ -508,7 +514,7 @@ class TrainJob:
         latent_dim, seed = self.study.model.latent_dim, self.study.training.seed
         return beside(person, train, held_out, latent_dim, seed, refit)
 
-    def _active_units(self, held_out: list[_HeldOut]) -> int | None:
+    def _active_units(self, held_out: list[HeldOut]) -> int | None:
         """Variational models: features that say anything of held-out data (the rest collapsed)."""
         from ae_pipeline.models.objectives import active_units
 
@@ -556,174 +562,6 @@ class TrainJob:
             "verdict": read_json(self.out / "provenance.json")["verdict"],
             "failed": [failure.reason for failure in self.data.failures],
         }
-
-
-def cleaned_band_hz(study: Study, samples: Samples) -> tuple[float, float]:
-    """The band that a study's cleaning leaves of EEG, in hertz; means nothing for other data."""
-    cleaning = study.preprocess
-    nyquist_hz = (samples.sfreq_hz or 2.0) / 2
-    low_hz = (cleaning.high_pass_hz if cleaning else None) or 0.0
-    high_hz = min((cleaning.low_pass_hz if cleaning else None) or nyquist_hz, 0.95 * nyquist_hz)
-    return low_hz, high_hz
-
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """Scores of samples that the scorers were not fitted on; rows as in ``frame``."""
-
-    frame: pd.DataFrame
-    by_entry: NDArray[np.float32]
-    latents: NDArray[np.float32]
-
-
-def _held_out(
-    ensemble: Ensemble,
-    baselines: dict[str, Scorer],
-    samples: Samples,
-    part: str,
-    head: FittedHead | None = None,
-) -> _HeldOut:
-    from ae_pipeline.bundle import raw_scores
-
-    with one_thread(samples.kind != "mnist"):
-        frame, scores, latents = raw_scores(ensemble, baselines, samples)
-    if head is not None:
-        frame = frame.assign(**head.predict(samples, latents, ensemble.autoencoder.scaler))
-    frame["part"] = part
-    frame["pca_loss"] = _pca_losses(ensemble.autoencoder, baselines, samples)
-    n_entries = int(np.prod(samples.shape))
-    frame["n_observed"] = n_entries if samples.mask is None else samples.mask.sum(1)
-    return _HeldOut(frame, scores.by_entry, latents)
-
-
-def known_labels(study: Study, data: Gathered) -> Known | None:
-    """What is known of the target of the study's head; None without a head.
-
-    Raises
-    ------
-    StudyError, InputError
-        Where the labels cannot be found or used.
-    """
-    from ae_pipeline.supervised import read_known
-
-    if study.model.head is None:
-        return None
-    place = study.source.path
-    beside = place if study.kind == "eeg" and place is not None and place.is_dir() else None
-    return read_known(study.model.head, data.samples, beside)
-
-
-def _heads_of(
-    known: Known,
-    fitted: FittedAutoencoder,
-    samples: Samples,
-    inside: NDArray[np.int64],
-    outside: NDArray[np.int64],
-) -> tuple[FittedHead | None, dict[str, NDArray[np.float64]]]:
-    """A head on one network's codes, and what it and one on the input say of ``outside``.
-
-    Nothing where ``inside`` knows one class only.
-    """
-    from ae_pipeline.supervised import fit_head, look_at
-
-    rows = np.concatenate([inside, outside])
-    chosen = samples.take(rows)
-    latents = fitted.latents(chosen)
-    head: FittedHead | None = None
-    outputs_of: dict[str, NDArray[np.float64]] = {}
-    for what in dict.fromkeys((known.head.from_, "input")):
-        x = look_at(what, chosen, latents, fitted.scaler)
-        everywhere = np.full((len(samples), x.shape[1]), np.nan)
-        everywhere[rows] = x
-        try:
-            fitted_head = fit_head(known, everywhere, inside, 0)
-        except InputError:
-            return None, {}
-        outputs_of[what] = fitted_head.outputs(x[len(inside) :])
-        head = fitted_head if what == known.head.from_ else head
-    return head, outputs_of
-
-
-@dataclass(frozen=True, eq=False)
-class Fitting:
-    """What is fitted on what, and how.
-
-    Parameters
-    ----------
-    study : Study
-    train : Samples
-    validation : Samples, optional
-        Stops training early.
-    training : Training
-        The study's, or as long as another model took.
-    listener : callable, optional
-    checkpoint : Path, optional
-        The main training's; those with a subject left out keep nothing.
-    labels : Labels, optional
-        For a head that is trained jointly.
-    """
-
-    study: Study
-    train: Samples
-    validation: Samples | None
-    training: Training
-    listener: Callable[[Epoch | Batch], None] | None = None
-    checkpoint: Path | None = None
-    labels: Labels | None = None
-
-    def network(self) -> tuple[FittedAutoencoder, History]:
-        """Scale and autoencoder on the training data."""
-        import torch
-
-        from ae_pipeline.models.autoencoder import Autoencoder
-        from ae_pipeline.scaler import Scaler
-        from ae_pipeline.train import fit
-
-        train, training = self.train, self.training
-        torch.manual_seed(training.seed)
-        scaler = Scaler.fit(train, training.seed)
-        has_missing = train.kind == "questionnaire"
-        model = Autoencoder(self.study.model, train.kind, train.shape, train.columns, has_missing)
-        listeners: tuple[Any, ...] = () if self.listener is None else (self.listener,)
-        if self.checkpoint is not None and not together.rank():
-            from ae_pipeline.growth import Snapshots
-            from ae_pipeline.train import FittedAutoencoder
-
-            seen = (
-                self.validation if self.validation is not None and len(self.validation) else train
-            )
-            fitted = FittedAutoencoder(model, scaler)
-            listeners += (Snapshots(fitted, seen, self.checkpoint.parent / "growth"),)
-        given = (model, train, self.validation, scaler, training, listeners, self.checkpoint)
-        with one_thread(train.kind == "questionnaire"):  # steps of microseconds
-            return fit(*given, labels=self.labels)
-
-    def everything(self) -> tuple[Ensemble, dict[str, Scorer], History]:
-        """The network, its views and the baselines, all on the same training data."""
-        from ae_pipeline.baselines import BASELINES
-        from ae_pipeline.ensemble import Ensemble
-
-        fitted, history = self.network()
-        seed, latent_dim = self.training.seed, self.study.model.latent_dim
-        with one_thread(self.train.kind != "mnist"):
-            ensemble = Ensemble.fit(fitted, self.train, self.validation, seed)
-            baselines = {
-                name: scorer.fit(self.train, fitted.scaler, latent_dim, seed)
-                for name, scorer in BASELINES.items()
-            }
-        return ensemble, baselines, history
-
-
-def _pca_losses(
-    fitted: FittedAutoencoder, baselines: dict[str, Scorer], samples: Samples
-) -> NDArray[np.float64]:
-    """Loss per entry of PCA at equal latent size, under the autoencoder's likelihood."""
-    from ae_pipeline.baselines import PrincipalComponents
-
-    pca = baselines["pca"]
-    assert isinstance(pca, PrincipalComponents)
-    likelihood = fitted.model.likelihood
-    return pca.losses(samples, likelihood.uniform or likelihood.by_column)
 
 
 # -------------------------------------------------------------------------------- score
@@ -966,136 +804,3 @@ class ScoreJob:
     def _publish(self) -> None:
         self.progress.stage("publishing to MLflow")
         self.result |= outputs.publish(self.out, self.progress.warn)
-
-
-# ---------------------------------------------------------------------------- calibrate
-
-
-def recalibrate(
-    model: str, inputs: Sequence[str], out: Path, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Write a bundle with the same weights and other calibration data.
-
-    Parameters
-    ----------
-    model : str
-        As in :func:`score_job`.
-    inputs : sequence of str
-        Normal data that nothing was fitted on.
-    out : Path
-        Folder of the new bundle; must not hold anything.
-    progress : Progress, optional
-
-    Returns
-    -------
-    dict
-        ``bundle``, ``n_calibration``, ``smallest_p``, ``threshold`` and ``failed`` (reasons).
-
-    Raises
-    ------
-    StudyError
-        Where the model or the folder cannot be used.
-    InputError
-        Where no input is left to calibrate with.
-    """
-    from dataclasses import replace
-
-    import pandas as pd
-
-    from ae_pipeline import bundle as bundles
-    from ae_pipeline.calibrate import Calibration
-    from ae_pipeline.folder import write_folder
-
-    progress = progress or Progress()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StudyError(f"{out}: is there already; name a new folder with --out")
-    old = bundles.load(outputs.model_folder(model))
-    source = outputs.source_of(old.info)
-    frames: list[pd.DataFrame] = []
-    errors: list[NDArray[np.float32]] = []
-    failed: list[str] = []
-    for item in find_inputs(source, inputs):
-        if isinstance(item, Failure):
-            failed.append(item.reason)
-            continue
-        progress.stage(f"scoring {item.name}")
-        try:
-            parts = list(_raw_parts(old, source, item))  # a recording calibrates whole or not
-        except InputError as error:
-            failed.append(str(error))
-            continue
-        for frame, by_entry in parts:
-            frames.append(frame)
-            errors.append(by_entry)
-    if not frames:
-        first = f"; {'the first: ' * (len(failed) > 1)}{failed[0]}" if failed else ""
-        raise InputError(f"none of {len(failed)} inputs can calibrate this model{first}")
-    for reason in failed:
-        progress.warn(reason)
-    frame = pd.concat(frames, ignore_index=True)
-    unit = "row"
-    if old.info.kind == "eeg":
-        unit = "subject" if frame["subject"].nunique() > 1 else "recording"
-    by_entry = np.concatenate(errors)
-    calibration = Calibration.from_frame(frame, by_entry, unit)
-    if old.info.detection.trim:
-        kept = calibration.not_trimmed(old.info.detection.trim)
-        calibration = Calibration.from_frame(
-            frame[kept].reset_index(drop=True), by_entry[kept], unit
-        )
-    threshold = None
-    if old.info.kind == "eeg":
-        threshold = calibration.event_threshold(old.info.detection.false_alarms_per_hour)
-    info = old.info.model_copy(
-        update={
-            "threshold": threshold,
-            "exchangeable_unit": unit,
-            "claims": (
-                f"Calibrated anew on {calibration.n_units} {unit}s given by name: "
-                "p-values hold for data like these, if nothing was fitted on them.",
-                *calibration.what_is_withdrawn(old.info.detection, unit),
-            ),
-        }
-    )
-    with write_folder(out) as place:
-        bundles.save(place, replace(old, info=info, calibration=calibration))
-    return {
-        "bundle": str(out),
-        "n_calibration": calibration.n_units,
-        "smallest_p": calibration.smallest_p,
-        "threshold": threshold,
-        "failed": failed,
-    }
-
-
-def _raw_parts(
-    bundle: Bundle, source: Any, item: Input
-) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
-    """Scores of an input without any judgement, part by part; bad recordings are refused."""
-    from ae_pipeline.bundle import columns_of, raw_scores
-    from ae_pipeline.calibrate import touching
-    from ae_pipeline.preprocess import survey
-    from ae_pipeline.score import fitted_channels
-    from ae_pipeline.windows import cut
-
-    info = bundle.info
-    if info.kind != "eeg":
-        samples, _ = rows_of(source, item, columns_of(info))
-        bundle.refuse_misfit(samples)
-        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
-        yield frame, scores.by_entry
-        return
-    assert info.preprocess is not None
-    assert info.windows is not None
-    assert info.sfreq_hz is not None
-    recording = fitted_channels(open_input(source, item), info)
-    plan = survey(recording, info.preprocess, info.source.get("line_freq_hz"), info.sfreq_hz)
-    if plan.bads:
-        raise InputError(
-            f"{item.name}: bad channel {plan.bads[0].name} ({plan.bads[0].reason}); left out of "
-            "the calibration, because normal data was asked for"
-        )
-    for samples in cut(recording, plan, info.windows):
-        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
-        kept = ~touching(frame, {recording.name: recording.padding_s})
-        yield frame[kept], scores.by_entry[kept]

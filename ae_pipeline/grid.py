@@ -21,13 +21,8 @@ from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.downstream import cross_validated_probe
-from ae_pipeline.experiment import (
-    Progress,
-    TrainJob,
-    cleaned_band_hz,
-    known_labels,
-    run_plainly,
-)
+from ae_pipeline.experiment import Progress, TrainJob, run_plainly
+from ae_pipeline.fitting import cleaned_band_hz, known_labels
 from ae_pipeline.folder import key, read_json, recover_folder, write_folder, write_frame, write_json
 from ae_pipeline.gather import Gathered, gather
 from ae_pipeline.rehearsal import area_and_interval, originals_and_copies

@@ -35,7 +35,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from ae_pipeline.experiment import Fitting, TrainJob
+from ae_pipeline.experiment import TrainJob
+from ae_pipeline.fitting import Fitting
 from ae_pipeline.gather import gather
 from ae_pipeline.initial import initial_study
 from ae_pipeline.models.objectives import Vanilla

@@ -140,7 +140,7 @@ class Ours:
     """The package's default detector, its views, and its baselines."""
 
     def __init__(self, train: list[Recording], study: Study, place: Path) -> None:
-        from ae_pipeline.experiment import Fitting
+        from ae_pipeline.fitting import Fitting
 
         self.study = study
         assert study.preprocess is not None

@@ -20,7 +20,8 @@ from ae_pipeline.bundle import load
 from ae_pipeline.calibrate import reach
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.experiment import Job, recalibrate, score_job, train_job
+from ae_pipeline.experiment import Job, score_job, train_job
+from ae_pipeline.recalibration import recalibrate
 
 N_NORMAL = 6
 

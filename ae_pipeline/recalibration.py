@@ -1,0 +1,152 @@
+"""The same weights with other calibration data: what ``ae-pipeline calibrate`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_pipeline import outputs
+from ae_pipeline.config import StudyError
+from ae_pipeline.data import InputError
+from ae_pipeline.experiment import Progress
+from ae_pipeline.gather import Failure, Input, find_inputs, open_input, rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ae_pipeline.bundle import Bundle
+
+__all__ = ["recalibrate"]
+
+
+def recalibrate(
+    model: str, inputs: Sequence[str], out: Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Write a bundle with the same weights and other calibration data.
+
+    Parameters
+    ----------
+    model : str
+        As in :func:`score_job`.
+    inputs : sequence of str
+        Normal data that nothing was fitted on.
+    out : Path
+        Folder of the new bundle; must not hold anything.
+    progress : Progress, optional
+
+    Returns
+    -------
+    dict
+        ``bundle``, ``n_calibration``, ``smallest_p``, ``threshold`` and ``failed`` (reasons).
+
+    Raises
+    ------
+    StudyError
+        Where the model or the folder cannot be used.
+    InputError
+        Where no input is left to calibrate with.
+    """
+    import pandas as pd
+
+    from ae_pipeline import bundle as bundles
+    from ae_pipeline.calibrate import Calibration
+    from ae_pipeline.folder import write_folder
+
+    progress = progress or Progress()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StudyError(f"{out}: is there already; name a new folder with --out")
+    old = bundles.load(outputs.model_folder(model))
+    source = outputs.source_of(old.info)
+    frames: list[pd.DataFrame] = []
+    errors: list[NDArray[np.float32]] = []
+    failed: list[str] = []
+    for item in find_inputs(source, inputs):
+        if isinstance(item, Failure):
+            failed.append(item.reason)
+            continue
+        progress.stage(f"scoring {item.name}")
+        try:
+            parts = list(_raw_parts(old, source, item))  # a recording calibrates whole or not
+        except InputError as error:
+            failed.append(str(error))
+            continue
+        for frame, by_entry in parts:
+            frames.append(frame)
+            errors.append(by_entry)
+    if not frames:
+        first = f"; {'the first: ' * (len(failed) > 1)}{failed[0]}" if failed else ""
+        raise InputError(f"none of {len(failed)} inputs can calibrate this model{first}")
+    for reason in failed:
+        progress.warn(reason)
+    frame = pd.concat(frames, ignore_index=True)
+    unit = "row"
+    if old.info.kind == "eeg":
+        unit = "subject" if frame["subject"].nunique() > 1 else "recording"
+    by_entry = np.concatenate(errors)
+    calibration = Calibration.from_frame(frame, by_entry, unit)
+    if old.info.detection.trim:
+        kept = calibration.not_trimmed(old.info.detection.trim)
+        calibration = Calibration.from_frame(
+            frame[kept].reset_index(drop=True), by_entry[kept], unit
+        )
+    threshold = None
+    if old.info.kind == "eeg":
+        threshold = calibration.event_threshold(old.info.detection.false_alarms_per_hour)
+    info = old.info.model_copy(
+        update={
+            "threshold": threshold,
+            "exchangeable_unit": unit,
+            "claims": (
+                f"Calibrated anew on {calibration.n_units} {unit}s given by name: "
+                "p-values hold for data like these, if nothing was fitted on them.",
+                *calibration.what_is_withdrawn(old.info.detection, unit),
+            ),
+        }
+    )
+    with write_folder(out) as place:
+        bundles.save(place, replace(old, info=info, calibration=calibration))
+    return {
+        "bundle": str(out),
+        "n_calibration": calibration.n_units,
+        "smallest_p": calibration.smallest_p,
+        "threshold": threshold,
+        "failed": failed,
+    }
+
+
+def _raw_parts(
+    bundle: Bundle, source: Any, item: Input
+) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
+    """Scores of an input without any judgement, part by part; bad recordings are refused."""
+    from ae_pipeline.bundle import columns_of, raw_scores
+    from ae_pipeline.calibrate import touching
+    from ae_pipeline.preprocess import survey
+    from ae_pipeline.score import fitted_channels
+    from ae_pipeline.windows import cut
+
+    info = bundle.info
+    if info.kind != "eeg":
+        samples, _ = rows_of(source, item, columns_of(info))
+        bundle.refuse_misfit(samples)
+        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
+        yield frame, scores.by_entry
+        return
+    assert info.preprocess is not None
+    assert info.windows is not None
+    assert info.sfreq_hz is not None
+    recording = fitted_channels(open_input(source, item), info)
+    plan = survey(recording, info.preprocess, info.source.get("line_freq_hz"), info.sfreq_hz)
+    if plan.bads:
+        raise InputError(
+            f"{item.name}: bad channel {plan.bads[0].name} ({plan.bads[0].reason}); left out of "
+            "the calibration, because normal data was asked for"
+        )
+    for samples in cut(recording, plan, info.windows):
+        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
+        kept = ~touching(frame, {recording.name: recording.padding_s})
+        yield frame[kept], scores.by_entry[kept]
