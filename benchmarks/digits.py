@@ -3,7 +3,7 @@
 MNIST's 60,000 training images train, its 10,000 test images judge and decide nothing. The text's
 model is that of ``ae-pipeline demo mnist --textbook`` (``ae_pipeline/textbook.yaml``), 50 epochs,
 three seeds. The convolutional one (``CONV`` below, 15 epochs, one seed) was chosen on a tenth of
-the training images.
+the training images, held back from short runs.
 
     python benchmarks/digits.py                    all of it (twenty minutes of one core)
     python benchmarks/digits.py --only text        the text's model
@@ -34,8 +34,8 @@ CONV: dict[str, Any] = {
     "architecture": {
         "kind": "conv",
         "channels": [32, 64],
-        "kernel": 3,
-        "activation": "elu",
+        "kernel": 5,
+        "activation": "gelu",
         "hidden": [256],
     },
     "objective": {"kind": "vanilla"},
@@ -118,14 +118,22 @@ def table(found: list[tuple[str, dict[str, float]]]) -> str:
     for kind, holds in HOLD.items():
         runs = [values for name, values in found if name.startswith(kind)]
         for measure, limit in holds.items() if runs else ():
-            worst = (min if measure == "probe" else max)(run[measure] for run in runs)
-            held = worst >= limit if measure == "probe" else worst <= limit
-            sign = ">=" if measure == "probe" else "<="
-            lines.append(
-                f"\n{kind}, {measure}: {worst:.4f}, to hold {sign} {limit:.4g}: "
-                f"{'held' if held else 'NOT HELD'}"
-            )
+            lines.append("\n" + _held(kind, measure, [run[measure] for run in runs], limit))
     return "\n".join(lines)
+
+
+def _held(kind: str, measure: str, values: list[float], limit: float) -> str:
+    """A line: the mean over seeds and its range, and whether both keep to the limit."""
+    sign = 1 if measure == "probe" else -1
+    every, mean = min(sign * v for v in values), sign * sum(values) / len(values)
+    said = "NOT HELD"
+    if mean >= sign * limit:
+        said = "held" if every >= sign * limit else "held by the mean, NOT by every seed"
+    spread = f" ({min(values):.4f} to {max(values):.4f})" if len(values) > 1 else ""
+    return (
+        f"{kind}, {measure}: {sign * mean:.4f}{spread}, to hold {'>=' if sign > 0 else '<='} "
+        f"{limit:.4g}: {said}"
+    )
 
 
 def main() -> None:
