@@ -633,16 +633,22 @@ def group_view(
     if allowed:
         warnings.append(f"Whole recordings: {allowed} Events are not affected.")
     rate = f"q at most {detection.error_rate:g}"
+    said = f"{len(odd)} of {len(done)} recordings deserve a look"
+    if not len(done):
+        said = f"None of {len(recordings)} recordings could be scored"
+    elif n_failed:
+        said += f"; {n_failed} could not be read"
     headline = Headline(
-        f"{len(odd)} of {len(done)} recordings deserve a look"
-        + (f"; {n_failed} could not be read." if n_failed else "."),
+        f"{said}.",
         (
             Number("Scored", str(len(done))),
             Number("Flagged as a whole", str(int(done["flagged"].sum())), rate),
             Number("False alarms", *_alarms(bundle)),
             Number("Failed", str(n_failed)),
         ),
-        ("Open the worst first; each name leads to its report",),
+        ("Open the worst first; each name leads to its report",)
+        if len(done)
+        else ("Read the reasons below; mend or remove those files and score again",),
         rehearsal_sentence(info.rehearsal),
         tuple(warnings),
     )

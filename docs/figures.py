@@ -17,11 +17,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from ae_pipeline import Autoencoder
-from ae_pipeline.report.drawing import HALF, SERIES, Picture, figure, house_style, legend, picture
+from ae_pipeline.calibrate import adjusted, conformal_p
+from ae_pipeline.report.drawing import (
+    FLAG,
+    HALF,
+    INK,
+    MUTED,
+    SERIES,
+    WIDE,
+    Picture,
+    figure,
+    house_style,
+    legend,
+    picture,
+)
 from ae_pipeline.report.evidence import traces
 from ae_pipeline.report.figures import latent_map
 from ae_pipeline.report.portraits import rows_of
@@ -187,6 +201,47 @@ def anomaly(runs: Runs) -> Picture:
     return strips_by_kind(scores, list(parts), "images")
 
 
+def flags(runs: Runs) -> Picture:
+    """The p of one new image, and the p of two hundred with the line that q is read from."""
+    _, held, _ = runs.digits
+    half = len(held) // 2
+    shifted = np.roll(held[half : half + 20], 4, axis=2)
+    new = np.concatenate([held[half + 20 : half + 200], shifted])
+    model = runs.by_width[10]
+    known, scores = -model.score_samples(held[:half]), -model.score_samples(new)
+    p = conformal_p(scores, known)
+    q = adjusted(p)
+    one = 180 + int(np.argmin(np.abs(p[180:] - 0.03)))
+    order = np.argsort(p, kind="stable")[:60]
+    rank = np.arange(1, len(order) + 1)
+    wrong, right = (q[order] <= 0.1) & (order < 180), (q[order] <= 0.1) & (order >= 180)
+    with house_style():
+        fig = Figure(figsize=(WIDE, 3.3), layout="constrained")
+        left, beside = fig.subplots(1, 2)
+        edges = np.linspace(min(known.min(), scores[one]), max(known.max(), scores[one]), 45)
+        left.hist(known, edges, color=SERIES[0], alpha=0.45, label=f"{len(known):,} set apart")
+        left.hist(known[known >= scores[one]], edges, color=FLAG, label="at least as far off")
+        left.axvline(scores[one], color=INK, label=f"a shifted digit: p = {p[one]:.3f}")
+        left.set(xlabel="reconstruction error", ylabel="normal digits")
+        legend(left, columns=1)
+        beside.plot(rank, 0.1 * rank / len(p), color=MUTED, label="0.1 × rank / 200")
+        for chosen, color, mark, label in (
+            (~(wrong | right), SERIES[0], ".", "not flagged"),
+            (right, FLAG, "o", f"flagged, shifted: {right.sum()} of 20"),
+            (wrong, INK, "x", f"flagged, as written: {wrong.sum()}"),
+        ):
+            beside.plot(rank[chosen], p[order][chosen], mark, color=color, label=label)
+        beside.set(xlabel="rank of p among 200 new images", ylabel="p", ylim=(0, 0.12))
+        legend(beside, columns=1)
+        alt = (
+            f"Left: errors of {len(known):,} digits set apart, and one shifted digit of which "
+            f"p is {p[one]:.3f}. Right: the smallest p of 200 new images against the line that "
+            f"q = 0.1 means; {right.sum()} of 20 shifted ones are flagged, and {wrong.sum()} of "
+            "180 others."
+        )
+        return picture(fig, alt, "", wide=True)
+
+
 def samples(runs: Runs) -> Picture:
     """New digits from the prior, beside those of a model without one."""
     plain = runs.by_width[10].sample(N_SHOWN).astype(np.float32)
@@ -315,6 +370,7 @@ FIGURES: dict[str, Callable[[Runs], Picture]] = {
         denoising,
         latents,
         anomaly,
+        flags,
         eeg,
         samples,
         traversal,

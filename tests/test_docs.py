@@ -130,13 +130,15 @@ def test_every_figure_of_the_explanation_is_one_that_the_script_makes(tmp_path: 
     figures = importlib.util.module_from_spec(spec)
     sys.modules["figures"] = figures
     spec.loader.exec_module(figures)
-    page = (ROOT / "docs/explanation/autoencoders.md").read_text(encoding="utf-8")
+    pages = sorted((ROOT / "docs/explanation").glob("*.md"))
+    page = "".join(page.read_text(encoding="utf-8") for page in pages)
     shown = re.findall(r"```\{figure\} figures/(\w+)\.png\n:alt: \S.+\n\n\S", page)
     assert sorted(shown) == sorted(figures.FIGURES)
     for name in shown:
         assert 5_000 < (figures.HERE / f"{name}.png").stat().st_size < 120_000
     try:
-        made = figures.draw(figures.Runs(200, 1), tmp_path, ["latents", "anomaly", "completion"])
+        few = ["latents", "anomaly", "flags", "completion"]
+        made = figures.draw(figures.Runs(200, 1), tmp_path, few)
     except InputError as error:
         pytest.skip(str(error))
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in made)
