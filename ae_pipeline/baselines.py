@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -57,6 +57,8 @@ FIT_ROWS = 4096
 
 
 def _network_units(samples: Samples, scaler: Scaler, rows: Any) -> tuple[Float, Any]:
+    if samples.scaled is not None:
+        return samples.scaled[rows], None if samples.mask is None else samples.mask[rows]
     values, mask = samples.batch(rows)
     return scaler.transform(values, mask), mask
 
@@ -201,16 +203,17 @@ class PrincipalComponents:
                 x = _network_units(samples, self.scaler, rows)[0].reshape(-1, len(self.mean))
                 x = x - self.mean
                 error = np.square(np.subtract(x, x @ self.readout @ self.components, out=x), out=x)
-                total = error.mean(1)
             else:
                 x, again, mask = self.project(samples, rows)
                 error = (x - again) ** 2 * mask
-                total = error.sum(1) / np.maximum(mask.sum(1), 1)
             shaped = error.reshape(len(x), *samples.shape)
             if samples.kind == "eeg":
                 by_entry = shaped.mean(2)
+                total = by_entry.mean(1, dtype=np.float64)
             else:
                 by_entry = shaped if samples.kind == "questionnaire" else np.zeros((len(x), 0))
+                given = error.shape[1] if samples.mask is None else np.maximum(mask.sum(1), 1)
+                total = error.sum(1) / given
             return Scores(total.astype(np.float64), by_entry.astype(np.float32))
 
         return _by_chunk(samples, work)
@@ -499,8 +502,20 @@ class IsolationForest:
         return pairs, self.feature.reshape(-1).astype(np.intp), self.threshold.reshape(-1)
 
 
-def score_all(baselines: Mapping[str, Scorer], samples: Samples) -> dict[str, Scores]:
-    """Scores of each baseline; features that several of them look at are computed once."""
+def score_all(
+    baselines: Mapping[str, Scorer], samples: Samples, scaled: Float | None = None
+) -> dict[str, Scores]:
+    """Scores of each baseline; features that several of them look at are computed once.
+
+    Parameters
+    ----------
+    baselines : mapping of name to Scorer
+    samples : Samples
+    scaled : array of shape (n, *shape), optional
+        The samples in network units, where they are known already.
+    """
+    if scaled is not None:
+        samples = replace(samples, scaled=scaled)
     looking = {
         name: scorer
         for name, scorer in baselines.items()

@@ -8,7 +8,8 @@ refuses data of another shape, unit, montage or sampling rate.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,7 @@ from ae_pipeline.baselines import BASELINES, score_all
 from ae_pipeline.calibrate import Calibration, Detection, conformal_p
 from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.data import Axis, Column, InputError, Kind, Samples, Scorer, Scores
-from ae_pipeline.ensemble import LINEAR_TO, Ensemble
+from ae_pipeline.ensemble import LINEAR_TO, Ensemble, Through
 from ae_pipeline.folder import digest_files, write_json, write_through
 from ae_pipeline.models import Model
 from ae_pipeline.preprocess import Preprocess
@@ -95,17 +96,31 @@ class BundleInfo(Config):
 
 
 @dataclass(frozen=True)
+class Begun:
+    """What the network and the baselines say of samples; :meth:`Bundle.judge` does the rest."""
+
+    through: Through
+    baselines: dict[str, Scores]
+
+
+@dataclass(frozen=True)
 class Judged:
     """What a bundle says of samples.
 
-    ``frame`` has one row a sample: the keys, ``score``, ``score_NAME``, ``p_value``, ``flagged``
-    (EEG) and the entry that deviates most; ``by_entry`` is the default detector's error,
-    (n, k); ``latents`` is (n, latent_dim).
+    ``columns`` are (n,) arrays: ``score``, ``score_NAME``, ``p_value``, ``flagged`` (EEG) and the
+    entry that deviates most; ``frame`` has them beside the keys of ``meta``. ``by_entry`` is the
+    default detector's error, (n, k); ``latents`` is (n, latent_dim).
     """
 
-    frame: pd.DataFrame
+    meta: pd.DataFrame
+    columns: dict[str, NDArray[Any]]
     by_entry: NDArray[np.float32]
     latents: NDArray[np.float32]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a sample."""
+        return _beside(self.meta, self.columns)
 
 
 @dataclass(frozen=True)
@@ -129,8 +144,18 @@ class Bundle:
         """Short name of exactly this model."""
         return f"{self.info.study}-{self.digest[:10]}"
 
-    def judge(self, samples: Samples) -> Judged:
+    def begin(self, samples: Samples) -> Begun:
+        """The first half of :meth:`judge`; of few samples, because it keeps a copy of them."""
+        return _begun(self.ensemble, self.baselines, samples, keep=True)
+
+    def judge(self, samples: Samples, begun: Begun | None = None) -> Judged:
         """Score samples with every scorer and compare with the calibration data.
+
+        Parameters
+        ----------
+        samples : Samples
+        begun : Begun, optional
+            What :meth:`begin` made of them, where that is known already.
 
         Raises
         ------
@@ -138,16 +163,18 @@ class Bundle:
             Where the samples are not what the model was trained on.
         """
         self.refuse_misfit(samples)
-        frame, scores, latents = raw_scores(self.ensemble, self.baselines, samples)
-        total = frame["score"].to_numpy()
-        frame["p_value"] = conformal_p(total, self.calibration.scores["score"])
+        if begun is None:
+            begun = _begun(self.ensemble, self.baselines, samples)
+        columns, scores, latents = _raw_columns(self.ensemble, begun, samples)
+        total = columns["score"]
+        columns["p_value"] = conformal_p(total, self.calibration.scores["score"])
         if self.info.threshold is not None:
-            frame["flagged"] = total > self.info.threshold
+            columns["flagged"] = total > self.info.threshold
         if self.info.entries:
-            frame["top_entry"], frame["top_ratio"] = self.top_entries(scores.by_entry)
+            columns["top_entry"], columns["top_ratio"] = self.top_entries(scores.by_entry)
         if self.head is not None:
-            frame = frame.assign(**self.head.predict(samples, latents, self.autoencoder.scaler))
-        return Judged(frame, scores.by_entry, latents)
+            columns |= self.head.predict(samples, latents, self.autoencoder.scaler)
+        return Judged(_known(samples), columns, scores.by_entry, latents)
 
     def top_entries(
         self, by_entry: NDArray[np.float32]
@@ -283,11 +310,36 @@ def raw_scores(
         The autoencoder's, with the ensemble's deviation of each channel or error of each item.
     latents : array of shape (n, latent_dim)
     """
+    begun = _begun(ensemble, baselines, samples)
+    columns, scores, latents = _raw_columns(ensemble, begun, samples)
+    return _beside(_known(samples), columns), scores, latents
+
+
+def _begun(
+    ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples, keep: bool = False
+) -> Begun:
+    through = ensemble.through(samples, keep)
+    return Begun(replace(through, scaled=None), score_all(baselines, samples, through.scaled))
+
+
+def _known(samples: Samples) -> pd.DataFrame:
+    """What samples are known by."""
+    keys = (*KEYS, "label") if samples.kind == "mnist" else KEYS
+    return samples.meta[[name for name in keys if name in samples.meta]]
+
+
+def _beside(known: pd.DataFrame, columns: dict[str, NDArray[Any]]) -> pd.DataFrame:
     import pandas as pd
 
-    seen = ensemble.look(samples)
+    return pd.concat([known, pd.DataFrame(columns, index=known.index)], axis=1)
+
+
+def _raw_columns(
+    ensemble: Ensemble, begun: Begun, samples: Samples
+) -> tuple[dict[str, NDArray[Any]], Scores, NDArray[np.float32]]:
+    """:func:`raw_scores` without the keys."""
+    seen = ensemble.look(samples, begun.through)
     scores = Scores(_finite(seen.autoencoder.total), _finite(seen.by_entry))
-    keys = (*KEYS, "label") if samples.kind == "mnist" else KEYS
     found: dict[str, Any] = {
         "score": _finite(seen.total),
         "score_autoencoder": scores.total,
@@ -296,7 +348,7 @@ def raw_scores(
     found.pop("score_error", None)  # the autoencoder's score says the same
     if "latent" not in seen.deviations:
         found["score_latent"] = _finite(seen.views["latent"])
-    for name, each in score_all(baselines, samples).items():
+    for name, each in begun.baselines.items():
         found[f"score_{name}"] = _finite(each.total)
     if len(seen.top_band):
         found["top_band"] = seen.top_band
@@ -308,9 +360,7 @@ def raw_scores(
     # in words a deviation is told in full, not compressed as it is added
     largest = deviations[np.arange(len(top)), top] / LINEAR_TO
     found["top_deviation"] = _finite(LINEAR_TO * np.sinh(np.clip(largest, -80, 80)))
-    known = samples.meta[[name for name in keys if name in samples.meta]]
-    frame = pd.concat([known, pd.DataFrame(found, index=known.index)], axis=1)
-    return frame, scores, seen.latents
+    return found, scores, seen.latents
 
 
 def _finite(errors: NDArray[Any]) -> NDArray[Any]:

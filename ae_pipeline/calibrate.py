@@ -10,7 +10,6 @@ Fisch, Lei and Schuster, 2022).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,7 +35,6 @@ __all__ = [
     "find_events",
     "reach",
     "recording_score",
-    "touching",
 ]
 
 Float = NDArray[np.float64]
@@ -231,31 +229,6 @@ def recording_score(scores: Float, n_windows: int) -> float:
 def _worst_twentieth(scores: Float) -> float:
     n = max(1, round(len(scores) / 20))
     return float(np.sort(scores)[-n:].mean())
-
-
-def touching(
-    frame: pd.DataFrame, spans_s: Mapping[str, Sequence[tuple[float, float]]]
-) -> NDArray[np.bool_]:
-    """Windows that overlap a stretch of their recording.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        ``recording``, ``onset_s``, ``duration_s`` of n windows.
-    spans_s : mapping of str to sequence of (onset_s, end_s)
-        By recording.
-
-    Returns
-    -------
-    array of bool of shape (n,)
-    """
-    found = np.zeros(len(frame), bool)
-    for recording, spans in spans_s.items():
-        own = (frame["recording"].astype(str) == recording).to_numpy()
-        for onset_s, end_s in spans:
-            starts, ends = frame["onset_s"], frame["onset_s"] + frame["duration_s"]
-            found |= own & ((starts < end_s) & (ends > onset_s)).to_numpy()
-    return found
 
 
 def find_events(onset_s: Float, duration_s: Float, scores: Float, threshold: float) -> list[Span]:

@@ -149,7 +149,7 @@ class Recording:
     filled: tuple[str, ...] = ()
     """Channels that the file lacks and that were interpolated from the others."""
     padding_s: tuple[tuple[float, float], ...] = ()
-    """Stretches (onset_s, end_s) at either end in which no channel moves; they do not calibrate."""
+    """Stretches (onset_s, end_s) at either end in which no channel moves; no segment has them."""
     whole_numbers: bool = False
     """True where the file stores whole numbers, among which there is no NaN."""
     eog: tuple[str, ...] = ()
@@ -343,6 +343,8 @@ class Samples:
         (:class:`ae_pipeline.features.Usual`); a recording may be missing.
     response_times : tuple of str
         Tables only: columns of ``meta`` that hold response times.
+    scaled : array of shape (n, *shape), optional
+        The values in the network's units, where they are known already.
     """
 
     kind: Kind
@@ -356,6 +358,7 @@ class Samples:
     common: Float | Windows | None = None
     usual: Mapping[str, Usual] = field(default_factory=dict)
     response_times: tuple[str, ...] = ()
+    scaled: Float | None = None
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.meta):
@@ -391,6 +394,7 @@ class Samples:
             mask=pick(self.mask),
             raw=pick(self.raw),
             common=pick(self.common),
+            scaled=pick(self.scaled),
             meta=self.meta.iloc[rows].reset_index(drop=True),
         )
 

@@ -58,7 +58,7 @@ from ae_pipeline.train import FittedAutoencoder, Pass
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NETWORK_VIEWS", "TWO_SIDED", "VIEW_WORDS", "Ensemble", "Seen", "bands"]
+__all__ = ["NETWORK_VIEWS", "TWO_SIDED", "VIEW_WORDS", "Ensemble", "Seen", "Through", "bands"]
 
 NETWORK_VIEWS = ("error", "relative", "spread", "latent", "spectrum")
 """Views of the autoencoder, which are added."""
@@ -117,6 +117,19 @@ LEAST_SPREAD_OF_PERSONS = 1e-3
 MOST_ATTENTIVE = 0.0
 """Of persons only what speaks for carelessness counts: nothing that one view says in favour makes
 up for what another sees (chosen on answers with planted careless ones)."""
+
+
+@dataclass(frozen=True)
+class Through:
+    """Samples after the network: its scores, codes (n, latent_dim) and views (n,) by name.
+
+    ``scaled`` are the samples in network units, (n, *shape), where they were kept.
+    """
+
+    scores: Scores
+    latents: NDArray[np.float32]
+    views: dict[str, NDArray[np.float64]]
+    scaled: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -255,7 +268,7 @@ class Ensemble:
         own = np.concatenate([_own_variance(each)[1] for each in self._passes(reference)])
         least = np.maximum(np.quantile(own, 0.05, keepdims=True), FLOOR)
         fitted = replace(fitted, least_variance=least)
-        views = fitted._added(fitted._views(reference)[2])
+        views = fitted._added(fitted.through(reference).views)
         if self.population is not None:
             views |= _channel_views(reference, self.population)[0]
         center, below, above = (np.zeros(len(views)) for _ in range(3))
@@ -327,9 +340,10 @@ class Ensemble:
         seen = self.look(samples)
         return Scores(seen.total, seen.by_entry)
 
-    def look(self, samples: Samples) -> Seen:
-        """Everything in one pass through the network."""
-        scores, latents, views = self._views(samples)
+    def look(self, samples: Samples, through: Through | None = None) -> Seen:
+        """Everything in one pass through the network (``through``, where it was made already)."""
+        found = self.through(samples) if through is None else through
+        scores, latents, views = found.scores, found.latents, dict(found.views)
         by_entry, band, state = scores.by_entry, np.empty(0, dtype=object), np.zeros(0)
         if self.population is not None:
             channels, by_entry, band, state = _channel_views(samples, self.population)
@@ -364,12 +378,21 @@ class Ensemble:
     def _passes(self, samples: Samples) -> Any:
         return self.autoencoder.passes(samples)
 
-    def _views(
-        self, samples: Samples
-    ) -> tuple[Scores, NDArray[np.float32], dict[str, NDArray[np.float64]]]:
+    def through(self, samples: Samples, keep: bool = False) -> Through:
+        """Samples through the network, and what its views say of them.
+
+        Parameters
+        ----------
+        samples : Samples
+        keep : bool
+            Also the samples in network units: as many numbers as the samples have.
+        """
         scores, codes, relative, spread, spectrum = [], [], [], [], []
+        scaled: list[NDArray[np.float32]] = []
         for each in self._passes(samples):
             scores.append(each.scores)
+            if keep:
+                scaled.append(each.x.cpu().numpy())
             codes.append(each.code.cpu().numpy())
             left, own = _own_variance(each)
             relative.append(left / np.maximum(own, self.least_variance))
@@ -390,7 +413,7 @@ class Ensemble:
             by_item, of_persons = self.person.look(samples)
             joined = Scores(joined.total, by_item)
             views |= of_persons
-        return joined, latents, views
+        return Through(joined, latents, views, _end_to_end(scaled) if keep else None)
 
     def draw_codes(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Codes drawn from the mixture of the training codes, (n, latent_dim)."""
@@ -415,6 +438,10 @@ class Ensemble:
         constant = -0.5 * codes.shape[1] * np.log(2 * np.pi)
         density = logsumexp(np.stack(parts, 1) + self.log_weights, axis=1) + constant
         return np.asarray(density, dtype=np.float64)
+
+
+def _end_to_end(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _network_sum(deviations: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -406,7 +406,7 @@ class TrainJob:
     def _judge(self) -> None:
         import pandas as pd
 
-        from ae_pipeline.calibrate import Calibration, touching
+        from ae_pipeline.calibrate import Calibration
 
         self.progress.stage("calibrating")
         held_out = list(self.left_out) if self.division.folds else []
@@ -434,10 +434,7 @@ class TrainJob:
                 "every held-out recording has a bad channel; they calibrate nevertheless, and "
                 "thresholds are higher for it"
             )
-        left_out = technical
-        if self.data.padding_s:
-            left_out |= touching(frame, self.data.padding_s)
-        frame.loc[left_out & (frame["part"] == "calibration"), "part"] = "left out"
+        frame.loc[technical & (frame["part"] == "calibration"), "part"] = "left out"
         chosen = (frame["part"] == "calibration").to_numpy()
         unit, trim = self.division.unit, self.study.detection.trim
         calibration = Calibration.from_frame(

@@ -68,7 +68,7 @@ def _times(ratio: float) -> str:
 def events_frame(
     spans: list[Span],
     frame: pd.DataFrame,
-    by_entry: NDArray[np.float32],
+    by_entry: NDArray[np.float32] | Mapping[int, NDArray[np.float32]],
     entries: tuple[str, ...],
     calibration: Calibration,
     model_id: str,
@@ -83,7 +83,7 @@ def events_frame(
         Merged flagged windows; their rows refer to ``frame``.
     frame : DataFrame
         Judged windows of the recording, with ``reason``.
-    by_entry : array of shape (n, channels)
+    by_entry : array of shape (n, channels), or mapping of row to array of shape (channels,)
     entries : tuple of str
         Channel names.
     calibration : Calibration

@@ -122,17 +122,25 @@ def channel_features(signal: Float, sfreq_hz: float) -> Float:
     array of shape (n, channels, features)
         In the order of :func:`feature_names`.
     """
-    found = [_of_few(signal[rows], sfreq_hz) for rows in _few(len(signal))]
+    found = [_of_few(_within_limit(signal[rows]), sfreq_hz) for rows in _few(len(signal))]
     return np.concatenate(found) if found else _of_few(signal, sfreq_hz)
 
 
+def _within_limit(signal: Float) -> Float:
+    """A copy."""
+    return np.clip(signal, -LIMIT_UV, LIMIT_UV)
+
+
 def _of_few(signal: Float, sfreq_hz: float) -> Float:
-    """:func:`channel_features` of windows that fit into the processor's cache together."""
+    """:func:`channel_features` of windows that fit into the processor's cache together.
+
+    ``signal`` is within the limit, and changed in place.
+    """
     import torch
 
     names = feature_names(sfreq_hz, signal.shape[2])
     with torch.inference_mode():
-        centred = torch.from_numpy(np.clip(signal, -LIMIT_UV, LIMIT_UV))
+        centred = torch.from_numpy(signal)
         centred.sub_(centred.mean(2, keepdim=True))
         bands = [FEATURE_BANDS_HZ[name] for name in names[:-2]]
         found = band_powers(centred, sfreq_hz, bands)
@@ -150,13 +158,10 @@ def band_powers(
 
     n_times = signal.shape[2]
     taper = torch.from_numpy(np.hanning(n_times).astype(np.float32))
-    spectrum = torch.view_as_real(torch.fft.rfft(signal * taper))
+    power = torch.view_as_real(torch.fft.rfft(signal * taper)).square_()
     freqs_hz = np.fft.rfftfreq(n_times, 1 / sfreq_hz)
     edges = [np.searchsorted(freqs_hz, band).tolist() for band in bands]
-    return [
-        spectrum[:, :, low:high].square().sum((2, 3)) / ((high - low) * n_times)
-        for low, high in edges
-    ]
+    return [power[:, :, low:high].sum((2, 3)) / ((high - low) * n_times) for low, high in edges]
 
 
 def line_length(signal: Tensor) -> Tensor:
@@ -242,7 +247,8 @@ def _with_left(own: Float, signal: Float, others: Float, sfreq_hz: float) -> Flo
     both[:, :, :n_own] = own
     for rows in _few(len(signal)):
         # one product a window: rounding must not depend on how many stand in the batch
-        left = np.matmul(others, np.clip(signal[rows], -LIMIT_UV, LIMIT_UV))
+        left = np.matmul(others, _within_limit(signal[rows]))
+        np.clip(left, -LIMIT_UV, LIMIT_UV, out=left)
         both[rows, :, n_own:] = _of_few(left, sfreq_hz)
     return both
 

@@ -71,8 +71,6 @@ class Gathered:
     sfreq_hz: float | None = None
     technical: frozenset[str] = frozenset()
     """Recordings with a bad channel: they train, but do not calibrate."""
-    padding_s: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
-    """Stretches of recordings that calibrate nothing either."""
 
 
 def gather(
@@ -194,7 +192,6 @@ def _gather_eeg(
         positions,
         float(sfreq_hz),
         technical,
-        {recording.name: recording.padding_s for recording, _ in parts if recording.padding_s},
     )
 
 

@@ -124,7 +124,6 @@ def _raw_parts(
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
     """Scores of an input without any judgement, part by part; bad recordings are refused."""
     from ae_pipeline.bundle import columns_of, raw_scores
-    from ae_pipeline.calibrate import touching
     from ae_pipeline.preprocess import survey
     from ae_pipeline.score import fitted_channels
     from ae_pipeline.windows import cut
@@ -148,5 +147,4 @@ def _raw_parts(
         )
     for samples in cut(recording, plan, info.windows):
         frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
-        kept = ~touching(frame, {recording.name: recording.padding_s})
-        yield frame[kept], scores.by_entry[kept]
+        yield frame, scores.by_entry

@@ -83,7 +83,7 @@ class Scaler:
             return values
         center, scale = self._broadcast(values.ndim)
         with np.errstate(over="ignore"):  # what exceeds float32 is cut off with the rest
-            scaled = (values - center) / scale
+            scaled = (values - center) * np.reciprocal(scale)  # to the bit what a network is shown
         np.clip(scaled, -LIMIT, LIMIT, out=scaled)
         return scaled if mask is None else np.where(mask, scaled, np.float32(0))
 

@@ -6,14 +6,16 @@ numbers a window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import ctypes
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.bundle import Bundle, BundleInfo
+from ae_pipeline.bundle import Begun, Bundle, BundleInfo, Judged
 from ae_pipeline.calibrate import (
     Detection,
     Span,
@@ -27,8 +29,8 @@ from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.spatial import with_channels
 from ae_pipeline.tags import CATEGORY, Tag, tag
-from ae_pipeline.threads import one_thread
-from ae_pipeline.windows import Windowing, count_windows, cut, cut_again
+from ae_pipeline.threads import ahead, one_thread
+from ae_pipeline.windows import Windowing, cut, cut_again
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +55,12 @@ __all__ = [
 WRONG_GAIN = 5.0
 """Factor by which a channel may differ from training; electrodes differ by two to three."""
 
+N_NEAR = 16
+"""Codes whose distance is computed exactly, to find the nearest."""
+
 N_WORST = 6
 N_BEST = 3
+LATENTS = "latents"
 LATENT_KEYS = ("recording", "subject", "window", "onset_s", "duration_s")
 
 
@@ -142,25 +148,28 @@ def score_recording(
     recording = fitted_channels(recording, info)
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
-    n = count_windows(recording, plan, info.windows)
-    rows = _Rows(n)
-    codes = np.empty((n, info.model.latent_dim), np.float32)
-    errors = np.empty((n, len(info.entries)), np.float32)
+    windowing = info.windows
+    rows = _Rows()
     usual_error = float(np.median(bundle.calibration.scores["score_autoencoder"]))
     tags: dict[int, Tag] = {}
     state = None
     worst, best = _keepers()
-    for samples in cut(recording, plan, info.windows):
-        judged = bundle.judge(samples)
-        tags |= _tags(bundle, samples, judged.frame, threshold, recording)
+
+    def begun() -> Iterator[tuple[Samples, Begun]]:
+        for samples in cut(recording, plan, windowing):
+            yield samples, bundle.begin(samples)
+
+    for samples, first in ahead(begun()):
+        judged = bundle.judge(samples, first)
+        total = judged.columns["score"]
+        tags |= _tags(bundle, samples, total, threshold, recording)
         state = state or _state(bundle, samples, recording)
-        codes[rows.next(judged.frame)] = judged.latents
-        errors[rows.next(judged.frame)] = judged.by_entry
-        rows.add(judged.frame)
+        rows.add(judged)
         for keeper in (worst, best):
-            keeper.offer(samples, judged.frame["score"].to_numpy())
-        advance(float(judged.frame["onset_s"].iloc[-1]))
-    frame = rows.frame()
+            keeper.offer(samples, total)
+        advance(float(samples.meta["onset_s"].iloc[-1]))
+    _give_back_memory()
+    frame, codes = rows.read()
     frame["reason"] = _phrases(frame, usual_error)
     total = frame["score"].to_numpy()
     frame["flagged"] = total > threshold
@@ -170,10 +179,12 @@ def score_recording(
     )
     calibration = bundle.calibration
     onset_s = frame["onset_s"].to_numpy()
-    nearest = _nearest_normal([span.peak for span in spans], spans, codes, frame)
+    peaks = [span.peak for span in spans]
+    at_peaks = dict(zip(peaks, rows.channels()[peaks], strict=True))
+    nearest = _nearest_normal(peaks, spans, codes, frame)
     nearest_s = {peak: float(onset_s[row]) for peak, row in nearest.items()}
     events = events_frame(
-        spans, frame, errors, info.entries, calibration, bundle.model_id, tags, nearest_s
+        spans, frame, at_peaks, info.entries, calibration, bundle.model_id, tags, nearest_s
     )
     found = {bad.name: bad.reason for bad in plan.bads}
     found = wrong_gains(info.training, plan) | found
@@ -206,7 +217,7 @@ def score_recording(
         "subject": recording.subject,
         "session": recording.session,
         "duration_s": recording.duration_s,
-        "usable_share": max(0.0, covered_s - flagged_s) / recording.duration_s,
+        "usable_share": max(0.0, covered_s - flagged_s) / _recorded_s(recording),
         "quality_findings": "; ".join(
             [*([whole] if whole else []), *(f"{name}: {why}" for name, why in found.items())]
         ),
@@ -223,7 +234,7 @@ def score_recording(
         plan,
         contract_frame(frame, "eeg"),
         codes,
-        errors,
+        rows.channels(),
         events,
         bads,
         _beside_normal(
@@ -233,7 +244,7 @@ def score_recording(
             frame,
             recording,
             plan,
-            info.windows,
+            windowing,
         ),
         best.example(bundle, N_BEST, frame),
         summary,
@@ -333,7 +344,7 @@ def wrong_gains(card: Mapping[str, Any], plan: Plan) -> dict[str, str]:
 def _tags(
     bundle: Bundle,
     samples: Samples,
-    frame: pd.DataFrame,
+    score: NDArray[np.float64],
     threshold: float,
     recording: Recording,
 ) -> dict[int, Tag]:
@@ -346,13 +357,13 @@ def _tags(
         return {}
     found = {}
     for span in find_events(
-        frame["onset_s"].to_numpy(),
-        frame["duration_s"].to_numpy(),
-        frame["score"].to_numpy(),
+        samples.meta["onset_s"].to_numpy(),
+        samples.meta["duration_s"].to_numpy(),
+        score,
         threshold,
     ):
         rows = np.array([span.peak])
-        found[int(frame["window"].iloc[span.peak])] = tag(
+        found[int(samples.meta["window"].iloc[span.peak])] = tag(
             samples.unreferenced(rows)[0],
             None if samples.raw is None else np.asarray(samples.raw[rows])[0],
             usual,
@@ -380,13 +391,18 @@ def _nearest_normal(
     clear = ~frame["flagged"].to_numpy()
     for span in spans:
         clear &= (onset_s >= span.end_s) | (onset_s + duration_s <= span.onset_s)
+    sizes = np.square(codes).sum(1)
+    sizes[~clear] = np.inf
     found = {}
     for row in rows:
-        apart = clear & (np.abs(onset_s - onset_s[row]) >= duration_s[row])
-        normal = np.flatnonzero(apart)
-        if len(normal):
-            away = np.square(codes[normal] - codes[row]).sum(1)
-            found[row] = int(normal[int(away.argmin())])
+        # without what all distances from a code have in common, and then exactly
+        away = sizes - 2 * (codes @ codes[row])
+        away[np.abs(onset_s - onset_s[row]) < duration_s[row]] = np.inf
+        few = np.sort(np.argpartition(away, min(N_NEAR, len(away)) - 1)[:N_NEAR])
+        few = few[np.isfinite(away[few])]
+        if len(few):
+            exact = np.square(codes[few] - codes[row]).sum(1)
+            found[row] = int(few[int(exact.argmin())])
     return found
 
 
@@ -424,6 +440,11 @@ def _verdict(events: pd.DataFrame, state: tuple[str, str, float] | None) -> tupl
     category = kinds.map(CATEGORY)
     seconds = events["duration"].loc[kinds.index].groupby(category.to_numpy()).sum()
     return str(seconds.idxmax()), said
+
+
+def _recorded_s(recording: Recording) -> float:
+    """Length without the padding at either end."""
+    return recording.duration_s - sum(end - onset for onset, end in recording.padding_s)
 
 
 def _covered_s(frame: pd.DataFrame) -> float:
@@ -469,38 +490,65 @@ def _keepers() -> tuple[_Keeper, _Keeper]:
 
 
 class _Rows:
-    """Judged rows of a recording, column by column in room of their own.
+    """Judged rows of a recording, on disk until the last of them is there.
 
-    Frames kept from each block would lie scattered between the large pieces that come and go, so
-    that these find no room again: a day took a gigabyte.
+    Two files without names: of a day's rows memory holds none while blocks of signal come and go.
     """
 
-    def __init__(self, n: int) -> None:
-        self.n, self.done = n, 0
-        self.columns: dict[str, NDArray[Any]] = {}
-        self.words: dict[Any, Any] = {}
+    def __init__(self) -> None:
+        from tempfile import TemporaryFile
 
-    def next(self, frame: pd.DataFrame) -> slice:
-        """Where the rows of the next block go."""
-        return slice(self.done, self.done + len(frame))
+        self.rows = TemporaryFile()  # noqa: SIM115 (arrays read from it)
+        self.by_entry = TemporaryFile()  # noqa: SIM115
+        self.dtype: np.dtype[Any] | None = None
+        self.words: dict[str, dict[Any, int]] = {}
+        self.n_entries = 0
 
-    def add(self, frame: pd.DataFrame) -> None:
-        here = self.next(frame)
-        for name in map(str, frame):
-            values = frame[name].to_numpy()
-            plain = values.dtype.kind in "biuf"
-            if name not in self.columns:
-                self.columns[name] = np.empty(self.n, values.dtype if plain else object)
-            if not plain:  # the same few words again and again
-                same = [self.words.setdefault(word, word) for word in values]
-                values = np.array(same, dtype=object)
-            self.columns[name][here] = values
-        self.done = here.stop
+    def add(self, judged: Judged) -> None:
+        """The rows of the next block."""
+        columns = {str(name): np.asarray(values) for name, values in judged.meta.items()}
+        columns |= {**judged.columns, LATENTS: judged.latents}
+        for name, values in columns.items():
+            if values.dtype.kind not in "biuf":  # the same few words again and again
+                known = self.words.setdefault(name, {})
+                codes = [-1 if w is None else known.setdefault(w, len(known)) for w in values]
+                columns[name] = np.array(codes, np.int16)
+        if self.dtype is None:
+            self.dtype = np.dtype([(n, v.dtype, v.shape[1:]) for n, v in columns.items()])
+        table = np.empty(len(judged.meta), self.dtype)
+        for name, values in columns.items():
+            table[name] = values
+        self.rows.write(table.tobytes())
+        self.n_entries = judged.by_entry.shape[1]
+        self.by_entry.write(np.ascontiguousarray(judged.by_entry, np.float32).tobytes())
 
-    def frame(self) -> pd.DataFrame:
+    def read(self) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+        """Columns and codes of all rows."""
         import pandas as pd
 
-        return pd.DataFrame(self.columns)
+        assert self.dtype is not None
+        self.rows.flush()
+        table = np.memmap(self.rows, self.dtype, "r")
+        columns: dict[str, Any] = {name: np.array(table[name]) for name in self.dtype.names or ()}
+        codes = columns.pop(LATENTS)
+        for name, known in self.words.items():
+            words = pd.Index(list(known), dtype=object)
+            columns[name] = pd.Categorical.from_codes(columns[name], categories=words)
+        return pd.DataFrame(columns, copy=False), codes
+
+    def channels(self) -> NDArray[np.float32]:
+        """By channel, (n, channels); it stays on disk, and memory has what was looked at."""
+        self.by_entry.flush()
+        return np.memmap(self.by_entry, np.float32, "r").reshape(-1, self.n_entries)
+
+
+def _give_back_memory() -> None:
+    """Return to the system what blocks of signal needed, before tables of all rows are made.
+
+    glibc keeps what is freed, and what one thread freed is of no use to another.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _phrases(frame: pd.DataFrame, usual_error: float) -> pd.Series[str]:

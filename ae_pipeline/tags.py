@@ -344,25 +344,26 @@ def _exchanged(look: _Look) -> _Found:
     usual_power = np.exp(look.usual.center[:, n_own:].astype(float)).sum(1)
     covariance = look.signal @ look.signal.T / look.signal.shape[1]
     others = look.usual.others.astype(float)
+    product = others @ covariance
+    power = np.einsum("ij,ij->i", product, others)
 
-    def misfit(at: Sequence[int]) -> float:
-        """How badly channels fit that are taken from places ``at``, by power alone."""
-        placed = covariance[np.ix_(at, at)]
-        power = np.einsum("ij,ij->i", others @ placed, others)
-        return float(np.log1p(power / usual_power).sum())
+    def misfit(one: int, other: int) -> float:
+        """How badly channels fit with two in each other's place, by power alone.
 
-    n = len(look.ch_names)
-    places = []
-    for one, other in combinations((int(c) for c in np.argsort(-look.left)[: 2 * MANY]), 2):
-        at = list(range(n))
-        at[one], at[other] = other, one
-        places.append((misfit(at), (one, other), at))
-    places.sort()
-    tried = np.stack([look.signal, *(look.signal[at] for _, _, at in places[:4])])
+        Exchanging two channels changes two columns of ``others`` by as much, with other signs.
+        """
+        change = others[:, other] - others[:, one]
+        apart = covariance[one, one] - 2 * covariance[one, other] + covariance[other, other]
+        gain = 2 * change * (product[:, one] - product[:, other]) + change**2 * apart
+        return float(np.log1p(np.maximum(power + gain, 0) / usual_power).sum())
+
+    pairs = list(combinations((int(c) for c in np.argsort(-look.left)[: 2 * MANY]), 2))
+    pairs = sorted(pairs, key=lambda pair: (misfit(*pair), pair))[:4]
+    tried = np.stack([look.signal, *(_exchange(look.signal, pair) for pair in pairs)])
     away = look.usual.deviations(tried.astype(np.float32), look.sfreq_hz)[:, :, n_own:]
     total = np.square(np.minimum(np.abs(away), 20)).sum((1, 2))
     best = int(total[1:].argmin())
-    pair, share = places[best][1], float(total[1 + best] / total[0])
+    pair, share = pairs[best], float(total[1 + best] / total[0])
     if share > EXPLAINED:
         return None
     one, other = pair
@@ -372,6 +373,13 @@ def _exchanged(look: _Look) -> _Found:
         f"with {look.ch_names[one]} and {look.ch_names[other]} in each other's place "
         f"{1 - share:.0%} of the deviation is gone",
     )
+
+
+def _exchange(signal: Float, pair: tuple[int, int]) -> Float:
+    """A signal with two channels in each other's place."""
+    exchanged = signal.copy()
+    exchanged[list(pair)] = signal[list(pair[::-1])]
+    return exchanged
 
 
 def _deflection(look: _Look, channel: int) -> tuple[float, float, float]:

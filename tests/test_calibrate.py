@@ -19,7 +19,6 @@ from ae_pipeline.calibrate import (
     conformal_p_without_own,
     find_events,
     recording_score,
-    touching,
 )
 from ae_pipeline.data import InputError
 
@@ -322,12 +321,6 @@ def test_a_rate_that_so_few_subjects_cannot_promise_is_not_promised() -> None:
     assert "cannot be promised with 3 calibration subjects" in claims[0]
     quiet = calibration(np.ones(120), 3)
     assert quiet.what_is_withdrawn(Detection(false_alarms_per_hour=1), "subject") == ()
-
-
-def test_windows_over_a_stretch_are_those_that_overlap_it_in_their_own_recording() -> None:
-    frame = frame_of([0, 1, 2, 3, 0, 1], ["a"] * 4 + ["b"] * 2, duration_s=1.0)
-    found = touching(frame, {"a": [(1.5, 2.5)], "c": [(0, 9)]})
-    assert found.tolist() == [False, True, True, False, False, False]
 
 
 def test_with_nothing_left_there_is_no_threshold_to_cross() -> None:

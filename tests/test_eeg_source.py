@@ -274,11 +274,20 @@ def test_padding_at_either_end_is_known_and_a_dead_stretch_within_is_none(tmp_pa
     data[:, 900:1000] = 0
     data[:, -30:] = data[:, -31:-30]
     recording = opened(write_fif(tmp_path / "padded_raw.fif", data, ["Fz", "Cz", "Pz"]))
-    assert recording.segments == ((0, 2000),)  # scored like the rest
+    assert recording.segments == ((50, 1969),)  # of padding there is no window
     assert np.allclose(recording.padding_s, [(0, 0.5), (19.69, 20)])
-    assert any("padding" in note for note in recording.notes)
+    assert any("at the beginning and at the end: padding" in note for note in recording.notes)
     data[0] = noise(1, 2000)[0]  # one channel that moves is a recording
     assert opened(write_fif(tmp_path / "one_raw.fif", data, ["Fz", "Cz", "Pz"])).padding_s == ()
+
+
+def test_padding_longer_than_what_is_read_at_once_is_found_whole(tmp_path: Path) -> None:
+    data = noise(3, 4000)
+    data[:, 1500:] = 0
+    recording = opened(write_fif(tmp_path / "long_raw.fif", data, ["Fz", "Cz", "Pz"]))
+    assert recording.segments == ((0, 1500),)
+    assert recording.padding_s == ((15.0, 40.0),)
+    assert any("25 s at the end: padding" in note for note in recording.notes)
 
 
 def test_a_boundary_between_two_samples_belongs_to_neither(tmp_path: Path) -> None:
@@ -622,7 +631,7 @@ def test_init_learns_what_recordings_share(shared_data: Path) -> None:
     assert told.exclude == ("EEG A2-A1", "ECG ECG")
     assert len(told.ch_names) == 19
     assert not told.partial
-    assert told.segment_s == pytest.approx(62.0)
+    assert told.segment_s == pytest.approx(61.03, abs=0.01)  # a minute and its padding
     assert not told.bipolar
     assert told.subject_pattern is not None
     found = find([shared_data / "eegmat"], subject_pattern=told.subject_pattern)

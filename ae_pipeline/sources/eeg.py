@@ -58,7 +58,7 @@ __all__ = [
 Float = NDArray[np.float32]
 
 LOOK_S, PADDING_S = 10.0, 0.1
-"""How far from either end padding is looked for, and from what length on it is some."""
+"""How much is read at once to look for padding, and from what length on it is some."""
 
 PLAUSIBLE_UV = (0.05, 5000.0)
 """Robust deviation of scalp EEG lies within this, whatever the amplifier."""
@@ -181,7 +181,11 @@ def _recording(found: Found, source: EegSource, content: Content) -> Recording:
     padding = () if content.epoched else _dead_ends(signal.reader, signal.n_times, sfreq_hz)
     if padding:
         lengths = " and ".join(f"{(stop - start) / sfreq_hz:.2g} s" for start, stop in padding)
-        notes.append(f"no channel moves for {lengths} at the ends: padding, calibrates nothing")
+        notes.append(
+            f"no channel moves for {lengths} {_which_end(padding, signal.n_times)}: padding, not "
+            "part of the recording"
+        )
+        segments = _without(segments, padding)
     recording = Recording(
         name=found.name,
         subject=found.subject,
@@ -381,21 +385,42 @@ def _dead_ends(
 ) -> tuple[tuple[int, int], ...]:
     """Samples at the beginning and the end, at least ``PADDING_S``, in which no channel moves.
 
-    Many a recorder, and many a cleaning, pads a file so. A window that holds half of it is unlike
-    any other, and as calibration data would set the threshold for all.
+    Many a recorder, and many a cleaning, pads a file so: EDF fills up its last record. Filtered, it
+    would look like an event; as calibration data it would set the threshold for all.
     """
-    look = min(n_times, round(LOOK_S * sfreq_hz))
-    if look < 2:
-        return ()
-    ends = []
-    head = (np.diff(reader(0, look), axis=1) != 0).any(0)
-    tail = (np.diff(reader(n_times - look, n_times), axis=1) != 0).any(0)
+    look = max(2, round(LOOK_S * sfreq_hz))
+    first = last = n_times
+    for start in range(0, n_times - 1, look):
+        moves = (np.diff(reader(start, min(start + look + 1, n_times)), axis=1) != 0).any(0)
+        if moves.any():
+            first = start + int(moves.argmax()) + 1
+            break
+    for stop in range(n_times, 1, -look):
+        moves = (np.diff(reader(max(0, stop - look - 1), stop), axis=1) != 0).any(0)
+        if moves.any():
+            last = n_times - stop + int(moves[::-1].argmax()) + 1
+            break
+    if n_times in (first, last):
+        return ()  # nothing moves anywhere: that is told as such
     least = PADDING_S * sfreq_hz
-    if head.any() and (first := int(head.argmax()) + 1) >= least:
-        ends.append((0, first))
-    if tail.any() and (last := int(tail[::-1].argmax()) + 1) >= least:
-        ends.append((n_times - last, n_times))
-    return tuple(ends)
+    ends = ((0, first), (n_times - last, n_times))
+    return tuple((start, stop) for start, stop in ends if stop - start >= least)
+
+
+def _which_end(padding: tuple[tuple[int, int], ...], n_times: int) -> str:
+    if len(padding) == 2:
+        return "at the beginning and at the end"
+    return "at the end" if padding[0][1] == n_times else "at the beginning"
+
+
+def _without(
+    segments: tuple[tuple[int, int], ...], padding: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, int], ...]:
+    """Segments without padding; all of them where nothing would be left."""
+    begin = max([stop for start, stop in padding if start == 0], default=0)
+    end = min([start for start, _ in padding if start > 0], default=segments[-1][1])
+    kept = tuple((max(a, begin), min(b, end)) for a, b in segments)
+    return tuple((a, b) for a, b in kept if a < b) or segments
 
 
 def _check_amplitude(recording: Recording) -> None:

@@ -46,9 +46,9 @@ CONTINUOUS = re.compile(r"[-_](raw|eeg|meg|ieeg)$", re.IGNORECASE)
 EPOCHS = re.compile(r"[-_]epo\.fif(\.gz)?$", re.IGNORECASE)
 """Epochs, by MNE's names; left out of a folder that holds the recording they were cut from."""
 
-BESIDE = {".eeg": ".pnt", ".data": ".head"}
-"""Endings that other things have, too -> the file that must stand beside (Nihon Kohden,
-Nicolet)."""
+BESIDE = {".eeg": ".pnt", ".data": ".head", ".dat": ".dap"}
+"""Endings that other things have, too -> the file that must stand beside (Nihon Kohden, Nicolet,
+Curry 7)."""
 
 LATER_PART = re.compile(r"(?P<whole>.+)-\d+(?P<end>\.fif(\.gz)?)$|(?P<split>.+_split-)0*[2-9]\d*_")
 """Parts of a split FIF file after the first, which names them."""

@@ -35,6 +35,14 @@ __all__ = ["read_mne"]
 
 Float = NDArray[np.float32]
 
+NEDF_BLOCK = 5
+"""Samples that NEDF stores together; MNE reads only from the first of a block on."""
+
+COMPANIONS = {".data": (".head",), ".dat": (".dap", ".rs3", ".cef", ".ceo")} | {
+    ".cdt": (".dpa", ".dpo", ".cef", ".ceo")
+}
+"""Files that stand beside a recording without being named in it (Nicolet, Curry 7, Curry 8)."""
+
 
 def read_mne(path: Path) -> Content:
     """Open through ``mne.io.read_raw``, or as epochs where the file holds those.
@@ -111,6 +119,8 @@ def _raw(path: Path) -> mne.io.BaseRaw:
 
     if path.suffix.lower() == ".raw":  # EGI's simple binary, which read_raw does not know
         return mne.io.read_raw_egi(path, preload=False, verbose="WARNING")
+    if path.suffix.lower() == ".data":  # Nicolet, whose kind of channels MNE wants to be told
+        return mne.io.read_raw_nicolet(path, "eeg", preload=False, verbose="WARNING")
     return mne.io.read_raw(path, preload=False, verbose="WARNING")
 
 
@@ -222,19 +232,21 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 def _mne_reader(raw: mne.io.BaseRaw, rows: list[int], path: Path) -> Reader:
     lock = threading.Lock()
+    step = NEDF_BLOCK if path.suffix.lower() == ".nedf" else 1
 
     def reader(start: int, stop: int) -> Float:
+        begin = start - start % step
         with lock, warnings.catch_warnings(), _unseen(path):
             warnings.simplefilter("ignore")
             try:
-                data, _ = raw[rows, start:stop]
+                data, _ = raw[rows, begin:stop]
             except Exception as error:
                 raise InputError(
                     f"{path.name}: cannot be read from {start / raw.info['sfreq']:.1f} s on "
                     f"({type(error).__name__} in MNE): the signal is shorter than its header "
                     "says; copy the file again from the source"
                 ) from None
-        return _microvolts(data)
+        return _microvolts(data[:, start - begin :])
 
     return reader
 
@@ -252,5 +264,7 @@ def _files(path: Path, content: mne.io.BaseRaw | mne.BaseEpochs) -> tuple[Path, 
     if path.suffix.lower() in (".vhdr", ".ahdr"):
         header = path.read_bytes().decode("latin-1")
         parts += [path.with_name(name) for name in re.findall(r"(?m)^MarkerFile=(.+?)\s*$", header)]
+    parts += [path.with_suffix(end) for end in COMPANIONS.get(path.suffix.lower(), ())]
+    parts += [path.with_name(path.name + end) for end in COMPANIONS.get(path.suffix.lower(), ())]
     others = {part.resolve() for part in parts if part.is_file()} - {path.resolve()}
     return (path, *sorted(others))
