@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT",
+    "Begun",
     "Bundle",
     "BundleInfo",
     "Judged",
