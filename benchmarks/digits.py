@@ -142,6 +142,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=["pca", *HOLD], default=["pca", *HOLD])
     parser.add_argument("--seeds", type=int, default=3, help="of the text's model")
+    parser.add_argument("--conv-seeds", type=int, default=1, help="of the convolutional one")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
 
@@ -161,15 +162,20 @@ def main() -> None:
 
     if "pca" in given.only:
         keep("PCA, 10 components", pca(images, test))
-    text = load_study(STUDY)
-    for seed in range(given.seeds if "text" in given.only else 0):
-        training = text.training.model_copy(update={"seed": seed})
-        run = train(text.model_copy(update={"training": training}), images, test)
-        keep(f"text's model, seed {seed}", run)
-    if "conv" in given.only:
-        content = {"study": "conv", "source": {"kind": "mnist"}, "model": CONV}
-        study = Study.model_validate(content | {"training": CONV_TRAINING})
-        keep("conv, 15 epochs", train(study, images, test))
+    content = {"study": "conv", "source": {"kind": "mnist"}, "model": CONV}
+    studies = {
+        "text": ("text's model", load_study(STUDY), given.seeds),
+        "conv": (
+            "conv, 15 epochs",
+            Study.model_validate(content | {"training": CONV_TRAINING}),
+            given.conv_seeds,
+        ),
+    }
+    for kind, (name, study, n_seeds) in studies.items():
+        for seed in range(n_seeds if kind in given.only else 0):
+            training = study.training.model_copy(update={"seed": seed})
+            run = train(study.model_copy(update={"training": training}), images, test)
+            keep(f"{name}, seed {seed}", run)
     print(table(found))
 
 
