@@ -574,7 +574,9 @@ def recording_view(
             Number("Bad channels", str(len(result.bads)), ", ".join(result.bads["name"][:4])),
         ),
         (
-            "Look at the events in MNE: mne.read_annotations on the _annot.fif beside this page",
+            "Look at the events in MNE: mne.read_annotations on the _annot.fif beside this page"
+            if n_events
+            else "Nothing has to be marked; glance at the most abnormal windows below all the same",
             *(["Decide about the bad channels before averaging"] if len(result.bads) else []),
             "Score more recordings into the same folder: the group report ranks them",
         ),

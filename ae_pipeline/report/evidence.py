@@ -288,7 +288,8 @@ def _caption(meta: pd.DataFrame, row: int) -> str:
     words += [] if p is None else [f"p\u00a0{p_value(p)}"]
     for column in ("top_channel", "top_item", "top_band"):
         if column in meta and pd.notna(meta[column].iloc[row]):
-            words.append(shorten(meta[column].iloc[row], 60))
+            most = "mostly " if column == "top_band" else ""
+            words.append(most + shorten(meta[column].iloc[row], 60))
     if "reason" in meta and pd.notna(meta["reason"].iloc[row]):
         words.append(shorten(meta["reason"].iloc[row], 300))
     return f"{' · '.join(words).rstrip('.')}."

@@ -225,6 +225,8 @@ def timeline(
         caption = "Score of each window over the recording; numbers are those of the events."
         if events is None or events.empty:
             caption = "Score of each window over the recording."
+        if threshold is not None and np.isfinite(threshold):
+            caption += " Above the dashed line a window belongs to an event."
         if len(x) < len(values):
             caption += " Long recordings are drawn as the lowest and highest score of each bin."
         return picture(fig, alt, caption, wide=True)

@@ -34,7 +34,7 @@ from ae_pipeline.report.views import (
     Section,
     TrainView,
 )
-from ae_pipeline.report.wording import shorten, show
+from ae_pipeline.report.wording import seconds, shorten, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,6 +185,7 @@ def recording_page(view: RecordingView) -> str:
         timeline=figures.timeline(view.scores, view.threshold, view.bad_spans, events),
         over_time=moving_timeline(view.scores, view.threshold, view.bad_spans, events),
         events=table(events, _EVENT, "Events, numbered as in the figure.", MAX_EVENTS),
+        highest=_highest(view.scores, view.threshold),
         heat_map=where,
         scalp=scalp,
         quality=table(view.quality, ("name", "reason"), "Channels found bad, and why.", MAX_ROWS),
@@ -193,6 +194,20 @@ def recording_page(view: RecordingView) -> str:
         histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
         map=_map(view.latents, view.scores, "score"),
         moving=moving_map(view.latents, view.scores, "score"),
+    )
+
+
+def _highest(scores: pd.DataFrame | None, threshold: float | None) -> str:
+    """How near a recording without events came to one."""
+    if scores is None or threshold is None or not {"score", "onset_s"} <= {*scores}:
+        return ""
+    values = np.nan_to_num(scores["score"].to_numpy(float), nan=-np.inf)
+    if not len(values) or not np.isfinite(values.max()) or values.max() > threshold:
+        return ""
+    at_s = seconds(float(scores["onset_s"].iloc[int(values.argmax())]))
+    return (
+        f" The highest score, {show(float(values.max()))} at {at_s} s, is below the threshold of "
+        f"{show(float(threshold))}; that window is the first of the most abnormal ones below."
     )
 
 
