@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_personfit import N_ITEMS, careless, people, trained
 
-from ae_pipeline import persons
+from ae_pipeline import personfit, persons
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", " ="])
@@ -104,3 +105,32 @@ def test_a_person_has_indices_groups_and_totals() -> None:
     }
     assert wanted | {"onset_item", "group_age", "total_S0"} <= set(frame)
     assert len(frame) == 30
+
+
+def test_a_part_of_the_people_at_a_time_comes_to_the_same_as_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    person = trained().person
+    assert person is not None
+    samples = people(120, 7)
+    frame = pd.DataFrame({"recording": samples.meta["recording"], "score": np.arange(120.0)})
+    latents = np.random.default_rng(1).standard_normal((120, 4)).astype(np.float32)
+    source = SimpleNamespace(groups=None)
+
+    def everything() -> list[Any]:
+        surprise, views = person.look(samples)
+        return [
+            surprise,
+            *views.values(),
+            *persons.describe(person, samples, source, frame, latents),
+        ]
+
+    whole = everything()
+    monkeypatch.setattr(personfit, "CHUNK", 17)
+    for module in (personfit, persons):
+        monkeypatch.setattr(module, "MANY_ROWS", 50)
+    for one, parts in zip(whole, everything(), strict=True):
+        if isinstance(one, pd.DataFrame):
+            pd.testing.assert_frame_equal(one, parts, rtol=1e-4, atol=1e-5)
+        else:
+            np.testing.assert_allclose(one, parts, rtol=1e-4, atol=1e-5)

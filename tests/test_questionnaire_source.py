@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from ae_pipeline import initial
 from ae_pipeline.data import InputError
 from ae_pipeline.sources.questionnaire import (
     ItemBlock,
@@ -537,3 +538,16 @@ def test_groups_are_those_named_or_those_whose_names_say_so(tmp_path: Path) -> N
     assert group_columns(columns, guess) == ["age", "gender"]
     told = QuestionnaireSource(path=path, items="Q*", groups="platform")
     assert group_columns(columns, told) == ["platform"]
+
+
+def test_a_large_table_is_proposed_fewer_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.integers(1, 6, (400, 6)), columns=[f"q{i}" for i in range(6)])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    assert "epochs: 200" in initial.initial_study("questionnaire", tmp_path / "t.csv")
+    monkeypatch.setattr(initial, "MANY_PEOPLE", 40)
+    proposed = initial.initial_study("questionnaire", tmp_path / "t.csv")
+    assert "epochs: 20\n" in proposed
+    assert "About 401 rows" in proposed
