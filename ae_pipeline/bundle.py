@@ -8,6 +8,7 @@ refuses data of another shape, unit, montage or sampling rate.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -122,6 +123,23 @@ class Judged:
     def frame(self) -> pd.DataFrame:
         """One row a sample."""
         return _beside(self.meta, self.columns)
+
+    @classmethod
+    def join(cls, parts: Sequence[Judged]) -> Judged:
+        """One after the other."""
+        import pandas as pd
+
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            pd.concat([part.meta for part in parts], ignore_index=True),
+            {
+                name: np.concatenate([part.columns[name] for part in parts])
+                for name in parts[0].columns
+            },
+            np.concatenate([part.by_entry for part in parts]),
+            np.concatenate([part.latents for part in parts]),
+        )
 
 
 @dataclass(frozen=True)

@@ -782,7 +782,12 @@ class ScoreJob:
         from ae_pipeline.score import score_rows
 
         samples, notes = rows_of(self.source, item, columns_of(self.bundle.info))
-        result = score_rows(self.bundle, samples, self.detection)
+        result = score_rows(
+            self.bundle,
+            samples,
+            self.detection,
+            lambda rows: self.progress.advance(rows, len(samples), item.name),
+        )
         outputs.write_rows(self.run, item, result, samples, notes, this)
 
     def _fail(self, failure: Failure, digest: str | None) -> None:

@@ -26,6 +26,7 @@ from ae_pipeline.data import Recording, Samples
 from ae_pipeline.explain import events_frame, reasons
 from ae_pipeline.features import feature_names, state_of
 from ae_pipeline.gather import task_of, usual_amplitude_uv
+from ae_pipeline.personfit import MANY_ROWS
 from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.spatial import with_channels
 from ae_pipeline.tags import CATEGORY, Tag, tag
@@ -454,16 +455,33 @@ def _covered_s(frame: pd.DataFrame) -> float:
     return float(np.minimum(duration, np.append(np.diff(onset), np.inf)).sum())
 
 
-def score_rows(bundle: Bundle, samples: Samples, detection: Detection) -> RowsResult:
-    """Judge images or respondents; p and q across them.
+def score_rows(
+    bundle: Bundle,
+    samples: Samples,
+    detection: Detection,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> RowsResult:
+    """Judge images or respondents, a part of them at a time; p and q across all.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    samples : Samples
+    detection : Detection
+    advance : callable
+        Told how many rows are judged.
 
     Raises
     ------
     InputError
         Where the rows are not what the model was trained on.
     """
+    parts = []
     with one_thread(samples.kind != "mnist"):
-        judged = bundle.judge(samples)
+        for rows in samples.chunks(MANY_ROWS):
+            parts.append(bundle.judge(samples.take(rows)))
+            advance(rows.stop)
+    judged = Judged.join(parts)
     frame = judged.frame
     frame["q_value"] = adjusted(frame["p_value"].to_numpy(), detection.dependence)
     frame["flagged"] = frame["q_value"] <= detection.error_rate

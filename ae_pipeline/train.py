@@ -80,7 +80,7 @@ class Training(Config):
     """Passes over the training data, at most; early stopping may end sooner."""
     batch_size: Literal["auto"] | PositiveInt = "auto"
     """Samples a step: auto takes 256 for dense models and 64 for the others; of a questionnaire a
-    twentieth of the people, 16 to 256."""
+    twentieth of the people, 16 to 512."""
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
     """How the weights are moved; the text's example uses rmsprop."""
     learning_rate: PositiveFloat = 1e-3
@@ -419,7 +419,7 @@ def fit(
     if batch_size == "auto":
         batch_size = 256 if model.config.architecture.kind == "dense" else 64
         if train.kind == "questionnaire":  # few people need many steps, many people few
-            batch_size = int(np.clip(len(train) // 20, 16, 256))
+            batch_size = int(np.clip(len(train) // 20, 16, 512))
     settled = model.config.objective.settled_epoch
     if settled > config.epochs:
         raise StudyError(

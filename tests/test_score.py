@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import tiny
 
+from ae_pipeline import score
 from ae_pipeline.calibrate import (
     Calibration,
     Detection,
@@ -271,6 +272,18 @@ def test_rows_have_the_columns_of_the_contract() -> None:
     assert set(frame["top_item"]) <= set(answers.entries)
     assert frame["q_value"].to_numpy() == pytest.approx(adjusted(frame["p_value"].to_numpy()))
     assert frame["flagged"].tolist() == (frame["q_value"] <= 0.05).tolist()
+
+
+def test_rows_judged_a_part_at_a_time_are_judged_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, detection = tiny.answers(40, seed=1), tiny.table().study.detection
+    whole = score_rows(tiny.table().bundle, answers, detection)
+    monkeypatch.setattr(score, "MANY_ROWS", 15)
+    done: list[int] = []
+    parts = score_rows(tiny.table().bundle, answers, detection, done.append)
+    assert done == [15, 30, 40]
+    pd.testing.assert_frame_equal(whole.frame, parts.frame, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.latents, parts.latents, rtol=1e-4, atol=1e-5)
+    assert whole.worst.frame["recording"].tolist() == parts.worst.frame["recording"].tolist()
 
 
 def test_images_keep_their_labels_and_have_no_top_entry() -> None:
