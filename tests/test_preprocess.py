@@ -37,7 +37,9 @@ def in_memory(signal: np.ndarray, sfreq_hz: float = 100.0, **keys: object) -> Re
 
 
 def real(file: Path) -> Recording:
-    return open_recording(find([file])[0], EegSource(path=Path()))
+    """All of the file as one stretch, padding included, as MNE filters it."""
+    recording = open_recording(find([file])[0], EegSource(path=Path()))
+    return replace(recording, segments=((0, recording.n_times),), padding_s=())
 
 
 def planned(recording: Recording, sfreq_hz: float | None = None, **config: object) -> Plan:
