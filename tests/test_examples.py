@@ -176,6 +176,8 @@ def test_a_server_starts_and_stops(name: str, recordings: Path, tmp_path: Path) 
             stdout=file,
             stderr=file,
             start_new_session=True,
+            # what was started in the background has Ctrl-C switched off, and so have its children
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         until = time.monotonic() + 120
