@@ -74,9 +74,10 @@ StudyFile = Annotated[Path, typer.Argument(help="Study file (YAML).", metavar="S
 
 def main() -> None:
     """Entry point: errors a user can mend are one line each, without a traceback."""
-    # Threads that wait by computing keep the others from it: on a machine that does other things
-    # besides, two threads took twenty times longer than one. It is read when PyTorch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait for each other by computing keep others from it: beside other work, two
+    # took twenty times longer than one. This many rounds cost nothing where the machine is ours.
+    # It is read when PyTorch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except (StudyError, InputError) as error:

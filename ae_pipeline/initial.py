@@ -65,12 +65,13 @@ def initial_study(kind: str, source: Path | None = None, name: str | None = None
         epochs = max(FEWEST_EPOCHS, round(200 * MANY_PEOPLE / n_rows))
         content["training"] = {"epochs": epochs, "early_stopping": max(3, epochs // 10)}
         notes["training.epochs"] = (
-            f"About {n_rows:,} rows make so many steps an epoch that {epochs} are enough."
+            f"About {n_rows:,} rows make many steps an epoch: {epochs} are enough to look at; try "
+            "more before you compare models."
         )
     return study_file(content, notes)
 
 
-MANY_PEOPLE = 50_000
+MANY_PEOPLE = 4_000
 """People above which fewer than the usual 200 epochs are proposed, in proportion."""
 
 FEWEST_EPOCHS = 10
