@@ -54,7 +54,8 @@ def initial_study(kind: str, source: Path | None = None, name: str | None = None
 
         mnist.find(source)
         return study_file({"study": title, "source": {"kind": kind, "path": str(source)}})
-    from ae_pipeline.sources.questionnaire import count_rows, propose
+    from ae_pipeline.sources.cells import count_rows
+    from ae_pipeline.sources.questionnaire import propose
 
     section, comments = propose(source)
     section["path"] = str(source)

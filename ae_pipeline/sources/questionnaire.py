@@ -9,14 +9,9 @@ item become metadata, never features. Files are only read.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import difflib
-import io
 import math
 import re
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,7 +23,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, Column, InputError, Samples
-from ae_pipeline.sources import sheets
+from ae_pipeline.sources import cells, wording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +33,6 @@ __all__ = [
     "QuestionnaireSource",
     "Table",
     "as_answered",
-    "count_rows",
     "find",
     "group_columns",
     "load",
@@ -51,11 +45,6 @@ MAX_LEVELS = 10
 
 LARGEST = 1e9
 """Numbers beyond are no answers, and their squares would be none of single precision."""
-
-_EMPTY = ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "#NULL!", "."]
-_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", *sheets.ENDINGS)
-_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_SAMPLE_BYTES = 1 << 20
 
 
 # ------------------------------------------------------------------------ configuration
@@ -180,9 +169,10 @@ def find(path: Path | str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a CSV, TSV, Excel or SPSS file")
-    found = sorted(f for f in path.iterdir() if f.suffix.lower() in _ENDINGS and f.is_file())
+    found = sorted(f for f in path.iterdir() if f.suffix.lower() in cells.ENDINGS and f.is_file())
     if not found:
-        raise InputError(f"{path}: holds no tables; expected files ending in {', '.join(_ENDINGS)}")
+        endings = ", ".join(cells.ENDINGS)
+        raise InputError(f"{path}: holds no tables; expected files ending in {endings}")
     return found
 
 
@@ -224,7 +214,7 @@ def load(
     for part in parts[1:]:
         differing = {i.name for i in part.items} ^ {i.name for i in items}
         if differing or part.items != items:
-            which = _quoted(sorted(differing)) if differing else "order"
+            which = wording.quoted(sorted(differing)) if differing else "order"
             raise InputError(
                 f"{part.file}: items differ from {files[0].name} ({which}); name the items "
                 "one by one or load the tables apart"
@@ -246,7 +236,7 @@ def load(
     if not answered.all():
         for part, empty in zip(parts, _split(~answered, parts), strict=True):
             if empty.any():
-                rows = _rows(part.rows[empty])
+                rows = wording.rows(part.rows[empty])
                 notes.append(f"{part.file.name}: no item answered in {rows}; left out")
         values, observed = values[answered], observed[answered]
         meta = meta[answered].reset_index(drop=True)
@@ -254,7 +244,7 @@ def load(
         used = observed.any(axis=0)
         if not used.all():
             names = [item.name for item, use in zip(items, used, strict=True) if not use]
-            notes.append(f"{_items(names)} answered by nobody; left out")
+            notes.append(f"{wording.items(names)} answered by nobody; left out")
             items = [item for item, use in zip(items, used, strict=True) if use]
             values, observed = values[:, used], observed[:, used]
         notes += _doubts(files, items, values)
@@ -296,7 +286,7 @@ def _shown_order(
     shown = _match(source.presentation_order, every, where, strict=strict)
     if len(shown) < len(every):
         raise InputError(
-            f"{where} leaves out {_items(n for n in every if n not in shown)}; "
+            f"{where} leaves out {wording.items(n for n in every if n not in shown)}; "
             'name every item, or ["*"] for the order of the columns'
         )
     return shown
@@ -346,12 +336,12 @@ def as_answered(
             answers = np.clip(answers, *bounds)
             if column.name in _match(block.reverse, [column.name], "", strict=False):
                 answers = sum(bounds) - answers
-        cells: Any = answers
+        column_cells: Any = answers
         if block.levels:
-            cells = np.array(block.levels, dtype=object)[answers.astype(int)]
+            column_cells = np.array(block.levels, dtype=object)[answers.astype(int)]
         elif column.levels and all(level.is_integer() for level in column.levels):
-            cells = pd.array(answers.astype(int), dtype="Int64")
-        series = pd.Series(cells)
+            column_cells = pd.array(answers.astype(int), dtype="Int64")
+        series = pd.Series(column_cells)
         out[column.name] = series if mask is None else series.where(mask[:, j])
     return pd.DataFrame(out)
 
@@ -393,14 +383,20 @@ class _Part:
 
 def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | None) -> _Part:
     """Read and check one file."""
-    layout = _look(file)
+    layout = cells.look(file)
     if source.id_column is not None and source.id_column not in layout.names:
-        near = _nearest(source.id_column, layout.names)
+        near = wording.nearest(source.id_column, layout.names)
         raise InputError(f"{file}: no id column {source.id_column!r}; {near}")
     others = [name for name in layout.names if name != source.id_column]
     times = _match(source.response_times, others, f"{file}: response_times", columns is None)
     items = _resolve(file, source, [name for name in others if name not in times], columns)
-    frame, decimal = _parse(layout, source, items, times)
+    codes = [code if isinstance(code, str) else f"{code:g}" for code in source.missing_codes]
+    answers = [*(item.name for item in items), *times]
+    missing: dict[str, list[str]] = {name: [*cells.EMPTY, *codes] for name in answers}
+    if source.id_column is not None:
+        missing[source.id_column] = [""]  # somebody may be called NA
+    numeric = [*(item.name for item in items if not item.words), *times]
+    frame, decimal = cells.read(layout, numeric, missing)
 
     spoken = {item.name: item.words for item in items if item.words}
     for name, words in spoken.items():
@@ -411,13 +407,13 @@ def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | N
         values[:, j] = frame[name]  # to_numpy() would need another copy
     rest = frame.drop(columns=names)
     del frame
-    codes = [code for code in source.missing_codes if not isinstance(code, str)]
-    if codes:
+    numbers = [code for code in source.missing_codes if not isinstance(code, str)]
+    if numbers:
         for j, item in enumerate(items):
             if not item.words:
-                values[np.isin(values[:, j], np.asarray(codes, np.float32)), j] = np.nan
+                values[np.isin(values[:, j], np.asarray(numbers, np.float32)), j] = np.nan
         for name in times:
-            rest[name] = rest[name].mask(rest[name].isin(codes))
+            rest[name] = rest[name].mask(rest[name].isin(numbers))
 
     blank = np.array(np.isnan(values).all(axis=1))
     blank[blank] = rest[blank].isna().all(axis=1).to_numpy()
@@ -428,7 +424,7 @@ def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | N
         raise InputError(f"{file}: has a header but no rows")
     _refuse_impossible(file, items, values, rows)
 
-    told = f"{file.name}: {len(rows):,} rows, {_words_for(layout)}"
+    told = f"{file.name}: {len(rows):,} rows, {cells.in_words(layout)}"
     notes = [told + (", decimal commas" if decimal == "," else "")]
     meta = _meta(file, rest, source.id_column, rows, notes)
     return _Part(file, items, values, meta, rows, tuple(times), notes)
@@ -446,8 +442,8 @@ def _resolve(
         missing = [name for name in known if name not in available]
         if missing:
             raise InputError(
-                f"{file}: {_items(missing)} of the model missing from the table; "
-                + _nearest(missing[0], available)
+                f"{file}: {wording.items(missing)} of the model missing from the table; "
+                + wording.nearest(missing[0], available)
             )
         available = list(known)
     found: dict[str, _Item] = {}
@@ -473,7 +469,7 @@ def _resolve(
         return list(found.values())
     if len(found) < len(known):
         lost = [name for name in known if name not in found]
-        raise InputError(f"{file}: {_items(lost)} of the model in no block of source.items")
+        raise InputError(f"{file}: {wording.items(lost)} of the model in no block of source.items")
     return [found[name] for name in known]
 
 
@@ -496,12 +492,12 @@ def _refuse_impossible(
         if wrong.any():
             which = ", ".join(f"{value:g}" for value in np.unique(answers[wrong])[:4])
             offending[item.name] = (
-                f"item {item.name!r} has {_count(wrong.sum(), 'answer')} {what} "
-                f"({which}; {_rows(rows[wrong])})"
+                f"item {item.name!r} has {wording.count(wrong.sum(), 'answer')} {what} "
+                f"({which}; {wording.rows(rows[wrong])})"
             )
     if offending:
         first, *more = offending
-        also = f", and so {_have(more)} {_items(more)}" if more else ""
+        also = f", and so {wording.have(more)} {wording.items(more)}" if more else ""
         raise InputError(
             f"{file}: {offending[first]}{also}; put codes of missing answers under "
             "missing_codes, or correct range"
@@ -515,11 +511,12 @@ def _doubts(files: Sequence[Path], items: list[_Item], values: NDArray[np.float3
     flat = [item.name for item, same in zip(items, constant, strict=True) if same]
     if len(flat) == len(items) and len(values) > 1:
         raise InputError(
-            f"{_files(files)}: everybody gave the same answer to {_items(flat)}: there is nothing "
-            "to learn; check items and missing_codes"
+            f"{_files(files)}: everybody gave the same answer to {wording.items(flat)}: there is "
+            "nothing to learn; check items and missing_codes"
         )
     if flat:
-        notes.append(f"everybody gave the same answer to {_items(flat)}: nothing to learn from")
+        which = wording.items(flat)
+        notes.append(f"everybody gave the same answer to {which}: nothing to learn from")
     n, n_items = values.shape
     if n < _FEWEST or n < _PER_ITEM * n_items:
         notes.append(
@@ -531,8 +528,8 @@ def _doubts(files: Sequence[Path], items: list[_Item], values: NDArray[np.float3
     loose = [item.name for item in items if item.bounds is None]
     if loose:
         notes.append(
-            f"no possible range declared for {_items(loose)}: impossible answers go unnoticed, "
-            "and the answers count as continuous"
+            f"no possible range declared for {wording.items(loose)}: impossible answers go "
+            "unnoticed, and the answers count as continuous"
         )
     broken = [
         item.name
@@ -540,7 +537,8 @@ def _doubts(files: Sequence[Path], items: list[_Item], values: NDArray[np.float3
         if item.type == "auto" and _few_levels(item.bounds) and not _all_whole(values[:, j])
     ]
     if broken:
-        notes.append(f"answers between whole numbers in {_items(broken)}: taken as continuous")
+        which = wording.items(broken)
+        notes.append(f"answers between whole numbers in {which}: taken as continuous")
     return notes
 
 
@@ -578,8 +576,8 @@ def _spoken(file: Path, name: str, text: pd.Series[str], words: Sequence[str]) -
     unknown = np.flatnonzero(codes.isna() & text.notna())
     if len(unknown):
         raise InputError(
-            f"{file}: item {name!r} has {_count(len(unknown), 'answer')} not among its levels "
-            f"({_rows(unknown + 1)}); add the words to levels or to missing_codes"
+            f"{file}: item {name!r} has {wording.count(len(unknown), 'answer')} not among its "
+            f"levels ({wording.rows(unknown + 1)}); add the words to levels or to missing_codes"
         )
     return codes
 
@@ -602,7 +600,7 @@ def _meta(
         without = recording.isna() | (recording == "")
         if without.any():
             raise InputError(
-                f"{file}: id column {id_column!r} is empty in {_rows(rows[without])}; "
+                f"{file}: id column {id_column!r} is empty in {wording.rows(rows[without])}; "
                 "give each person an id or leave id_column out"
             )
         again = recording.duplicated(keep=False).to_numpy()
@@ -610,7 +608,7 @@ def _meta(
             places = rows[(recording == recording[again].iloc[0]).to_numpy()]
             n_ids = recording[again].nunique()
             raise InputError(
-                f"{file}: id column {id_column!r} holds the same id in {_rows(places)}"
+                f"{file}: id column {id_column!r} holds the same id in {wording.rows(places)}"
                 + (f" ({n_ids} ids stand more than once)" if n_ids > 1 else "")
                 + "; ids must be unique: correct them or take another id_column"
             )
@@ -620,7 +618,7 @@ def _meta(
         if name.startswith("Unnamed: ") and column.isna().all():
             continue  # a delimiter at the end of every line
         if not pd.api.types.is_numeric_dtype(column):
-            numbers = _numbers(column)
+            numbers = cells.numbers(column)
             column = numbers if (numbers.notna() == column.notna()).all() else column
         notes += _implausible(file, name, column, rows)
         if name in ("recording", "subject"):
@@ -643,8 +641,8 @@ def _implausible(
         return []
     values = ", ".join(f"{value:g}" for value in np.unique(column[odd])[:4])
     return [
-        f"{file.name}: column {name!r} has {_count(odd.sum(), 'implausible value')} ({values}; "
-        f"{_rows(rows[odd])}); check before using it"
+        f"{file.name}: column {name!r} has {wording.count(odd.sum(), 'implausible value')} "
+        f"({values}; {wording.rows(rows[odd])}); check before using it"
     ]
 
 
@@ -661,213 +659,6 @@ def _refuse_shared_ids(parts: Sequence[_Part]) -> None:
                         "ids must be unique over all tables: correct them or load the tables apart"
                     )
                 seen[name] = (part.file, row)
-
-
-# --------------------------------------------------------------------- files and cells
-
-
-class _Layout(NamedTuple):
-    """How a delimited file is written."""
-
-    file: Path
-    encoding: str
-    delimiter: str
-    skip: int
-    names: tuple[str, ...]
-    sheet: sheets.Sheet | None = None
-
-
-def _look(file: Path) -> _Layout:
-    """Find encoding, delimiter and column names."""
-    if file.suffix.lower() in sheets.ENDINGS and file.is_file():
-        sheet = sheets.read(file)
-        return _Layout(file, "utf-8", ",", 0, _named(file, list(sheet.names)), sheet)
-    if file.is_dir():
-        raise InputError(f"{file}: is a folder; name the table itself (CSV, TSV, Excel or SPSS)")
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(_SAMPLE_BYTES)
-            encoding = _encoding(head, stream)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
-    if not head.strip():
-        raise InputError(f"{file}: is empty; expected a table with a header")
-    if encoding is None:
-        raise InputError(
-            f"{file}: is no text table (an old workbook, or damaged); save it as .xlsx or CSV"
-        )
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
-    lines = text.splitlines(keepends=True)
-    if len(head) == _SAMPLE_BYTES and len(lines) > 1:
-        lines.pop()  # cut off
-    told = re.fullmatch(r'"?sep=(.)"?\s*', lines[0])  # Excel's own first line
-    skip = 1 if told else 0
-    delimiter = told[1] if told else _delimiter(lines[:100])
-    try:
-        rows = csv.reader(lines[skip:], delimiter=delimiter, skipinitialspace=True)
-        names = [name.strip() for name in next(rows, [])]
-        first = next((row for row in rows if any(row)), [])
-    except csv.Error as error:
-        raise InputError(f"{file}: cannot be read as a table ({error})") from error
-    if not any(names):
-        raise InputError(f"{file}: the first line is blank; it must hold the column names")
-    if len(first) == len(names) + 1:  # R's row names, or a delimiter that ends the rows only
-        names = [*names, ""] if first[-1] == "" else ["", *names]
-    return _Layout(file, encoding, delimiter, skip, _named(file, names))
-
-
-def _named(file: Path, names: list[str]) -> tuple[str, ...]:
-    """Column names, each one once; raise where one stands twice."""
-    names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise InputError(
-            f"{file}: column name {_quoted(twice)} stands more than once in the first line; "
-            "it must hold the column names, each one once"
-        )
-    return tuple(names)
-
-
-def _encoding(head: bytes, rest: Iterable[bytes]) -> str | None:
-    """Byte-order mark, else UTF-8 where all of the file is, else Latin-1; None if not text."""
-    for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16")):
-        if head.startswith(mark):
-            return name
-    if head.startswith(codecs.BOM_UTF16_BE):
-        return "utf-16"
-    if b"\0" in head or head.startswith((b"PK\x03\x04", b"$FL", b"\xd0\xcf\x11\xe0", b"\x1f\x8b")):
-        return None
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        decoder.decode(head)
-        for chunk in rest:
-            decoder.decode(chunk)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "utf-8"
-
-
-def _delimiter(lines: Sequence[str]) -> str:
-    """The delimiter that cuts the rows like the header, and the header into most fields."""
-    best = (0.0, 1, ",")
-    for delimiter in _DELIMITERS:
-        try:
-            rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-            counts = [len(row) for row in rows if row]
-        except csv.Error:
-            continue
-        if counts and counts[0] > 1:
-            alike = [n in (counts[0], counts[0] + 1) for n in counts[1:]] or [True]
-            best = max(best, (round(sum(alike) / len(alike), 1), counts[0], delimiter))
-    return best[2]
-
-
-def _words_for(layout: _Layout) -> str:
-    """Delimiter and encoding in words."""
-    if layout.sheet is not None:
-        return "; ".join((layout.sheet.what, *layout.sheet.notes))
-    encoding = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8 with a byte-order mark", "latin-1": "Latin-1"}
-    separated = _DELIMITERS.get(layout.delimiter, repr(layout.delimiter))
-    return f"separated by {separated}, {encoding.get(layout.encoding, layout.encoding.upper())}"
-
-
-def _parse(
-    layout: _Layout,
-    source: QuestionnaireSource,
-    items: Sequence[_Item],
-    times: Sequence[str],
-    decimal: str = ".",
-) -> tuple[pd.DataFrame, str]:
-    """The table with items and times as float32, all else as text; and the decimal sign."""
-    numeric = [*(item.name for item in items if not item.words), *times]
-    codes = [code if isinstance(code, str) else f"{code:g}" for code in source.missing_codes]
-    answers = [item.name for item in items] + list(times)
-    empty = dict.fromkeys(layout.names, _EMPTY) | dict.fromkeys(answers, _EMPTY + codes)
-    if source.id_column is not None:
-        empty[source.id_column] = [""]  # somebody may be called NA
-    try:
-        return _table(layout, dict.fromkeys(numeric, np.float32), empty, decimal), decimal
-    except ValueError as error:
-        text = _table(layout, {}, empty, decimal)
-        refused = {name: _not_numbers(text[name], decimal) for name in numeric}
-        refused = {name: bad for name, bad in refused.items() if bad.any()}
-        if decimal == "." and any(
-            text.loc[bad, name].str.fullmatch(r"\s*[-+]?\d*,\d+\s*").any()
-            for name, bad in refused.items()
-        ):
-            return _parse(layout, source, items, times, ",")
-        if not refused:
-            raise InputError(f"{layout.file}: cannot be read as numbers ({error})") from None
-        first, *more = refused
-        also = f", and so {_have(more)} {_items(more)}" if more else ""
-        raise InputError(
-            f"{layout.file}: column {first!r} should hold numbers but has text "
-            f"({_rows(np.flatnonzero(refused[first]) + 1)}){also}; leave it out of items, put "
-            "words for missing answers under missing_codes, or give its answers as levels"
-        ) from None
-
-
-def _table(
-    layout: _Layout, types: dict[str, Any], empty: dict[str, list[str]], decimal: str, **more: Any
-) -> pd.DataFrame:
-    """Run pandas' reader; columns not in ``types`` are text."""
-    import pandas as pd
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame: pd.DataFrame = pd.read_csv(
-                layout.file if layout.sheet is None else io.StringIO(layout.sheet.text),
-                sep=layout.delimiter,
-                encoding=layout.encoding,
-                skiprows=layout.skip,
-                header=0,
-                names=list(layout.names),
-                index_col=False,
-                dtype={name: types.get(name, "str") for name in layout.names},
-                na_values=empty,
-                keep_default_na=False,
-                decimal=decimal,
-                skip_blank_lines=False,
-                skipinitialspace=True,
-                **more,
-            )
-    except UnicodeError as error:
-        raise InputError(
-            f"{layout.file}: says it is {layout.encoding.upper()} but is not ({error.args[-1]}); "
-            "save it as UTF-8"
-        ) from None
-    except pd.errors.ParserWarning:
-        raise InputError(
-            f"{layout.file}: rows have more fields than the header has names ({len(layout.names)})"
-        ) from None
-    except pd.errors.ParserError as error:
-        told = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        what = str(error).partition("C error: ")[2].strip() or str(error)
-        if told:
-            row = int(told[2]) - 1 - layout.skip
-            what = f"row {row} has {told[3]} fields where the header has {told[1]} names"
-        raise InputError(f"{layout.file}: {what}; correct it in the file") from None
-    return frame
-
-
-def _numbers(text: pd.Series[str]) -> pd.Series[float]:
-    """Numbers in a text column, with decimal points or commas; NaN for anything else."""
-    import pandas as pd
-
-    return pd.to_numeric(text.str.strip().str.replace(",", ".", regex=False), errors="coerce")
-
-
-def _not_numbers(text: pd.Series[str], decimal: str) -> NDArray[np.bool_]:
-    """Which cells are neither empty nor numbers."""
-    import pandas as pd
-
-    pointed = text.str.strip()
-    if decimal == ",":
-        pointed = pointed.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
-    bad = pd.to_numeric(pointed, errors="coerce").isna() & text.notna()
-    return np.asarray(bad, dtype=np.bool_)
 
 
 # ------------------------------------------------------------------------------ proposing
@@ -923,11 +714,10 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
     InputError
         Where the file cannot be read or has nothing that looks like items.
     """
-    layout = _look(Path(path))
-    empty = dict.fromkeys(layout.names, _EMPTY)
-    text = _table(layout, {}, empty, ".", nrows=_PROPOSAL_ROWS)
+    layout = cells.look(Path(path))
+    text = cells.table(layout, {}, {}, nrows=_PROPOSAL_ROWS)
     text = text.dropna(how="all").dropna(how="all", axis=1)
-    numbers = {name: _numbers(text[name]) for name in text.columns}
+    numbers = {name: cells.numbers(text[name]) for name in text.columns}
     words = {name: set(text[name][numbers[name].isna()].dropna()) for name in text.columns}
 
     def is_number(name: str) -> bool:
@@ -1004,15 +794,6 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
     return section, comments
 
 
-def count_rows(path: Path | str) -> int:
-    """Rows of a delimited file, roughly (its lines); 0 of a workbook or a folder."""
-    path = Path(path)
-    if path.suffix.lower() in sheets.ENDINGS or not path.is_file():
-        return 0
-    with path.open("rb") as stream:
-        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-
-
 def group_columns(names: Sequence[str], source: QuestionnaireSource) -> list[str]:
     """Columns by which flags are counted: those of the study, else those named like groups.
 
@@ -1028,7 +809,7 @@ def group_columns(names: Sequence[str], source: QuestionnaireSource) -> list[str
 
 
 def _labelled_range(
-    layout: _Layout, names: Sequence[str], low: float, high: float
+    layout: cells.Layout, names: Sequence[str], low: float, high: float
 ) -> tuple[float | int, float | int] | None:
     """The range that the file's own value labels give a block, where answers lie within it."""
     ranges = {} if layout.sheet is None else layout.sheet.ranges
@@ -1101,48 +882,14 @@ def _match(
     for pattern in patterns:
         hits = [pattern] if pattern in names else [n for n in names if fnmatchcase(n, pattern)]
         if strict and not hits:
-            raise InputError(f"{where}: {pattern!r} matches no column; {_nearest(pattern, names)}")
+            near = wording.nearest(pattern, names)
+            raise InputError(f"{where}: {pattern!r} matches no column; {near}")
         found |= dict.fromkeys(hits)
     return list(found)
 
 
-def _nearest(name: str, names: Sequence[str]) -> str:
-    """The name that was probably meant, else those there are."""
-    lower = {n.lower(): n for n in reversed(names)}
-    near = difflib.get_close_matches(name.lower().strip("*"), lower, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {lower[near[0]]!r}?"
-    return f"there are {_quoted(names)}" if names else "there is none"
-
-
-def _quoted(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
-
-
-def _items(names: Iterable[str]) -> str:
-    names = list(names)
-    return f"item{'s' if len(names) > 1 else ''} {_quoted(names)}"
-
-
-def _have(names: Sequence[str]) -> str:
-    return "have" if len(names) > 1 else "has"
-
-
-def _count(n: Any, what: str) -> str:
-    return f"{int(n):,} {what}{'s' if n > 1 else ''}"
-
-
 def _files(files: Sequence[Path]) -> str:
     return ", ".join(str(file) for file in files)
-
-
-def _rows(rows: NDArray[Any], most: int = 5) -> str:
-    """``row 4``; ``rows 4, 9``; ``rows 1, 2, 3, 4, 5 and 20 more``."""
-    shown = ", ".join(str(int(row)) for row in rows[:most])
-    more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
 
 
 def _stems(files: Sequence[Path]) -> list[str]:
