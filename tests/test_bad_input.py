@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lab import noise, write_edf, write_study
+from test_eeg_clinic_formats import write_ant_that_crashes
 
 from ae_pipeline import cli
 
@@ -92,6 +93,8 @@ def broken_recordings(place: Path) -> dict[str, tuple[Path, str]]:
     files["other.edf"] = (write_edf(place / "other.edf", noise(), other), "Oz")
     slow = write_edf(place / "slow.edf", noise(seconds=20), sfreq_hz=50)
     files["slow.edf"] = (slow, "50")
+    raw("crash.cnt", write_ant_that_crashes(place).read_bytes(), "crashed")
+    (place / "a.cnt").unlink()
     files["missing.edf"] = (place / "missing.edf", "no such file")
     (place / "source.edf").unlink()
     return files
@@ -106,13 +109,13 @@ def test_each_broken_recording_gets_its_line_and_the_good_ones_are_scored(
     outcome = run("score", "--no-prefect", "--model", model, "-o", tmp_path / "out", *inputs)
     assert outcome.status == 1
     for name, (_, word) in bad.items():
-        stem = name.removesuffix(".edf")
+        stem = Path(name).stem
         lines = [line for line in outcome.complaints if stem in line]
         assert len(lines) == 1, (name, outcome.err)
         assert word.lower() in lines[0].lower(), (name, lines[0])
     recordings = pd.read_parquet(tmp_path / "out/recordings.parquet").set_index("recording")
     assert set(recordings.index[recordings["verdict"] == "failed"]) == {
-        name if name == "missing.edf" else name.removesuffix(".edf") for name in bad
+        name if name == "missing.edf" else Path(name).stem for name in bad
     }
     assert recordings.loc["good", "verdict"] != "failed"
     scores = pd.read_parquet(tmp_path / "out/scores.parquet")

@@ -6,16 +6,22 @@ No file from a laboratory is at hand for any of them, and only ANT has a library
 from __future__ import annotations
 
 import ctypes
+import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ae_pipeline.data import Recording
+from ae_pipeline.data import InputError, Recording
+from ae_pipeline.sources.ant import is_ant
+from ae_pipeline.sources.curry import curry_events
 from ae_pipeline.sources.eeg import EegSource, open_recording
 from ae_pipeline.sources.finding import find
+from ae_pipeline.sources.nihon import types_of
 
 NAMES = ["Fz", "Cz", "Pz", "Oz"]
 SFREQ_HZ = 250
@@ -118,7 +124,7 @@ def write_nedf(place: Path) -> Path:
     return place / "a.nedf"
 
 
-def write_ant(place: Path) -> Path:
+def write_ant(place: Path, patient: bool = True) -> Path:
     """By the library of its makers, which antio brings along (antio itself only reads)."""
     import antio.libeep
 
@@ -129,18 +135,28 @@ def write_ant(place: Path) -> Path:
         eep.libeep_add_channel(channels, name.encode(), b"ref", b"uV")
     file = eep.libeep_write_cnt(str(place / "a.cnt").encode(), SFREQ_HZ, channels, 0)
     assert file >= 0
-    person = eep.libeep_create_recinfo()
-    eep.libeep_set_date_of_birth(person, 1980, 1, 2)
-    eep.libeep_set_start_time(person, ctypes.c_int64(1577934245))
-    eep.libeep_add_recording_info(file, person)
+    if patient:
+        person = eep.libeep_create_recinfo()
+        eep.libeep_set_date_of_birth(person, 1980, 1, 2)
+        eep.libeep_set_start_time(person, ctypes.c_int64(1577934245))
+        eep.libeep_add_recording_info(file, person)
     data = np.ascontiguousarray(signal().T, np.float32)
     eep.libeep_add_samples(file, data.ctypes.data_as(ctypes.c_void_p), len(data))
     eep.libeep_close(file)
     return place / "a.cnt"
 
 
-def write_curry(place: Path) -> Path:
-    """Curry 7: parameters and labels in text, single precision sample by sample."""
+def write_ant_that_crashes(place: Path) -> Path:
+    """The first channel is said to be stored as the 65,536th of four."""
+    path = write_ant(place)
+    whole, order = path.read_bytes(), struct.pack("<4H", 0, 1, 2, 3)
+    assert whole.count(order) == 1
+    path.write_bytes(whole.replace(order, struct.pack("<4H", 65535, 1, 2, 3)))
+    return path
+
+
+def curry_texts() -> tuple[str, str]:
+    """Parameters, and labels with places."""
     n = len(NAMES)
 
     def listed(name: str, rows: list[str]) -> str:
@@ -152,7 +168,7 @@ def write_curry(place: Path) -> Path:
 
     when = {"Year": 2020, "Month": 1, "Day": 2, "Hour": 3, "Min": 4, "Sec": 5, "Millisec": 0}
     start = "".join(f"Start{name} = {value}\n" for name, value in when.items())
-    (place / "a.dap").write_text(
+    parameters = (
         f"DATA_PARAMETERS START\nNumSamples = {signal().shape[1]}\nNumChannels = {n}\n"
         f"NumTrials = 1\nSampleFreqHz = {SFREQ_HZ}\nTriggerOffsetUsec = 0\n"
         f"DataFormat = FLOAT\nDataByteOrder = INTEL\nDataSampOrder = SAMP\n"
@@ -161,9 +177,82 @@ def write_curry(place: Path) -> Path:
         "DEVICE_PARAMETERS END\n"
     )
     places = [f"{10.0 * i} {5.0 + i} 80.0" for i in range(n)]
-    (place / "a.rs3").write_text(listed("LABELS", NAMES) + listed("SENSORS", places))
+    return parameters, listed("LABELS", NAMES) + listed("SENSORS", places)
+
+
+def write_curry(place: Path) -> Path:
+    """Curry 7: parameters and labels in text, single precision sample by sample."""
+    parameters, labels = curry_texts()
+    (place / "a.dap").write_text(parameters)
+    (place / "a.rs3").write_text(labels)
     (place / "a.dat").write_bytes(signal().T.astype("<f4").tobytes())
     return place / "a.dat"
+
+
+def write_later_curry(place: Path, version: int, ends: tuple[str, str]) -> Path:
+    """Curry 8 and 9: everything in one text; three events of two types, one in Latin-1."""
+    header, events = ends
+    (place / f"a.cdt{header}").write_text(
+        f"FileVersion = {version}\n{''.join(curry_texts())}", encoding="utf-8"
+    )
+    rows = [(250, 7), (500, 7), (625, 9)]
+    numbers = "".join(f"{at} 0 {kind} 0 {at} {at} 0 0 0 0 0\n" for at, kind in rows)
+    (place / f"a.cdt{events}").write_text(
+        f"NUMBER_LIST START\nNUMBER_LIST END\nNUMBER_LIST START_LIST # x\n{numbers}"
+        "NUMBER_LIST END_LIST\nREMARK_LIST START_LIST # x\ngo\nöffnen\n\nREMARK_LIST END_LIST\n",
+        encoding="latin-1",
+    )
+    (place / "a.cdt").write_bytes(signal().T.astype("<f4").tobytes())
+    return place / "a.cdt"
+
+
+def write_curry8(place: Path) -> Path:
+    return write_later_curry(place, 804, (".dpa", ".cef"))
+
+
+def write_curry9(place: Path) -> Path:
+    return write_later_curry(place, 902, (".dpo", ".ceo"))
+
+
+def write_nihon(place: Path, comment: bytes = b"go") -> Path:
+    """Blocks of control, of 2 s and of 6 s; offset 16 bits, a column of marks behind the channels.
+
+    Channels are numbers of a list that is known (FZ, CZ, PZ) or renamed in the .21E (Oz).
+    """
+    version, numbers, first_s = b"EEG-1100A V01.00", (16, 17, 18, 19), 2
+    calibration = (3199.902 + 3200) / 65535
+    offset = -3200 + 32768 * calibration
+    steps = np.round((signal() - offset) / calibration).astype("<i2").view("<u2") + np.uint16(32768)
+    head = bytearray(0x1800)
+    head[0:16] = head[0x81:0x91] = version
+    head[0x91], head[0x17FE] = 1, 1
+    struct.pack_into("<I", head, 0x92, 0x400)
+    head[0x400 + 17] = 2
+    content = bytes(head)
+    for row, piece in enumerate(np.split(steps, [first_s * SFREQ_HZ], axis=1)):
+        head = bytearray(content)
+        struct.pack_into("<I", head, 0x400 + 18 + 20 * row, len(head))
+        block = bytearray(0x27 + 10 * len(numbers))
+        n_times = piece.shape[1]
+        struct.pack_into("<HI", block, 0x1A, 0xC000 | SFREQ_HZ, n_times * 10 // SFREQ_HZ)
+        block[0x26] = len(numbers)
+        block[0x27::10] = bytes(numbers)
+        marks = np.zeros((1, n_times), "<u2")
+        content = bytes(head) + bytes(block) + np.concatenate([piece, marks]).T.tobytes()
+    (place / "a.EEG").write_bytes(content)
+    (place / "a.21E").write_text("[ELECTRODE]\n0019=Oz\n[SD_DEF]\n0001=0\n")
+    (place / "a.PNT").write_bytes(version.ljust(0x40, b"\0") + b"20200102030405")
+    log = bytearray(0x500)
+    log[0:16] = version
+    log[0x91] = 1
+    struct.pack_into("<I", log, 0x92, 0x300)
+    struct.pack_into("<I", log, 0x92 + 22 * 20, 0x400)  # fractions of seconds
+    for at, row in ((0x300, comment.ljust(20, b"\0") + b"000001"), (0x400, b"\0" * 24 + b"500000")):
+        log[at + 1 : at + 17] = version
+        log[at + 0x12] = 1
+        log[at + 0x14 : at + 0x14 + 45] = row.ljust(45, b"0")
+    (place / "a.LOG").write_bytes(bytes(log))
+    return place / "a.EEG"
 
 
 FORMATS: dict[str, tuple[Callable[[Path], Path], float]] = {
@@ -172,7 +261,10 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], float]] = {
     "Neuroscan CNT": (write_neuroscan, STEP_UV),
     "NEDF": (write_nedf, 0.05),
     "ANT CNT": (write_ant, 0.05),
-    "Curry": (write_curry, 1e-3),
+    "Curry 7": (write_curry, 1e-3),
+    "Curry 8": (write_curry8, 1e-3),
+    "Curry 9": (write_curry9, 1e-3),
+    "Nihon Kohden": (write_nihon, STEP_UV),
 }
 """Format -> (who writes it, tolerance in microvolts: a step of the format)."""
 
@@ -186,8 +278,86 @@ def test_format_of_a_clinic_is_read_as_it_was_written(tmp_path: Path, name: str)
     assert recording.sfreq_hz == SFREQ_HZ
     assert recording.n_times == expected.shape[1]
     np.testing.assert_allclose(recording.read(0, recording.n_times), expected, atol=tolerance_uv)
+    np.testing.assert_allclose(recording.read(490, 523), expected[:, 490:523], atol=tolerance_uv)
     np.testing.assert_allclose(recording.read(507, 523), expected[:, 507:523], atol=tolerance_uv)
-    assert len(recording.files) == {"Nicolet": 2, "Persyst": 2, "Curry": 3}.get(name, 1)
+    files = {"Nicolet": 2, "Persyst": 2, "Curry 7": 3, "Curry 8": 3, "Curry 9": 3}
+    assert len(recording.files) == {**files, "Nihon Kohden": 4}.get(name, 1)
     assert [found.path for found in find([tmp_path])] == [recording.path]  # of a folder, too
-    if name in ("Persyst", "Neuroscan CNT"):
-        assert [round(one.onset_s, 2) for one in recording.annotations] == [1.0]
+    events = [(round(one.onset_s, 2), one.description) for one in recording.annotations]
+    assert [one for one in events if "boundary" not in one[1]] == EVENTS.get(name, [])
+    assert recording.segments == (
+        ((0, 500), (500, 2000)) if name == "Nihon Kohden" else ((0, 2000),)
+    )
+
+
+EVENTS = {
+    "Persyst": [(1.0, "go")],
+    "Neuroscan CNT": [(1.0, "7")],
+    "Curry 8": [(1.0, "go"), (2.0, "öffnen"), (2.5, "9")],
+    "Curry 9": [(1.0, "go"), (2.0, "öffnen"), (2.5, "9")],
+    "Nihon Kohden": [(1.5, "go")],
+}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(FORMATS) - {"Persyst"})
+)  # which has no length to fall short of
+def test_truncated_file_of_a_clinic_is_one_line(tmp_path: Path, name: str) -> None:
+    path = FORMATS[name][0](tmp_path)
+    path.write_bytes(path.read_bytes()[: -(path.stat().st_size // 3)])
+    with pytest.raises(InputError) as error:
+        opened(path)
+    assert path.name in str(error.value)
+    assert "\n" not in str(error.value)
+    assert re.search("copy the file again|export it again", str(error.value))
+
+
+def test_events_of_nihon_kohden_in_latin_1_are_kept(tmp_path: Path) -> None:
+    recording = opened(write_nihon(tmp_path, "öffnen".encode("latin-1")))
+    assert [a.description for a in recording.annotations if a.onset_s == 1.5] == ["öffnen"]
+
+
+def test_names_of_nihon_kohden_that_would_not_be_read_are_asked_for(tmp_path: Path) -> None:
+    path = write_nihon(tmp_path)
+    (tmp_path / "a.21E").rename(tmp_path / "a.21e")
+    assert [found.path for found in find([tmp_path])] == [path]
+    with pytest.raises(InputError, match=r"rename it to a\.21E"):
+        opened(path)
+
+
+def test_anonymised_ant_is_read_though_its_library_crashes_on_the_missing_patient(
+    tmp_path: Path,
+) -> None:
+    path = write_ant(tmp_path, patient=False)
+    code = f"import antio.parser as p; p.read_subject_info(antio.read_cnt({str(path)!r}))"
+    assert (
+        subprocess.run([sys.executable, "-c", f"import antio; {code}"], check=False).returncode < 0
+    )
+    np.testing.assert_allclose(opened(path).read(0, 2000), signal(), atol=0.05)
+
+
+def test_ant_that_crashes_its_library_is_one_line_and_the_process_lives(tmp_path: Path) -> None:
+    path = write_ant_that_crashes(tmp_path)
+    with pytest.raises(InputError) as error:
+        opened(path)
+    assert re.fullmatch(r"a\.cnt: crashed antio, .* \(SIG[A-Z]+\): damaged; .*", str(error.value))
+
+
+def test_two_formats_of_one_ending_are_told_by_their_content(tmp_path: Path) -> None:
+    assert is_ant(write_ant(tmp_path))
+    assert not is_ant(write_neuroscan(tmp_path))
+
+
+def test_curry_events_with_a_lost_remark_are_not_guessed(tmp_path: Path) -> None:
+    path = write_curry9(tmp_path)
+    events = path.with_name("a.cdt.ceo")
+    events.write_bytes(events.read_bytes().replace(b"go\n", b""))
+    with pytest.raises(ValueError, match="differ in length"):
+        curry_events(path, SFREQ_HZ)
+    with pytest.raises(InputError, match=r"^a\.cdt: "):
+        opened(path)
+
+
+def test_midline_electrodes_in_capitals_are_eeg() -> None:
+    names = ("FZ", "X1", "DC01", "Mark1")
+    assert types_of(names, ("misc", "bio", "misc", "stim")) == ("eeg", "bio", "misc", "stim")

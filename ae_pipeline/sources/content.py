@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation
 
-__all__ = ["Content", "Reader", "Signal"]
+__all__ = ["MNE_WARNED", "Content", "Reader", "Signal"]
 
 Float = NDArray[np.float32]
 Reader = Callable[[int, int], Float]
 """``reader(start, stop)``: (channels, stop - start) in microvolts."""
+
+
+MNE_WARNED = "MNE warned about this file when opening it; mne.io.read_raw shows the text"
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,9 @@ CONTINUOUS = re.compile(r"[-_](raw|eeg|meg|ieeg)$", re.IGNORECASE)
 EPOCHS = re.compile(r"[-_]epo\.fif(\.gz)?$", re.IGNORECASE)
 """Epochs, by MNE's names; left out of a folder that holds the recording they were cut from."""
 
-BESIDE = {".eeg": ".pnt", ".data": ".head", ".dat": ".dap"}
-"""Endings that other things have, too -> the file that must stand beside (Nihon Kohden, Nicolet,
-Curry 7)."""
+BESIDE = {".eeg": (".PNT", ".pnt", ".21E", ".21e"), ".data": (".head",), ".dat": (".dap",)}
+"""Endings that other things have, too -> of which files one must stand beside (Nihon Kohden,
+Nicolet, Curry 7)."""
 
 LATER_PART = re.compile(r"(?P<whole>.+)-\d+(?P<end>\.fif(\.gz)?)$|(?P<split>.+_split-)0*[2-9]\d*_")
 """Parts of a split FIF file after the first, which names them."""
@@ -208,7 +208,8 @@ def _is_recording(path: Path) -> bool:
     if part and part["whole"] and path.with_name(part["whole"] + part["end"]).exists():
         return False
     if path.suffix.lower() in BESIDE:
-        return path.with_suffix(BESIDE[path.suffix.lower()]).is_file() and path.is_file()
+        beside = (path.with_suffix(end) for end in BESIDE[path.suffix.lower()])
+        return path.is_file() and any(file.is_file() for file in beside)
     is_folder = path.suffix.lower() == ".mff"
     return path.name.lower().endswith(ENDINGS) and (path.is_dir() if is_folder else path.is_file())
 

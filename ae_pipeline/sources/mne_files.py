@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
-from ae_pipeline.sources.content import Content, Reader, Signal
+from ae_pipeline.sources.ant import is_ant, read_ant
+from ae_pipeline.sources.content import MNE_WARNED, Content, Reader, Signal
+from ae_pipeline.sources.curry import curry_events
 from ae_pipeline.sources.fif import is_endless
 from ae_pipeline.sources.finding import EPOCHS
 from ae_pipeline.sources.matlab import is_damaged
+from ae_pipeline.sources.nihon import PARTS, blocks_begin, open_nihon, types_of
 
 if TYPE_CHECKING:
     import mne
@@ -39,9 +43,10 @@ NEDF_BLOCK = 5
 """Samples that NEDF stores together; MNE reads only from the first of a block on."""
 
 COMPANIONS = {".data": (".head",), ".dat": (".dap", ".rs3", ".cef", ".ceo")} | {
-    ".cdt": (".dpa", ".dpo", ".cef", ".ceo")
+    ".cdt": (".dpa", ".dpo", ".cef", ".ceo"),
+    ".eeg": (*PARTS, ".pnt"),
 }
-"""Files that stand beside a recording without being named in it (Nicolet, Curry 7, Curry 8)."""
+"""Files that stand beside a recording without being named in it (Nicolet, Curry, Nihon Kohden)."""
 
 
 def read_mne(path: Path) -> Content:
@@ -56,14 +61,12 @@ def read_mne(path: Path) -> Content:
         raise InputError(_unreadable(path, ValueError("its tags lead back to themselves")))
     if path.suffix.lower() == ".set" and path.is_file() and is_damaged(path):
         raise InputError(_unreadable(path, ValueError("lengths in it contradict each other")))
+    if is_ant(path):
+        return read_ant(path)
     with warnings.catch_warnings(record=True) as caught, _unheard(), _unseen(path):
         warnings.simplefilter("always")
         try:
-            content = (
-                _epoch_content(path, _epochs(path))
-                if EPOCHS.search(path.name)
-                else _raw_content(path, _raw(path))
-            )
+            content = _content(path)
         except InputError:
             raise
         except Exception as error:
@@ -78,15 +81,32 @@ def read_mne(path: Path) -> Content:
     return replace(content, notes=(*content.notes, MNE_WARNED)) if unusual else content
 
 
+def _content(path: Path) -> Content:
+    import mne
+
+    opened = _epochs(path) if EPOCHS.search(path.name) else _raw(path)
+    if isinstance(opened, mne.BaseEpochs):  # of Curry files, too
+        return _epoch_content(path, opened)
+    return _raw_content(path, opened)
+
+
 @contextmanager
 def _unheard() -> Iterator[None]:
-    """What MNE logs quotes paths and headers; what it warns of is kept and becomes a note."""
-    logger = logging.getLogger("mne")
-    logger.addFilter(_nothing)
+    """What MNE logs quotes paths and headers; what it warns of is kept and becomes a note.
+
+    The package that reads Curry logs to the root, and would have it print from then on.
+    """
+    root, silent = logging.getLogger(), logging.NullHandler()
+    loggers = (logging.getLogger("mne"), root)
+    root.addHandler(silent)
+    for logger in loggers:
+        logger.addFilter(_nothing)
     try:
         yield
     finally:
-        logger.removeFilter(_nothing)
+        root.removeHandler(silent)
+        for logger in loggers:
+            logger.removeFilter(_nothing)
 
 
 def _unseen(path: Path) -> AbstractContextManager[Any]:
@@ -114,13 +134,17 @@ def _may_hold_epochs(path: Path, error: Exception) -> bool:
     )
 
 
-def _raw(path: Path) -> mne.io.BaseRaw:
+def _raw(path: Path) -> mne.io.BaseRaw | mne.BaseEpochs:
     import mne
 
     if path.suffix.lower() == ".raw":  # EGI's simple binary, which read_raw does not know
         return mne.io.read_raw_egi(path, preload=False, verbose="WARNING")
     if path.suffix.lower() == ".data":  # Nicolet, whose kind of channels MNE wants to be told
         return mne.io.read_raw_nicolet(path, "eeg", preload=False, verbose="WARNING")
+    if path.suffix.lower() == ".eeg":
+        return open_nihon(path)
+    if path.suffix.lower() == ".cnt":  # or MNE would let ANT's library try, which may not return
+        return mne.io.read_raw_cnt(path, preload=False, verbose="WARNING")
     return mne.io.read_raw(path, preload=False, verbose="WARNING")
 
 
@@ -133,19 +157,23 @@ def _epochs(path: Path) -> mne.BaseEpochs:
 
 
 def _raw_content(path: Path, raw: mne.io.BaseRaw) -> Content:
-    def signal(rows: list[int]) -> Signal:
-        return Signal(int(raw.n_times), (), _mne_reader(raw, rows, path))
+    kind = path.suffix.lower()
+    cuts = blocks_begin(raw) if kind == ".eeg" else ()
 
-    return _of_info(
-        raw.info,
-        annotations=tuple(
-            Annotation(float(one["onset"]) - raw.first_time, float(one["duration"]), text)
-            for one in raw.annotations
-            if (text := str(one["description"]))
-        ),
-        files=_files(path, raw),
-        signal=signal,
+    def signal(rows: list[int]) -> Signal:
+        return Signal(int(raw.n_times), (), _mne_reader(raw, rows, path, cuts))
+
+    annotations = tuple(
+        Annotation(float(one["onset"]) - raw.first_time, float(one["duration"]), text)
+        for one in raw.annotations
+        if (text := str(one["description"]).replace("\0", ""))
     )
+    if kind in (".cdt", ".dat"):
+        annotations = curry_events(path, float(raw.info["sfreq"])) or annotations
+    content = _of_info(raw.info, annotations=annotations, files=_files(path, raw), signal=signal)
+    if kind == ".eeg":
+        return replace(content, types=types_of(content.names, content.types))
+    return content
 
 
 def _epoch_content(path: Path, epochs: mne.BaseEpochs) -> Content:
@@ -209,8 +237,6 @@ def _of_info(info: mne.Info, **content: Any) -> Content:
 USUAL_WARNINGS = re.compile(r"naming conventions|'boundary' events|deprecated", re.IGNORECASE)
 """Of no consequence here: a FIF file's name, boundaries that segments respect."""
 
-MNE_WARNED = "MNE warned about this file when opening it; mne.io.read_raw shows the text"
-
 
 def _unreadable(path: Path, error: Exception) -> str:
     """Why MNE could not open a file, in one line without the file's content."""
@@ -230,7 +256,9 @@ def _unreadable(path: Path, error: Exception) -> str:
     return f"{path.name}: {why}"
 
 
-def _mne_reader(raw: mne.io.BaseRaw, rows: list[int], path: Path) -> Reader:
+def _mne_reader(
+    raw: mne.io.BaseRaw, rows: list[int], path: Path, cuts: tuple[int, ...] = ()
+) -> Reader:
     lock = threading.Lock()
     step = NEDF_BLOCK if path.suffix.lower() == ".nedf" else 1
 
@@ -239,7 +267,8 @@ def _mne_reader(raw: mne.io.BaseRaw, rows: list[int], path: Path) -> Reader:
         with lock, warnings.catch_warnings(), _unseen(path):
             warnings.simplefilter("ignore")
             try:
-                data, _ = raw[rows, begin:stop]
+                edges = [begin, *(cut for cut in cuts if begin < cut < stop), stop]
+                data = np.concatenate([raw[rows, a:b][0] for a, b in pairwise(edges)], axis=1)
             except Exception as error:
                 raise InputError(
                     f"{path.name}: cannot be read from {start / raw.info['sfreq']:.1f} s on "
