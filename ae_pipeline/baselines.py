@@ -49,7 +49,7 @@ BANDS_HZ: dict[str, tuple[float, float]] = {
 """The usual EEG bands, Hz."""
 
 CHUNK = 512
-CHUNK_OF_WINDOWS = 16
+CHUNK_OF_WINDOWS = 32
 """A window holds many numbers: few of them at once, whatever their length."""
 
 FIT_ROWS = 4096
@@ -162,7 +162,7 @@ class PrincipalComponents:
         solver = "covariance_eigh" if x.shape[1] <= 2000 else "randomized"
         model = PCA(k, svd_solver=solver, random_state=seed).fit(x)
         mean = model.mean_.astype(np.float32)
-        components = model.components_.astype(np.float32)
+        components = model.components_.astype(np.float32, order="C")
         left = x - mean - (x - mean) @ components.T @ components
         return cls(scaler, mean, components, left.std(0).astype(np.float32))
 
@@ -200,18 +200,17 @@ class PrincipalComponents:
 
         def work(rows: slice) -> Scores:
             if samples.mask is None:
-                x = _network_units(samples, self.scaler, rows)[0].reshape(-1, len(self.mean))
-                x = x - self.mean
-                error = np.square(np.subtract(x, x @ self.readout @ self.components, out=x), out=x)
+                values = _network_units(samples, self.scaler, rows)[0].reshape(-1, len(self.mean))
+                error = _squared_rest(values, self.mean, self.readout, self.components)
             else:
                 x, again, mask = self.project(samples, rows)
                 error = (x - again) ** 2 * mask
-            shaped = error.reshape(len(x), *samples.shape)
+            shaped = error.reshape(len(error), *samples.shape)
             if samples.kind == "eeg":
                 by_entry = shaped.mean(2)
                 total = by_entry.mean(1, dtype=np.float64)
             else:
-                by_entry = shaped if samples.kind == "questionnaire" else np.zeros((len(x), 0))
+                by_entry = shaped if samples.kind == "questionnaire" else np.zeros((len(error), 0))
                 given = error.shape[1] if samples.mask is None else np.maximum(mask.sum(1), 1)
                 total = error.sum(1) / given
             return Scores(total.astype(np.float64), by_entry.astype(np.float32))
@@ -253,6 +252,17 @@ class PrincipalComponents:
         mask = np.ones(x.shape, bool) if samples.mask is None else samples.mask.reshape(x.shape)
         means: Float = (per_entry * mask).sum(1) / np.maximum(mask.sum(1), 1)
         return means.astype(np.float64)
+
+
+def _squared_rest(values: Float, mean: Float, readout: Float, components: Float) -> Float:
+    """Squares of what a linear model does not explain, (n, p)."""
+    import torch
+
+    into, out_of = torch.from_numpy(readout), torch.from_numpy(components)
+    with torch.inference_mode():
+        x = torch.from_numpy(values) - torch.from_numpy(mean)
+        squares: Float = x.sub_(x @ into @ out_of).square_().numpy()
+    return squares
 
 
 def _at_mean(mean: Float, x: Float, mask: Any) -> Float:

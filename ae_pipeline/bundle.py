@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT",
-    "Begun",
     "Bundle",
     "BundleInfo",
     "Judged",
@@ -98,14 +97,6 @@ class BundleInfo(Config):
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What the network and the baselines say of samples; :meth:`Bundle.judge` does the rest."""
-
-    through: Through
-    baselines: dict[str, Scores]
-
-
-@dataclass(frozen=True)
 class Judged:
     """What a bundle says of samples.
 
@@ -163,17 +154,17 @@ class Bundle:
         """Short name of exactly this model."""
         return f"{self.info.study}-{self.digest[:10]}"
 
-    def begin(self, samples: Samples) -> Begun:
+    def begin(self, samples: Samples) -> Through:
         """The first half of :meth:`judge`; of few samples, because it keeps a copy of them."""
-        return _begun(self.ensemble, self.baselines, samples, keep=True)
+        return self.ensemble.through(samples, keep=True)
 
-    def judge(self, samples: Samples, begun: Begun | None = None) -> Judged:
+    def judge(self, samples: Samples, through: Through | None = None) -> Judged:
         """Score samples with every scorer and compare with the calibration data.
 
         Parameters
         ----------
         samples : Samples
-        begun : Begun, optional
+        through : Through, optional
             What :meth:`begin` made of them, where that is known already.
 
         Raises
@@ -182,9 +173,7 @@ class Bundle:
             Where the samples are not what the model was trained on.
         """
         self.refuse_misfit(samples)
-        if begun is None:
-            begun = _begun(self.ensemble, self.baselines, samples)
-        columns, scores, latents = _raw_columns(self.ensemble, begun, samples)
+        columns, scores, latents = _raw_columns(self.ensemble, self.baselines, samples, through)
         total = columns["score"]
         columns["p_value"] = conformal_p(total, self.calibration.scores["score"])
         if self.info.threshold is not None:
@@ -329,16 +318,8 @@ def raw_scores(
         The autoencoder's, with the ensemble's deviation of each channel or error of each item.
     latents : array of shape (n, latent_dim)
     """
-    begun = _begun(ensemble, baselines, samples)
-    columns, scores, latents = _raw_columns(ensemble, begun, samples)
+    columns, scores, latents = _raw_columns(ensemble, baselines, samples)
     return _beside(_known(samples), columns), scores, latents
-
-
-def _begun(
-    ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples, keep: bool = False
-) -> Begun:
-    through = ensemble.through(samples, keep)
-    return Begun(replace(through, scaled=None), score_all(baselines, samples, through.scaled))
 
 
 def _known(samples: Samples) -> pd.DataFrame:
@@ -354,10 +335,15 @@ def _beside(known: pd.DataFrame, columns: dict[str, NDArray[Any]]) -> pd.DataFra
 
 
 def _raw_columns(
-    ensemble: Ensemble, begun: Begun, samples: Samples
+    ensemble: Ensemble,
+    baselines: dict[str, Scorer],
+    samples: Samples,
+    through: Through | None = None,
 ) -> tuple[dict[str, NDArray[Any]], Scores, NDArray[np.float32]]:
     """:func:`raw_scores` without the keys."""
-    seen = ensemble.look(samples, begun.through)
+    if through is None:
+        through = ensemble.through(samples)
+    seen = ensemble.look(samples, through)
     scores = Scores(_finite(seen.autoencoder.total), _finite(seen.by_entry))
     found: dict[str, Any] = {
         "score": _finite(seen.total),
@@ -367,7 +353,7 @@ def _raw_columns(
     found.pop("score_error", None)  # the autoencoder's score says the same
     if "latent" not in seen.deviations:
         found["score_latent"] = _finite(seen.views["latent"])
-    for name, each in begun.baselines.items():
+    for name, each in score_all(baselines, samples, through.scaled).items():
         found[f"score_{name}"] = _finite(each.total)
     if len(seen.top_band):
         found["top_band"] = seen.top_band

@@ -36,6 +36,8 @@ wrong; what one electrode sees and its neighbours do not is seldom brain.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +50,7 @@ from ae_pipeline.features import (
     Usual,
     by_channel,
     by_region,
-    channel_features,
+    deviations_from,
     feature_names,
     largest,
 )
@@ -98,6 +100,9 @@ what another view sees."""
 
 COUNTS_HALF = 0.5
 """Weight, in the soft maximum, of every member but the neighbours."""
+
+STATED = 128
+"""Windows whose deviations are held at once."""
 
 SHORTEST = 8
 """Samples of a window below which it has no features."""
@@ -476,22 +481,11 @@ def _channel_views(
     A recording too short to say what is usual in it is compared with the training data only.
     """
     assert samples.sfreq_hz is not None
-    names = samples.meta.get("recording", ("",) * len(samples))  # plain arrays have none
     bands = np.array(feature_names(samples.sfreq_hz, samples.shape[1]), dtype=object)
     n_own = len(bands)
     views, channels, tops, states = [], [], [], []
-    for rows in samples.chunks(AT_ONCE):
-        signal = samples.unreferenced(rows)
-        recordings = np.asarray(names, dtype=object)[rows]
-        own = channel_features(signal, samples.sfreq_hz)
-        against = population.deviations(signal, samples.sfreq_hz, own)
-        away = against.copy()
-        for name in dict.fromkeys(recordings):
-            if name in samples.usual:
-                mine = np.flatnonzero(recordings == name)
-                away[mine] = samples.usual[name].deviations(
-                    signal[mine], samples.sfreq_hz, own[mine]
-                )
+    for rows in samples.chunks(STATED):
+        against, away = _deviations(samples, population, rows)
         left = away[:, :, n_own:] if away.shape[2] > n_own else away
         views.append(np.stack([largest(away[:, :, :n_own]), largest(left), largest(against)]))
         regions = np.abs(by_region(against, samples.entries, n_own)[1][:, :, : max(1, n_own - 2)])
@@ -508,6 +502,25 @@ def _channel_views(
         top_band,
         np.concatenate(states),
     )
+
+
+def _deviations(
+    samples: Samples, population: Usual, rows: slice
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """From the training data and from the own recording, each (n, channels, features)."""
+    assert samples.sfreq_hz is not None
+    n = rows.stop - rows.start
+    names = samples.meta["recording"].iloc[rows] if "recording" in samples.meta else [""] * n
+    found = []
+    for name, run in groupby(zip(names, range(rows.start, rows.stop), strict=True), itemgetter(0)):
+        usuals = [population, *([samples.usual[name]] if name in samples.usual else [])]
+        of_one = [row for _, row in run]
+        for start in range(of_one[0], of_one[-1] + 1, AT_ONCE):
+            few = samples.unreferenced(slice(start, min(start + AT_ONCE, of_one[-1] + 1)))
+            both = deviations_from(usuals, few, samples.sfreq_hz)
+            found.append((both[0], both[-1]))
+    against, away = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return against, away
 
 
 def _own_variance(each: Pass) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -38,6 +38,7 @@ __all__ = [
     "by_channel",
     "by_region",
     "channel_features",
+    "deviations_from",
     "feature_names",
     "largest",
     "line_length",
@@ -108,7 +109,7 @@ def feature_names(sfreq_hz: float, n_times: int) -> tuple[str, ...]:
     return (*bands, "peak", "line_length")
 
 
-def channel_features(signal: Float, sfreq_hz: float) -> Float:
+def channel_features(signal: Float, sfreq_hz: float, others: Sequence[Float] = ()) -> Float:
     """Logarithms of band powers, peak and line length.
 
     Parameters
@@ -116,38 +117,44 @@ def channel_features(signal: Float, sfreq_hz: float) -> Float:
     signal : array of shape (n, channels, times)
         Microvolts.
     sfreq_hz : float
+    others : sequence of arrays of shape (channels, channels)
+        :attr:`Usual.others`, one after the other.
 
     Returns
     -------
-    array of shape (n, channels, features)
-        In the order of :func:`feature_names`.
-    """
-    found = [_of_few(_within_limit(signal[rows]), sfreq_hz) for rows in _few(len(signal))]
-    return np.concatenate(found) if found else _of_few(signal, sfreq_hz)
-
-
-def _within_limit(signal: Float) -> Float:
-    """A copy."""
-    return np.clip(signal, -LIMIT_UV, LIMIT_UV)
-
-
-def _of_few(signal: Float, sfreq_hz: float) -> Float:
-    """:func:`channel_features` of windows that fit into the processor's cache together.
-
-    ``signal`` is within the limit, and changed in place.
+    array of shape (1 + len(others), n, channels, features)
+        Of the channels themselves, then of what is left of them by each of ``others``; features
+        in the order of :func:`feature_names`.
     """
     import torch
 
-    names = feature_names(sfreq_hz, signal.shape[2])
+    n, n_channels, n_times = signal.shape
+    shape = (1 + len(others), n, n_channels, len(feature_names(sfreq_hz, n_times)))
+    found = np.empty(shape, np.float32)
+    ways = torch.from_numpy(np.concatenate(others)) if others else None
     with torch.inference_mode():
-        centred = torch.from_numpy(signal)
-        centred.sub_(centred.mean(2, keepdim=True))
-        bands = [FEATURE_BANDS_HZ[name] for name in names[:-2]]
-        found = band_powers(centred, sfreq_hz, bands)
-        found.append(torch.maximum(centred.amax(2), -centred.amin(2)).square_())
-        found.append(line_length(centred).square_())
-        logs: Float = torch.stack(found, 2).add_(FLOOR_UV**2).log_().numpy()
-    return logs
+        for start in range(0, n, AT_ONCE):
+            few = torch.from_numpy(signal[start : start + AT_ONCE]).clamp(-LIMIT_UV, LIMIT_UV)
+            looks = [few]
+            if ways is not None:
+                # one product a window: rounding must not depend on how many stand in the batch
+                looks.append(torch.bmm(ways.expand(len(few), *ways.shape), few))
+            logs = torch.cat([_of_few(each, sfreq_hz) for each in looks], 1)
+            by_way = logs.unflatten(1, (-1, n_channels)).movedim(1, 0)
+            found[:, start : start + AT_ONCE] = by_way.numpy()
+    return found
+
+
+def _of_few(signal: Tensor, sfreq_hz: float) -> Tensor:
+    """Features of windows that fit into the processor's cache together; they are changed."""
+    import torch
+
+    signal.clamp_(-LIMIT_UV, LIMIT_UV).sub_(signal.mean(2, keepdim=True))
+    names = feature_names(sfreq_hz, signal.shape[2])
+    found = band_powers(signal, sfreq_hz, [FEATURE_BANDS_HZ[name] for name in names[:-2]])
+    found.append(torch.maximum(signal.amax(2), -signal.amin(2)).square_())
+    found.append(line_length(signal).square_())
+    return torch.stack(found, 2).add_(FLOOR_UV**2).log_()
 
 
 def band_powers(
@@ -167,11 +174,6 @@ def band_powers(
 def line_length(signal: Tensor) -> Tensor:
     """Mean absolute step from sample to sample, (n, channels)."""
     return (signal[:, :, 1:] - signal[:, :, :-1]).abs_().mean(2)
-
-
-def _few(n: int) -> list[slice]:
-    """Rows of ``n`` windows in pieces of :data:`AT_ONCE`."""
-    return [slice(start, start + AT_ONCE) for start in range(0, n, AT_ONCE)]
 
 
 @dataclass(frozen=True)
@@ -210,12 +212,12 @@ class Usual:
         if len(signal) < MIN_WINDOWS:
             return None
         others = _others(signal)
-        x = _with_left(channel_features(signal, sfreq_hz), signal, others, sfreq_hz)
+        x = _side_by_side(*channel_features(signal, sfreq_hz, _ways(others)))
         center = np.median(x, 0)
         spread = 1.4826 * np.median(np.abs(x - center), 0)
         return cls(others, center, np.maximum(spread, np.float32(LEAST_SPREAD)))
 
-    def deviations(self, signal: Float, sfreq_hz: float, own: Float | None = None) -> Float:
+    def deviations(self, signal: Float, sfreq_hz: float) -> Float:
         """How far features are from the usual, (n, channels, features), signed.
 
         Parameters
@@ -223,34 +225,35 @@ class Usual:
         signal : array of shape (n, channels, times)
             Before re-referencing.
         sfreq_hz : float
-        own : array of shape (n, channels, features), optional
-            The channels' own features, where they are known already.
         """
-        if own is None:
-            own = channel_features(signal, sfreq_hz)
-        x = _with_left(own, signal, self.others, sfreq_hz)
-        x -= self.center
-        x /= self.spread
-        return x
+        return deviations_from([self], signal, sfreq_hz)[0]
 
     def state(self, prefix: str) -> dict[str, NDArray[Any]]:
         """As named arrays."""
         return {f"{prefix}_{name}": getattr(self, name) for name in ("others", "center", "spread")}
 
 
-def _with_left(own: Float, signal: Float, others: Float, sfreq_hz: float) -> Float:
+def deviations_from(usuals: Sequence[Usual], signal: Float, sfreq_hz: float) -> list[Float]:
+    """:meth:`Usual.deviations` from several, in one look at the signal."""
+    ways = [way for usual in usuals for way in _ways(usual.others)]
+    own, *left = channel_features(signal, sfreq_hz, ways)
+    found = []
+    for i, usual in enumerate(usuals):
+        x = _side_by_side(own, *left[i : i + 1])
+        x -= usual.center
+        x /= usual.spread
+        found.append(x)
+    return found
+
+
+def _ways(others: Float) -> list[Float]:
+    """How channels are predicted; one channel has no others."""
+    return [others] if len(others) > 1 else []
+
+
+def _side_by_side(*features: Float) -> Float:
     """A channel's own features and those of what the others do not predict."""
-    if len(others) == 1:
-        return own.copy()
-    n_own = own.shape[2]
-    both = np.empty((*own.shape[:2], 2 * n_own), np.float32)
-    both[:, :, :n_own] = own
-    for rows in _few(len(signal)):
-        # one product a window: rounding must not depend on how many stand in the batch
-        left = np.matmul(others, _within_limit(signal[rows]))
-        np.clip(left, -LIMIT_UV, LIMIT_UV, out=left)
-        both[rows, :, n_own:] = _of_few(left, sfreq_hz)
-    return both
+    return np.concatenate(features, axis=2)
 
 
 def _others(signal: Float) -> Float:
@@ -259,7 +262,7 @@ def _others(signal: Float) -> Float:
     if n_channels == 1:
         return np.ones((1, 1), np.float32)
     covariances = np.empty((len(signal), n_channels, n_channels), np.float32)
-    for rows in _few(len(signal)):
+    for rows in (slice(at, at + AT_ONCE) for at in range(0, len(signal), AT_ONCE)):
         centred = np.clip(signal[rows], -LIMIT_UV, LIMIT_UV)
         centred -= centred.mean(2, keepdims=True)
         np.matmul(centred, centred.transpose(0, 2, 1), out=covariances[rows])
@@ -304,9 +307,10 @@ def by_channel(deviations: Float, n_own: int) -> Float:
 
 def largest(deviations: Float) -> NDArray[np.float64]:
     """Logarithm of the mean of the three largest absolute deviations, (n,)."""
-    flat = np.abs(deviations.reshape(len(deviations), -1))
-    k = min(N_LARGEST, flat.shape[1])
-    top = np.partition(flat, flat.shape[1] - k, axis=1)[:, -k:]
+    import torch
+
+    flat = torch.from_numpy(np.abs(deviations.reshape(len(deviations), -1)))
+    top = flat.topk(min(N_LARGEST, flat.shape[1]), 1).values.numpy()
     return np.asarray(np.log(np.maximum(top.mean(1, dtype=np.float64), 1e-3)))
 
 

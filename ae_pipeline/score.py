@@ -7,7 +7,7 @@ numbers a window.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.bundle import Begun, Bundle, BundleInfo, Judged
+from ae_pipeline.bundle import Bundle, BundleInfo, Judged
 from ae_pipeline.calibrate import (
     Detection,
     Span,
@@ -23,6 +23,7 @@ from ae_pipeline.calibrate import (
     find_events,
 )
 from ae_pipeline.data import Recording, Samples
+from ae_pipeline.ensemble import Through
 from ae_pipeline.explain import events_frame, reasons
 from ae_pipeline.features import feature_names, state_of
 from ae_pipeline.gather import task_of, usual_amplitude_uv
@@ -62,6 +63,10 @@ N_NEAR = 16
 N_WORST = 6
 N_BEST = 3
 LATENTS = "latents"
+TIMES = ("window", "onset_s", "duration_s")
+AT_A_TIME = 4096
+"""Rows of a table that are turned into something else together."""
+
 LATENT_KEYS = ("recording", "subject", "window", "onset_s", "duration_s")
 
 
@@ -149,28 +154,10 @@ def score_recording(
     recording = fitted_channels(recording, info)
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
-    windowing = info.windows
-    rows = _Rows()
-    usual_error = float(np.median(bundle.calibration.scores["score_autoencoder"]))
-    tags: dict[int, Tag] = {}
-    state = None
-    worst, best = _keepers()
-
-    def begun() -> Iterator[tuple[Samples, Begun]]:
-        for samples in cut(recording, plan, windowing):
-            yield samples, bundle.begin(samples)
-
-    for samples, first in ahead(begun()):
-        judged = bundle.judge(samples, first)
-        total = judged.columns["score"]
-        tags |= _tags(bundle, samples, total, threshold, recording)
-        state = state or _state(bundle, samples, recording)
-        rows.add(judged)
-        for keeper in (worst, best):
-            keeper.offer(samples, total)
-        advance(float(samples.meta["onset_s"].iloc[-1]))
+    rows, tags, state, shown = _streamed(bundle, recording, plan, threshold, advance)
     _give_back_memory()
     frame, codes = rows.read()
+    usual_error = float(np.median(bundle.calibration.scores["score_autoencoder"]))
     frame["reason"] = _phrases(frame, usual_error)
     total = frame["score"].to_numpy()
     frame["flagged"] = total > threshold
@@ -181,7 +168,7 @@ def score_recording(
     calibration = bundle.calibration
     onset_s = frame["onset_s"].to_numpy()
     peaks = [span.peak for span in spans]
-    at_peaks = dict(zip(peaks, rows.channels()[peaks], strict=True))
+    at_peaks = {peak: rows.channels_of(peak) for peak in peaks}
     nearest = _nearest_normal(peaks, spans, codes, frame)
     nearest_s = {peak: float(onset_s[row]) for peak, row in nearest.items()}
     events = events_frame(
@@ -239,17 +226,49 @@ def score_recording(
         events,
         bads,
         _beside_normal(
-            worst.example(bundle, N_WORST, frame),
+            shown[0].example(frame),
             spans,
             codes,
             frame,
             recording,
             plan,
-            windowing,
+            info.windows,
         ),
-        best.example(bundle, N_BEST, frame),
+        shown[1].example(frame),
         summary,
     )
+
+
+def _streamed(
+    bundle: Bundle,
+    recording: Recording,
+    plan: Plan,
+    threshold: float,
+    advance: Callable[[float], None],
+) -> tuple[_Rows, dict[int, Tag], tuple[str, str, float] | None, tuple[_Shown, _Shown]]:
+    """All windows judged, block after block; tags of the worst, the state, and examples."""
+    rows = _Rows(recording)
+    tags: dict[int, Tag] = {}
+    state = None
+    worst, best = _keepers()
+
+    windowing = bundle.info.windows
+    assert windowing is not None
+
+    def begun() -> Iterator[tuple[Samples, Through]]:
+        for samples in cut(recording, plan, windowing):
+            yield samples, bundle.begin(samples)
+
+    for samples, through in ahead(begun()):
+        judged = bundle.judge(samples, through)
+        total = judged.columns["score"]
+        tags |= _tags(bundle, samples, total, threshold, recording)
+        state = state or _state(bundle, samples, recording)
+        rows.add(judged)
+        for keeper in (worst, best):
+            keeper.offer(samples, total)
+        advance(float(samples.meta["onset_s"].iloc[-1]))
+    return rows, tags, state, (worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
 
 
 def fitted_channels(recording: Recording, info: BundleInfo) -> Recording:
@@ -499,7 +518,8 @@ def pick_examples(bundle: Bundle, samples: Samples, frame: pd.DataFrame) -> tupl
     worst, best = _keepers()
     for keeper in (worst, best):
         keeper.offer(samples, frame["score"].to_numpy())
-    return worst.example(bundle, N_WORST, frame), best.example(bundle, N_BEST, frame)
+    shown = worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST)
+    return shown[0].example(frame), shown[1].example(frame)
 
 
 def _keepers() -> tuple[_Keeper, _Keeper]:
@@ -513,18 +533,19 @@ class _Rows:
     Two files without names: of a day's rows memory holds none while blocks of signal come and go.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recording: Recording) -> None:
         from tempfile import TemporaryFile
 
+        self.recording = recording
         self.rows = TemporaryFile()  # noqa: SIM115 (arrays read from it)
         self.by_entry = TemporaryFile()  # noqa: SIM115
         self.dtype: np.dtype[Any] | None = None
         self.words: dict[str, dict[Any, int]] = {}
-        self.n_entries = 0
+        self.n_rows = self.n_entries = 0
 
     def add(self, judged: Judged) -> None:
         """The rows of the next block."""
-        columns = {str(name): np.asarray(values) for name, values in judged.meta.items()}
+        columns = {name: judged.meta[name].to_numpy() for name in TIMES}
         columns |= {**judged.columns, LATENTS: judged.latents}
         for name, values in columns.items():
             if values.dtype.kind not in "biuf":  # the same few words again and again
@@ -537,27 +558,49 @@ class _Rows:
         for name, values in columns.items():
             table[name] = values
         self.rows.write(table.tobytes())
+        self.n_rows += len(table)
         self.n_entries = judged.by_entry.shape[1]
         self.by_entry.write(np.ascontiguousarray(judged.by_entry, np.float32).tobytes())
 
     def read(self) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-        """Columns and codes of all rows."""
+        """Columns and codes of all rows, read a few at a time: they are large enough once."""
         import pandas as pd
 
         assert self.dtype is not None
-        self.rows.flush()
-        table = np.memmap(self.rows, self.dtype, "r")
-        columns: dict[str, Any] = {name: np.array(table[name]) for name in self.dtype.names or ()}
-        codes = columns.pop(LATENTS)
+        made: dict[str, Any] = {
+            name: np.empty((self.n_rows, *self.dtype[name].shape), self.dtype[name].base)
+            for name in self.dtype.names or ()
+        }
+        self.rows.seek(0)
+        for start in range(0, self.n_rows, AT_A_TIME):
+            table = np.fromfile(self.rows, self.dtype, AT_A_TIME)
+            for name, values in made.items():
+                values[start : start + len(table)] = table[name]
+        codes = made.pop(LATENTS)
         for name, known in self.words.items():
-            words = pd.Index(list(known), dtype=object)
-            columns[name] = pd.Categorical.from_codes(columns[name], categories=words)
-        return pd.DataFrame(columns, copy=False), codes
+            made[name] = _few_words(made[name], list(known))
+        everywhere = np.zeros(self.n_rows, np.int8)
+        one = self.recording
+        for name, word in (("recording", one.name), ("subject", one.subject)):
+            made[name] = _few_words(everywhere, [word])
+        return pd.DataFrame(made, copy=False), codes
 
     def channels(self) -> NDArray[np.float32]:
         """By channel, (n, channels); it stays on disk, and memory has what was looked at."""
         self.by_entry.flush()
         return np.memmap(self.by_entry, np.float32, "r").reshape(-1, self.n_entries)
+
+    def channels_of(self, row: int) -> NDArray[np.float32]:
+        """One row of them, without what the system maps around it."""
+        self.by_entry.seek(4 * self.n_entries * row)
+        return np.fromfile(self.by_entry, np.float32, self.n_entries)
+
+
+def _few_words(codes: NDArray[Any], words: list[str]) -> pd.Categorical:
+    """A column of words of which there are few."""
+    import pandas as pd
+
+    return pd.Categorical.from_codes(codes, categories=pd.Index(words, dtype=object))
 
 
 def _give_back_memory() -> None:
@@ -569,15 +612,19 @@ def _give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _phrases(frame: pd.DataFrame, usual_error: float) -> pd.Series[str]:
-    """Reasons of many rows, a few thousand at a time: Python's own texts are large."""
+def _phrases(frame: pd.DataFrame, usual_error: float) -> pd.arrays.ArrowStringArray:
+    """Reasons of many rows, end to end as they are made: Python's own texts are large."""
     import pandas as pd
+    import pyarrow as pa
 
-    pieces = [
-        pd.Series(reasons(frame.iloc[start : start + 4096], usual_error), dtype="string")
-        for start in range(0, len(frame), 4096)
-    ]
-    return pd.concat(pieces, ignore_index=True)
+    text, ends = bytearray(), [np.zeros(1, np.int64)]
+    for start in range(0, len(frame), AT_A_TIME):
+        phrases = [each.encode() for each in reasons(frame[start : start + AT_A_TIME], usual_error)]
+        ends.append(len(text) + np.cumsum([len(phrase) for phrase in phrases]))
+        text += b"".join(phrases)
+    buffers = [None, pa.py_buffer(np.concatenate(ends)), pa.py_buffer(text)]
+    array = pa.Array.from_buffers(pa.large_string(), len(frame), buffers)
+    return pd.arrays.ArrowStringArray(array)
 
 
 class _Keeper:
@@ -602,7 +649,9 @@ class _Keeper:
         if self.kept is not None and not len(new):
             return  # of a long recording nearly always: nothing is copied
         values, mask = samples.batch(new)
+        meta = samples.meta.iloc[new]
         if self.kept is not None:
+            meta = pd.concat([self.kept.meta, meta])
             values = np.concatenate([self.kept.values[:], values])
             if mask is not None and self.kept.mask is not None:
                 mask = np.concatenate([self.kept.mask, mask])
@@ -614,36 +663,49 @@ class _Keeper:
             samples,
             values=values[place],
             mask=None if mask is None else mask[place],
-            meta=pd.DataFrame(index=range(len(place))),
+            meta=meta.iloc[place].reset_index(drop=True),
             raw=None,
             common=None,
         )
 
-    def example(self, bundle: Bundle, n: int, frame: pd.DataFrame) -> Example:
-        """The ``n`` best of all offered that do not overlap in time; ``frame`` judges all."""
+    def shown(self, bundle: Bundle, n: int) -> _Shown:
+        """The ``n`` best of all offered that do not overlap in time."""
         assert self.kept is not None
-        chosen = _apart(frame.iloc[self.row], range(len(self.row)), n)
-        shown = self.kept.take(chosen)
-        values, mask = shown.batch(slice(None))
+        chosen = _apart(self.kept.meta, n)
+        kept = self.kept.take(chosen)
+        values, mask = kept.batch(slice(None))
         if mask is not None:
             values = np.where(mask, values, np.nan)
-        meta = frame.iloc[self.row[chosen]].reset_index(drop=True)
-        return Example(values, bundle.autoencoder.reconstruct(shown), meta)
+        return _Shown(values, bundle.autoencoder.reconstruct(kept), self.row[chosen])
 
 
-def _apart(frame: pd.DataFrame, order: Iterable[int], n: int) -> list[int]:
-    """First ``n`` of ``order`` whose windows do not overlap (rows of tables never do)."""
-    if "onset_s" not in frame:
-        return list(order)[:n]
+@dataclass(frozen=True)
+class _Shown:
+    """Samples beside what the model makes of them, and which rows of all they are."""
+
+    values: NDArray[np.float32]
+    reconstructions: NDArray[np.float32]
+    rows: NDArray[np.intp]
+
+    def example(self, frame: pd.DataFrame) -> Example:
+        """With their rows of what judges all."""
+        judged = frame.iloc[self.rows].reset_index(drop=True)
+        return Example(self.values, self.reconstructions, judged)
+
+
+def _apart(meta: pd.DataFrame, n: int) -> list[int]:
+    """The first ``n`` whose windows do not overlap (rows of tables never do)."""
+    if "onset_s" not in meta:
+        return list(range(len(meta)))[:n]
     chosen: list[int] = []
-    onset, duration = frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy()
-    recording = frame["recording"].to_numpy()
-    for row in order:
+    onset, duration = meta["onset_s"].to_numpy(), meta["duration_s"].to_numpy()
+    recording = meta["recording"].to_numpy()
+    for row in range(len(meta)):
         if all(
             recording[row] != recording[other] or abs(onset[row] - onset[other]) >= duration[row]
             for other in chosen
         ):
-            chosen.append(int(row))
+            chosen.append(row)
         if len(chosen) == n:
             break
     return chosen
@@ -654,6 +716,8 @@ def _apart(frame: pd.DataFrame, order: Iterable[int], n: int) -> list[int]:
 
 def contract_frame(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Judged samples with the columns, order and types every scores file has."""
+    import pandas as pd
+
     windowed = kind == "eeg"
     out = frame.copy(deep=False)
     top = "top_item" if kind == "questionnaire" else "top_channel"
@@ -668,7 +732,7 @@ def contract_frame(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     columns += ["p_value", "q_value", "flagged", top, "top_band", "reason"]
     columns += [name for name in ("part", "label") if name in out]
     predictions = [n for n in map(str, out) if n.startswith(("predicted_", "probability_"))]
-    out = out[columns + predictions]
+    out = pd.DataFrame({name: out[name] for name in columns + predictions}, copy=False)
     words = [name for name in predictions if out[name].dtype == object]
     for name in ("recording", "subject", top, "top_band", "reason", *words):
         out[name] = out[name].astype("string")

@@ -31,7 +31,7 @@ def head(n: int = 120, channels: int = 8, times: int = 256, seed: int = 0) -> ND
 
 def test_band_powers_are_those_of_a_periodogram() -> None:
     x = head(5)
-    found = channel_features(x, SFREQ_HZ)
+    (found,) = channel_features(x, SFREQ_HZ)
     names = feature_names(SFREQ_HZ, x.shape[2])
     assert names == (*FEATURE_BANDS_HZ, "peak", "line_length")
     window = np.hanning(x.shape[2])
