@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,6 +99,7 @@ N_LARGEST = 3
 """Deviations that are averaged: an artefact seldom moves only one feature of one channel."""
 
 
+@lru_cache(maxsize=32)
 def feature_names(sfreq_hz: float, n_times: int) -> tuple[str, ...]:
     """Names of a channel's features in a window of ``n_times``; bands that fit, then two more."""
     freqs_hz = np.fft.rfftfreq(n_times, 1 / sfreq_hz)
@@ -164,11 +166,20 @@ def band_powers(
     import torch
 
     n_times = signal.shape[2]
-    taper = torch.from_numpy(np.hanning(n_times).astype(np.float32))
+    taper, edges = _taper_and_edges(n_times, sfreq_hz, tuple(bands))
     power = torch.view_as_real(torch.fft.rfft(signal * taper)).square_()
+    return [power[:, :, low:high].sum((2, 3)) / ((high - low) * n_times) for low, high in edges]
+
+
+@lru_cache(maxsize=32)
+def _taper_and_edges(
+    n_times: int, sfreq_hz: float, bands: tuple[tuple[float, float], ...]
+) -> tuple[Tensor, list[list[int]]]:
+    import torch
+
     freqs_hz = np.fft.rfftfreq(n_times, 1 / sfreq_hz)
     edges = [np.searchsorted(freqs_hz, band).tolist() for band in bands]
-    return [power[:, :, low:high].sum((2, 3)) / ((high - low) * n_times) for low, high in edges]
+    return torch.from_numpy(np.hanning(n_times).astype(np.float32)), edges
 
 
 def line_length(signal: Tensor) -> Tensor:

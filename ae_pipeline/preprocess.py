@@ -262,8 +262,9 @@ class CleanBlock:
     ----------
     raw : array of shape (channels, n_raw)
         As recorded, at the recording's own rate.
-    clean : array of shape (channels, n)
-        Filtered, re-referenced, at ``plan.rate_hz``; bad channels replaced as the plan says.
+    cleaned : array of shape (channels + 1, n)
+        Filtered, re-referenced, at ``plan.rate_hz``; bad channels replaced as the plan says. The
+        last row is what the reference took away from every channel; zeros without one.
     segment : int
         Index into ``plan.segments``.
     raw_start, start : int
@@ -271,17 +272,24 @@ class CleanBlock:
         rate; both stand for the same instant.
     onset_s : float
         That instant, in seconds from the recording's start.
-    common : array of shape (1, n)
-        What the reference took away from every channel; zeros without an average reference.
     """
 
     raw: Float
-    clean: Float
+    cleaned: Float
     segment: int
     raw_start: int
     start: int
     onset_s: float
-    common: Float
+
+    @property
+    def clean(self) -> Float:
+        """The channels, (channels, n)."""
+        return self.cleaned[:-1]
+
+    @property
+    def common(self) -> Float:
+        """What the reference took away, (1, n)."""
+        return self.cleaned[-1:]
 
 
 # ------------------------------------------------------------------------------- survey
@@ -731,15 +739,14 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
         start = raw_start * plan.up // plan.down  # exact: blocks start on multiples of down
         stop = min((raw_start + block.n_core) * plan.up // plan.down, plan.n_out(segment))
         block = _without_holes(clean, block)
-        cleaned, common = clean(replace(block, data=_mapped(plan, recording, block)))
+        cleaned = clean(replace(block, data=_mapped(plan, recording, block)))
         yield CleanBlock(
             raw=block.data[:, block.left : block.left + block.n_core],
-            clean=cleaned[:, : stop - start],
+            cleaned=cleaned[:, : stop - start],
             segment=segment,
             raw_start=raw_start,
             start=start,
             onset_s=block.start / plan.sfreq_in_hz,
-            common=common[:, : stop - start],
         )
 
 
@@ -766,9 +773,9 @@ def clean_stretch(plan: Plan, recording: Recording, segment: int, start: int, st
     outer = max(first, core[0] - clean.halo), min(last, core[1] + clean.halo)
     data = recording.read(*outer)
     block = _without_holes(clean, Block(data, core[0], core[0] - outer[0], outer[1] - core[1]))
-    cleaned, _ = clean(replace(block, data=_mapped(plan, recording, block)))
+    cleaned = clean(replace(block, data=_mapped(plan, recording, block)))
     at = begin * plan.up // plan.down
-    return cleaned[:, start - at : stop - at]
+    return cleaned[:-1, start - at : stop - at]
 
 
 def _without_holes(clean: _Cleaner, block: Block) -> Block:
@@ -833,8 +840,8 @@ class _Cleaner:
             self.constant = self.constant - self.common_constant
         self.keeps_constant = plan.filter.high_pass_hz is None
 
-    def __call__(self, block: Block) -> tuple[Float, Float]:
-        """Cleaned core of a block and what the reference took from it, (1, n).
+    def __call__(self, block: Block) -> Float:
+        """Cleaned core of a block, above what the reference took from it, (channels + 1, n).
 
         The last frame of a segment runs over its end.
         """
@@ -843,8 +850,8 @@ class _Cleaner:
         n_frames = -(-block.n_core // self.step)
         signal = self._continued(block, n_frames * self.step + 2 * self.halo)
         n_out = self.step * self.up // self.down
-        out = np.empty((len(signal), n_frames * n_out), np.float32)
-        taken = np.zeros((1, n_frames * n_out), np.float32)
+        out = np.empty((len(signal) + 1, n_frames * n_out), np.float32)
+        out[-1] = 0
         skip = self.margin * self.up // self.down
         for frame in range(n_frames):
             begin = frame * self.step
@@ -857,12 +864,12 @@ class _Cleaner:
             if self.average:
                 common = (self.weights @ valid)[None]
                 valid -= common
-                taken[:, here] = self._resampled(common, block, begin)[:, skip : skip + n_out]
-            out[:, here] = self._resampled(valid, block, begin)[:, skip : skip + n_out]
+                out[-1:, here] = self._resampled(common, block, begin)[:, skip : skip + n_out]
+            out[:-1, here] = self._resampled(valid, block, begin)[:, skip : skip + n_out]
         if self.keeps_constant:
-            out += self.constant
-            taken += self.common_constant
-        return out, taken
+            out[:-1] += self.constant
+            out[-1] += self.common_constant
+        return out
 
     def _resampled(self, valid: Float, block: Block, begin: int) -> Float:
         from scipy.signal import resample_poly

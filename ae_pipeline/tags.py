@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -347,18 +346,16 @@ def _exchanged(look: _Look) -> _Found:
     product = others @ covariance
     power = np.einsum("ij,ij->i", product, others)
 
-    def misfit(one: int, other: int) -> float:
-        """How badly channels fit with two in each other's place, by power alone.
-
-        Exchanging two channels changes two columns of ``others`` by as much, with other signs.
-        """
-        change = others[:, other] - others[:, one]
-        apart = covariance[one, one] - 2 * covariance[one, other] + covariance[other, other]
-        gain = 2 * change * (product[:, one] - product[:, other]) + change**2 * apart
-        return float(np.log1p(np.maximum(power + gain, 0) / usual_power).sum())
-
-    pairs = list(combinations((int(c) for c in np.argsort(-look.left)[: 2 * MANY]), 2))
-    pairs = sorted(pairs, key=lambda pair: (misfit(*pair), pair))[:4]
+    strongest = np.argsort(-look.left, kind="stable")[: 2 * MANY]
+    one, other = (strongest[i] for i in np.triu_indices(len(strongest), 1))
+    # how badly channels fit with two in each other's place, by power alone: exchanging two changes
+    # two columns of ``others`` by as much, with other signs
+    change = others[:, other] - others[:, one]
+    apart = covariance[one, one] - 2 * covariance[one, other] + covariance[other, other]
+    gain = 2 * change * (product[:, one] - product[:, other]) + change**2 * apart
+    changed = np.maximum(power[:, None] + gain, 0) / usual_power[:, None]
+    fit_best = np.argsort(np.log1p(changed).sum(0), kind="stable")[:4]
+    pairs = [(int(one[i]), int(other[i])) for i in fit_best]
     tried = np.stack([look.signal, *(_exchange(look.signal, pair) for pair in pairs)])
     away = look.usual.deviations(tried.astype(np.float32), look.sfreq_hz)[:, :, n_own:]
     total = np.square(np.minimum(np.abs(away), 20)).sum((1, 2))
@@ -366,12 +363,11 @@ def _exchanged(look: _Look) -> _Found:
     pair, share = pairs[best], float(total[1 + best] / total[0])
     if share > EXPLAINED:
         return None
-    one, other = pair
+    names = " and ".join(look.ch_names[channel] for channel in pair)
     return (
         "exchanged",
         pair,
-        f"with {look.ch_names[one]} and {look.ch_names[other]} in each other's place "
-        f"{1 - share:.0%} of the deviation is gone",
+        f"with {names} in each other's place {1 - share:.0%} of the deviation is gone",
     )
 
 

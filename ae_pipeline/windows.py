@@ -180,13 +180,12 @@ def _pieces(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> It
     for block in apply(plan, recording, block_s):
         if block.segment != segment:
             segment, begin, raw_begin = block.segment, block.start, block.raw_start
-            clean, raw = np.concatenate([block.clean, block.common]), block.raw
+            clean, raw = block.cleaned, block.raw
         else:
             # what windows still to come need from before this block
             keep = max(begin, block.start - (grid.length - 1))
             raw_keep = keep * down // up
-            new = np.concatenate([block.clean, block.common])
-            clean = np.concatenate([clean[:, keep - begin :], new], axis=1)
+            clean = np.concatenate([clean[:, keep - begin :], block.cleaned], axis=1)
             raw = np.concatenate([raw[:, raw_keep - raw_begin :], block.raw], axis=1)
             begin, raw_begin = keep, raw_keep
         starts = grid.starts[segment]
