@@ -390,6 +390,15 @@ class Calibration:
         """The smallest p-value a row or recording can get."""
         return 1 / (self.n_units + 1)
 
+    def no_promise(self, error_rate: float, what: str) -> str:
+        """Why nothing flagged does not mean clean; empty where the error rate can be reached."""
+        if self.smallest_p <= error_rate:
+            return ""
+        return (
+            f"with {self.n_units} calibration {what} the smallest possible p is "
+            f"{self.smallest_p:.2g}, so 'clean' cannot be promised: look at the highest windows"
+        )
+
     @cached_property
     def _by_recording(self) -> list[NDArray[np.int64]]:
         """Rows of each recording."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["EVENT_COLUMNS", "events_frame", "reasons"]
+__all__ = ["EVENT_COLUMNS", "events_frame", "in_words", "reasons"]
 
 EVENT_COLUMNS = (
     "onset",
@@ -55,6 +55,12 @@ def reasons(frame: pd.DataFrame, usual_error: float) -> list[str]:
             phrases, frame["top_entry"], frame["top_ratio"], strict=True
         )
     ]
+
+
+def in_words(tag: Tag) -> str:
+    """What a window looks like and what was measured, never what caused it."""
+    like = tag.kind.replace("_", " ")
+    return f"{'no known kind' if like == 'unexplained' else f'{like}-like'}: {tag.evidence}"
 
 
 def _plain(number: float) -> str:
@@ -112,8 +118,7 @@ def events_frame(
         found, kind, reason = (tags or {}).get(span.peak), "unexplained", str(peak["reason"])
         if found is not None:
             kind, named = found.kind, [entries[i] for i in found.channels]
-            like = "no known kind" if kind == "unexplained" else f"{kind.replace('_', ' ')}-like"
-            reason = f"{like}: {found.evidence}; {reason}"
+            reason = f"{in_words(found)}; {reason}"
         if nearest_s and span.peak in nearest_s:
             reason += f"; nearest normal window at {nearest_s[span.peak]:.1f} s"
         rows.append(

@@ -556,6 +556,8 @@ def recording_view(
         if isinstance(first, str)
         else f"; the strongest at {first['onset']:.1f} s on {first['channel']}"
     )
+    if _no_promise(bundle, detection):
+        sentences["clean"] = "Nothing was flagged"
     headline = Headline(
         f"{sentences[summary['verdict']]}: {summary['reason']}{where}.",
         (
@@ -576,7 +578,7 @@ def recording_view(
         (
             "Look at the events in MNE: mne.read_annotations on the _annot.fif beside this page"
             if n_events
-            else "Nothing has to be marked; glance at the most abnormal windows below all the same",
+            else _look_at(result.near),
             *(["Decide about the bad channels before averaging"] if len(result.bads) else []),
             "Score more recordings into the same folder: the group report ranks them",
         ),
@@ -597,11 +599,30 @@ def recording_view(
         worst=evidence(info, result.worst),
         best=evidence(info, result.best),
         bad_spans=result.recording.bad_spans(),
+        near=result.near,
         latents=latents,
         facts=_facts(info, bundle.digest),
         methods=methods_paragraph(bundle, detection),
         notes=(*result.recording.notes, *result.plan.notes),
     )
+
+
+def _no_promise(bundle: Bundle, detection: Detection) -> str:
+    """Why a recording without events is not yet clean; empty where it is."""
+    what = f"{bundle.info.exchangeable_unit}s"
+    return bundle.calibration.no_promise(detection.error_rate, what)
+
+
+def _look_at(near: pd.DataFrame) -> str:
+    """What to do where there is no event."""
+    if near.empty:
+        return "Nothing has to be marked: no window came half way to the threshold"
+    said = [
+        f"{row['looks_like'].replace('_', ' ')} at {row['onset_s']:.1f} s "
+        f"({row['channel'].split(',')[0]})"
+        for row in near.head(4).to_dict("records")
+    ]
+    return f"Look at the highest windows under 'When', though not flagged; like {', '.join(said)}"
 
 
 def _simple_methods(bundle: Bundle, frame: pd.DataFrame) -> str:
@@ -632,10 +653,18 @@ def group_view(
     allowed = reach(
         bundle.calibration.n_units, len(done), detection.error_rate, detection.dependence
     ).sentence(f"{info.exchangeable_unit}s")
+    promise = _no_promise(bundle, detection)
     if allowed:
-        warnings.append(f"Whole recordings: {allowed} Events are not affected.")
+        warnings.append(
+            f"Whole recordings: {allowed}{'' if promise else ' Events are not affected.'}"
+        )
     rate = f"q at most {detection.error_rate:g}"
     said = f"{len(odd)} of {len(done)} recordings deserve a look"
+    if promise and len(odd) < len(done):
+        said += f"; the other {len(done) - len(odd)} cannot be called clean"
+        warnings.append(f"Recordings with nothing flagged: {promise} on each one's page.")
+        shown = recordings["verdict"].replace("clean", "nothing flagged")
+        recordings = recordings.assign(verdict=shown)
     if not len(done):
         said = f"None of {len(recordings)} recordings could be scored"
     elif n_failed:

@@ -45,7 +45,7 @@ __all__ = [
     "write_through",
 ]
 
-STEP_VERSION: dict[str, int] = {"preprocess": 3, "train": 5, "score": 6, "report": 1}
+STEP_VERSION: dict[str, int] = {"preprocess": 3, "train": 5, "score": 7, "report": 1}
 """Bumped whenever a step's numbers change, so that older results count as not done.
 
 ``preprocess``, ``train`` and ``score`` are guarded by golden numbers in the tests.

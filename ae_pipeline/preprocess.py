@@ -750,7 +750,9 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
         )
 
 
-def clean_stretch(plan: Plan, recording: Recording, segment: int, start: int, stop: int) -> Float:
+def clean_stretch(
+    plan: Plan, recording: Recording, segment: int, start: int, stop: int
+) -> tuple[Float, Float]:
     """One stretch of a segment again, the same numbers as :func:`apply` gave.
 
     Parameters
@@ -763,7 +765,9 @@ def clean_stretch(plan: Plan, recording: Recording, segment: int, start: int, st
 
     Returns
     -------
-    array of shape (channels, stop - start)
+    clean : array of shape (channels, stop - start)
+    common : array of shape (1, stop - start)
+        What the reference took away.
     """
     clean = _Cleaner(plan)
     first, last = plan.segments[segment]
@@ -775,7 +779,7 @@ def clean_stretch(plan: Plan, recording: Recording, segment: int, start: int, st
     block = _without_holes(clean, Block(data, core[0], core[0] - outer[0], outer[1] - core[1]))
     cleaned = clean(replace(block, data=_mapped(plan, recording, block)))
     at = begin * plan.up // plan.down
-    return cleaned[:-1, start - at : stop - at]
+    return cleaned[:-1, start - at : stop - at], cleaned[-1:, start - at : stop - at]
 
 
 def _without_holes(clean: _Cleaner, block: Block) -> Block:

@@ -24,8 +24,8 @@ from ae_pipeline.calibrate import (
 )
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.ensemble import Through
-from ae_pipeline.explain import events_frame, reasons
-from ae_pipeline.features import feature_names, state_of
+from ae_pipeline.explain import events_frame, in_words, reasons
+from ae_pipeline.features import Usual, feature_names, state_of
 from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.personfit import MANY_ROWS
 from ae_pipeline.preprocess import Plan, survey
@@ -59,6 +59,9 @@ WRONG_GAIN = 5.0
 
 N_NEAR = 16
 """Codes whose distance is computed exactly, to find the nearest."""
+
+HALF_WAY = 0.5
+"""From the median score to the threshold; what comes less far is not shown as near to it."""
 
 N_WORST = 6
 N_BEST = 3
@@ -105,6 +108,8 @@ class RecordingResult:
     worst: Example
     best: Example
     summary: dict[str, Any]
+    near: pd.DataFrame
+    """Where few windows reached the threshold: the highest below it, see :func:`_near`."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def score_recording(
     recording = fitted_channels(recording, info)
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
-    rows, tags, state, shown = _streamed(bundle, recording, plan, threshold, advance)
+    rows, tags, state, usual, shown = _streamed(bundle, recording, plan, threshold, advance)
     _give_back_memory()
     frame, codes = rows.read()
     usual_error = float(np.median(bundle.calibration.scores["score_autoencoder"]))
@@ -174,6 +179,8 @@ def score_recording(
     events = events_frame(
         spans, frame, at_peaks, info.entries, calibration, bundle.model_id, tags, nearest_s
     )
+    near = _near(frame, spans, threshold, recording, plan, info.windows, usual)
+    frame.loc[near["window"], "reason"] = near["reason"].to_numpy()
     found = {bad.name: bad.reason for bad in plan.bads}
     found = wrong_gains(info.training, plan) | found
     whole = wrong_gain(info.training, plan)
@@ -188,6 +195,9 @@ def score_recording(
     if unusual:
         verdict, said = _verdict(events, state)
         reason = f"{reason}; {said}" if said else reason
+    promise = calibration.no_promise(detection.error_rate, f"{info.exchangeable_unit}s")
+    if verdict == "clean" and promise:
+        reason = f"{reason}; {promise}"
     if state:
         band, region, times = state
         reason = (
@@ -236,6 +246,7 @@ def score_recording(
         ),
         shown[1].example(frame),
         summary,
+        near,
     )
 
 
@@ -245,11 +256,13 @@ def _streamed(
     plan: Plan,
     threshold: float,
     advance: Callable[[float], None],
-) -> tuple[_Rows, dict[int, Tag], tuple[str, str, float] | None, tuple[_Shown, _Shown]]:
+) -> tuple[
+    _Rows, dict[int, Tag], tuple[str, str, float] | None, Usual | None, tuple[_Shown, _Shown]
+]:
     """All windows judged, block after block; tags of the worst, the state, and examples."""
     rows = _Rows(recording)
     tags: dict[int, Tag] = {}
-    state = None
+    state = usual = None
     worst, best = _keepers()
 
     windowing = bundle.info.windows
@@ -264,11 +277,12 @@ def _streamed(
         total = judged.columns["score"]
         tags |= _tags(bundle, samples, total, threshold, recording)
         state = state or _state(bundle, samples, recording)
+        usual = samples.usual.get(recording.name, bundle.ensemble.population)
         rows.add(judged)
         for keeper in (worst, best):
             keeper.offer(samples, total)
         advance(float(samples.meta["onset_s"].iloc[-1]))
-    return rows, tags, state, (worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
+    return rows, tags, state, usual, (worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
 
 
 def fitted_channels(recording: Recording, info: BundleInfo) -> Recording:
@@ -382,16 +396,85 @@ def _tags(
         score,
         threshold,
     ):
-        rows = np.array([span.peak])
-        found[int(samples.meta["window"].iloc[span.peak])] = tag(
-            samples.unreferenced(rows)[0],
-            None if samples.raw is None else np.asarray(samples.raw[rows])[0],
-            usual,
-            samples.sfreq_hz,
-            samples.entries,
-            recording.positions_m,
-        )
+        number = int(samples.meta["window"].iloc[span.peak])
+        found[number] = _tag(samples, span.peak, usual, recording)
     return found
+
+
+def _tag(samples: Samples, row: int, usual: Usual, recording: Recording) -> Tag:
+    assert samples.sfreq_hz is not None
+    rows = np.array([row])
+    return tag(
+        samples.unreferenced(rows)[0],
+        None if samples.raw is None else np.asarray(samples.raw[rows])[0],
+        usual,
+        samples.sfreq_hz,
+        samples.entries,
+        recording.positions_m,
+    )
+
+
+def _near(
+    frame: pd.DataFrame,
+    spans: list[Span],
+    threshold: float,
+    recording: Recording,
+    plan: Plan,
+    windowing: Windowing,
+    usual: Usual | None,
+) -> pd.DataFrame:
+    """The highest windows below the threshold, so many that with the events there are a few.
+
+    Where calibration data is short the threshold lies above much that a reader would want to see.
+
+    Returns
+    -------
+    DataFrame
+        ``window``, ``onset_s``, ``duration_s``, ``looks_like``, ``channel``, ``band``, ``score``,
+        ``way`` (0 the recording's median score, 1 the threshold), ``evidence``, and ``reason``,
+        which is that of the scores file with what the window looks like before it.
+    """
+    import pandas as pd
+
+    score = frame["score"].to_numpy()
+    middle = float(np.median(score))
+    way = (score - middle) / max(threshold - middle, 1e-12)
+    chosen: list[int] = []
+    if usual is not None and len(spans) < N_WORST:
+        clear = np.flatnonzero(_clear(frame, spans) & (way > HALF_WAY))
+        order = clear[np.argsort(-score[clear], kind="stable")]
+        times = frame[["recording", "onset_s", "duration_s"]].iloc[order]
+        chosen = [int(order[i]) for i in _apart(times, N_WORST - len(spans))]
+    samples = cut_again(recording, plan, windowing, chosen)
+    rows = []
+    for i, row in enumerate(chosen):
+        assert usual is not None
+        found = _tag(samples, i, usual, recording)
+        rows.append(
+            {
+                "window": row,
+                "onset_s": frame["onset_s"].iloc[row],
+                "duration_s": frame["duration_s"].iloc[row],
+                "looks_like": found.kind,
+                "channel": ",".join(samples.entries[c] for c in found.channels),
+                "band": found.band,
+                "score": score[row],
+                "way": way[row],
+                "evidence": found.evidence,
+                "reason": f"not flagged; {in_words(found)}; {frame['reason'].iloc[row]}",
+            }
+        )
+    columns = ["window", "onset_s", "duration_s", "looks_like", "channel", "band", "score"]
+    return pd.DataFrame(rows, columns=[*columns, "way", "evidence", "reason"])
+
+
+def _clear(frame: pd.DataFrame, spans: list[Span]) -> NDArray[np.bool_]:
+    """Windows that are not flagged and touch no event."""
+    onset_s, duration_s = frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy()
+    clear: NDArray[np.bool_] = ~frame["flagged"].to_numpy()
+    for span in spans:
+        clear &= (onset_s >= span.end_s) | (onset_s + duration_s <= span.onset_s)
+    return clear
 
 
 def _state(bundle: Bundle, samples: Samples, recording: Recording) -> tuple[str, str, float] | None:
@@ -408,11 +491,8 @@ def _nearest_normal(
 ) -> dict[int, int]:
     """For each row the one, clear of all events, whose code is nearest; empty where none is."""
     onset_s, duration_s = frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy()
-    clear = ~frame["flagged"].to_numpy()
-    for span in spans:
-        clear &= (onset_s >= span.end_s) | (onset_s + duration_s <= span.onset_s)
     sizes = np.square(codes).sum(1)
-    sizes[~clear] = np.inf
+    sizes[~_clear(frame, spans)] = np.inf
     found = {}
     for row in rows:
         # without what all distances from a code have in common, and then exactly
@@ -442,7 +522,8 @@ def _beside_normal(
         return example
     chosen = [nearest[row] for row in rows]
     normal = cut_again(recording, plan, windowing, frame["window"].to_numpy()[chosen].tolist())
-    return replace(example, normal=normal, normal_s=frame["onset_s"].to_numpy()[chosen])
+    values = np.asarray(normal.values)
+    return replace(example, normal=values, normal_s=frame["onset_s"].to_numpy()[chosen])
 
 
 def _verdict(events: pd.DataFrame, state: tuple[str, str, float] | None) -> tuple[str, str]:

@@ -54,8 +54,8 @@ STANDING = 0.1
 CLIPPED_SHARE = 0.4
 """Share of samples near either rail after a filter, which rounds them (a sine has 0.29)."""
 
-NARROW = 15.0
-"""Times that the peak above 20 Hz stands over the median there: of muscle's noise it is five."""
+NARROW = 0.4
+"""Share of the power above 20 Hz within 1 Hz of its peak, for a line; muscle has a fifth there."""
 
 STEEP = 0.85
 """Share of a deflection's height that a pop covers within 30 ms; a blink covers half."""
@@ -301,13 +301,14 @@ def _fast(look: _Look, narrow: bool) -> _Found:
     freqs_hz, power = _spectrum(look, found[0])
     fast = freqs_hz >= 20
     peak_hz = float(freqs_hz[fast][power[fast].argmax()])
-    over = float(power[fast].max() / max(float(np.median(power[fast & (freqs_hz <= 45)])), 1e-9))
-    if (over >= NARROW) != narrow:
+    line = fast & (np.abs(freqs_hz - peak_hz) <= 1)
+    share = float(power[line].sum() / max(float(power[fast].sum()), 1e-9))
+    if (share >= NARROW) != narrow:
         return None
     where = ", ".join(look.ch_names[c] for c in found[:MANY])
     times = float(np.exp(look.of(look.rise, "gamma", found[0])))
     if narrow:
-        said = f"a line at {peak_hz:.1f} Hz, {over:.0f} times the power beside it"
+        said = f"a line at {peak_hz:.1f} Hz, with {share:.0%} of all power above 20 Hz"
         return "line_noise", found, f"{said}, at {where}"
     return "muscle", found, f"power of 30 to 45 Hz {times:.0f} times the usual, broad, at {where}"
 

@@ -128,21 +128,31 @@ def cut(
 
 def cut_again(
     recording: Recording, plan: Plan, windowing: Windowing, numbers: Sequence[int]
-) -> Float:
+) -> Samples:
     """A few windows again by their numbers, the same values as :func:`cut` gave.
 
     Returns
     -------
-    array of shape (len(numbers), channels, times)
+    Samples
+        In the order of ``numbers``, which are all that ``meta`` holds.
     """
+    import pandas as pd
+
     grid = _grid(recording, plan, windowing)
     before = np.cumsum([0, *(len(starts) for starts in grid.starts)])
-    out = np.empty((len(numbers), len(plan.ch_names), grid.length), np.float32)
+    n, n_raw = len(numbers), grid.length * plan.down // plan.up
+    values = np.empty((n, len(plan.ch_names), grid.length), np.float32)
+    common = np.empty((n, 1, grid.length), np.float32)
+    raw = np.empty((n, len(plan.ch_names), n_raw), np.float32)
     for i, number in enumerate(numbers):
         segment = int(np.searchsorted(before, number, side="right")) - 1
         start = int(grid.starts[segment][number - before[segment]])
-        out[i] = clean_stretch(plan, recording, segment, start, start + grid.length)
-    return out
+        stretch = clean_stretch(plan, recording, segment, start, start + grid.length)
+        values[i], common[i] = stretch
+        at = plan.segments[segment][0] + start * plan.down // plan.up
+        raw[i] = np.nan_to_num(recording.read(at, at + n_raw), nan=0.0, posinf=0.0, neginf=0.0)
+    meta = pd.DataFrame({"window": list(numbers)})
+    return _samples(values, meta, plan, raw, None if plan.reference == "none" else common)
 
 
 def _cut(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> Iterator[Samples]:
@@ -497,11 +507,11 @@ def _meta(
 
 
 def _samples(
-    values: Windows,
+    values: Float | Windows,
     meta: pd.DataFrame,
     plan: Plan,
-    raw: Windows | None = None,
-    common: Windows | None = None,
+    raw: Float | Windows | None = None,
+    common: Float | Windows | None = None,
 ) -> Samples:
     channels = Axis("channel", plan.ch_names, unit="uV")
     times = Axis("time", step=1 / plan.rate_hz, unit="s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,13 @@ import pandas as pd
 import pytest
 from test_eeg_source import discontinuous
 
+from ae_pipeline.bundle import Bundle, load
 from ae_pipeline.features import FEATURE_BANDS_HZ
+from ae_pipeline.findings import recording_view
+from ae_pipeline.report import recording_page
+from ae_pipeline.score import RecordingResult, score_recording
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
+from ae_pipeline.sources.plant import Event, plant
 
 COMMAND = Path(sys.executable).with_name("ae-pipeline")
 NAMES = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2")
@@ -70,6 +76,22 @@ def with_events(signal: np.ndarray) -> np.ndarray:
     at = round(ALPHA_AT_S * SFREQ_HZ)
     for name in ("O1", "O2", "P3", "P4"):
         signal[NAMES.index(name), at : at + 200] += 90 * np.sin(2 * np.pi * 10 * t)
+    return signal
+
+
+FOUR = (
+    Event(10, 0.8, "blink", (0, 1)),
+    Event(25, 2, "muscle", (2, 4)),
+    Event(45, 1, "pop", (7,)),
+    Event(65, 2, "alpha", (3, 5)),
+)
+
+
+def with_four(signal: np.ndarray) -> np.ndarray:
+    """What nearly every recording has, and something on one electrode."""
+    rng = np.random.default_rng(0)
+    for event in FOUR:
+        signal = plant(signal, SFREQ_HZ, event, rng, (1.0, 40.0))
     return signal
 
 
@@ -166,3 +188,56 @@ def test_the_band_of_an_event_is_named(
     assert row["top_band"] == band
     assert row["top_channel"] in channels
     assert row["score"] > frame["score"].quantile(0.9)
+
+
+@pytest.fixture(scope="module")
+def four(scored: Scored, shared_data: Path) -> Callable[[float], tuple[Bundle, RecordingResult]]:
+    """A fifth person with four events, judged at any threshold."""
+    bundle = load(scored.out.parent / "derivatives/people/model")
+    signal = with_four(real(shared_data / "eegmat/Subject05_1.edf", 80))
+    path = edf(scored.out.parent / "four.edf", signal)
+    recording = open_recording(find([path])[0], EegSource(path=path))
+
+    def judged(threshold: float) -> tuple[Bundle, RecordingResult]:
+        return bundle, score_recording(bundle, recording, bundle.info.detection, threshold)
+
+    return judged
+
+
+def test_highest_windows_below_the_threshold_are_listed_with_what_they_look_like(
+    four: Callable[[float], tuple[Bundle, RecordingResult]],
+) -> None:
+    bundle, result = four(5.0)
+    assert result.events.empty
+    near = result.near.head(len(FOUR)).sort_values("onset_s")
+    for event, (_, row) in zip(FOUR, near.iterrows(), strict=True):
+        assert row["onset_s"] < event.onset_s + event.duration_s
+        assert row["onset_s"] + row["duration_s"] > event.onset_s
+        assert row["looks_like"] == event.kind
+        assert NAMES.index(row["channel"].split(",")[0]) in event.channels
+        assert 0.5 < row["way"] < 1
+        said = result.frame.set_index("onset_s").loc[row["onset_s"], "reason"]
+        assert said.startswith(f"not flagged; {event.kind}-like: {row['evidence']}")
+    assert result.summary["verdict"] == "clean"  # a word of the contract; what it is worth follows
+    promise = "with 3 calibration subjects the smallest possible p is 0.25, so 'clean' cannot be"
+    assert promise in result.summary["reason"]
+    view = recording_view(bundle, result, 5.0, bundle.info.detection)
+    assert view.headline.verdict.startswith("Nothing was flagged: 0 events")
+    assert "muscle at 25.0 s (F3)" in view.headline.next_steps[0]
+    page = recording_page(view)
+    assert "Highest windows, below the threshold: not flagged." in page
+    assert near["evidence"].iloc[1] in page
+
+
+def test_where_most_is_flagged_only_the_rest_is_listed_below_the_threshold(
+    four: Callable[[float], tuple[Bundle, RecordingResult]],
+) -> None:
+    bundle, _ = four(5.0)
+    assert bundle.info.threshold is not None
+    _, result = four(bundle.info.threshold)
+    found = set(result.events["trial_type"].str.removeprefix("anomaly/"))
+    assert found | set(result.near["looks_like"].head(1)) >= {event.kind for event in FOUR}
+    ends = result.events["onset"] + result.events["duration"]
+    for onset_s in result.near["onset_s"]:
+        assert ((onset_s >= ends) | (onset_s + 2 <= result.events["onset"])).all()
+    assert len(result.events) + len(result.near) <= 6

@@ -73,6 +73,20 @@ _EVENT = (
     "false_alarms_per_hour",
     "reason",
 )
+_NEAR = (
+    "onset_s",
+    "duration_s",
+    "looks_like",
+    "channel",
+    "band",
+    "score",
+    "way",
+    "evidence",
+)
+_NEAR_SAYS = (
+    "Highest windows, below the threshold: not flagged. On the way to the threshold 0% is the "
+    "median window of this recording. A name says what a window looks like, not what it is."
+)
 _ROW: tuple[str, ...] = (
     "recording",
     "subject",
@@ -186,6 +200,7 @@ def recording_page(view: RecordingView) -> str:
         over_time=moving_timeline(view.scores, view.threshold, view.bad_spans, events),
         events=table(events, _EVENT, "Events, numbered as in the figure.", MAX_EVENTS),
         highest=_highest(view.scores, view.threshold),
+        near=table(view.near, _NEAR, _NEAR_SAYS, MAX_EVENTS),
         heat_map=where,
         scalp=scalp,
         quality=table(view.quality, ("name", "reason"), "Channels found bad, and why.", MAX_ROWS),
@@ -207,7 +222,7 @@ def _highest(scores: pd.DataFrame | None, threshold: float | None) -> str:
     at_s = seconds(float(scores["onset_s"].iloc[int(values.argmax())]))
     return (
         f" The highest score, {show(float(values.max()))} at {at_s} s, is below the threshold of "
-        f"{show(float(threshold))}; that window is the first of the most abnormal ones below."
+        f"{show(float(threshold))}; that window is the first of the highest ones below."
     )
 
 

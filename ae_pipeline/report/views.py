@@ -216,6 +216,9 @@ class RecordingView:
         Electrode positions in metres, NaN where not known.
     bad_spans : sequence of (onset_s, end_s)
         Stretches annotated ``BAD_*``, which have no windows.
+    near : DataFrame, optional
+        The highest windows below the threshold: ``onset_s``, ``duration_s``, ``looks_like``,
+        ``channel``, ``band``, ``score``, ``way`` to the threshold (1 is there), ``evidence``.
     """
 
     title: str
@@ -230,6 +233,7 @@ class RecordingView:
     worst: Evidence | None = None
     best: Evidence | None = None
     bad_spans: Sequence[tuple[float, float]] = ()
+    near: pd.DataFrame | None = None
     latents: pd.DataFrame | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
