@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ae_pipeline.calibrate import Calibration, Span
 from ae_pipeline.ensemble import VIEW_WORDS
-from ae_pipeline.tags import Tag
+from ae_pipeline.tags import CATEGORY, Tag
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["EVENT_COLUMNS", "events_frame", "in_words", "reasons"]
+__all__ = ["EVENT_COLUMNS", "events_frame", "in_words", "kinds_in_words", "reasons"]
 
 EVENT_COLUMNS = (
     "onset",
@@ -61,6 +62,19 @@ def in_words(tag: Tag) -> str:
     """What a window looks like and what was measured, never what caused it."""
     like = tag.kind.replace("_", " ")
     return f"{'no known kind' if like == 'unexplained' else f'{like}-like'}: {tag.evidence}"
+
+
+def kinds_in_words(kinds: Sequence[str]) -> str:
+    """Whether it is the cable or the body: ``2 technical (1 clipped, 1 pop), 1 unexplained``."""
+    by_category: dict[str, Counter[str]] = {}
+    for kind in kinds:
+        by_category.setdefault(CATEGORY[kind], Counter())[kind.replace("_", " ")] += 1
+    said = []
+    for category, counts in sorted(by_category.items(), key=lambda pair: -pair[1].total()):
+        each = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
+        more = "" if set(counts) == {category} else f" ({each})"
+        said.append(f"{counts.total()} {category}{more}")
+    return ", ".join(said)
 
 
 def _plain(number: float) -> str:

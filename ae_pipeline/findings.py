@@ -14,6 +14,7 @@ import numpy as np
 from ae_pipeline.baselines import BASELINES
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.calibrate import Detection, reach
+from ae_pipeline.explain import kinds_in_words
 from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.persons import PROPOSED
 from ae_pipeline.relevance import Relevance
@@ -32,6 +33,7 @@ from ae_pipeline.report import (
 from ae_pipeline.report.drawing import Picture
 from ae_pipeline.score import Example, RecordingResult
 from ae_pipeline.supervised import describe
+from ae_pipeline.tags import CATEGORY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -550,16 +552,31 @@ def recording_view(
         "unusual": "This recording holds an unusual pattern that deserves an expert's eye",
         "unexplained": "This recording holds stretches unlike the training data",
     }
-    first = "" if result.events.empty else result.events.sort_values("score").iloc[-1]
-    where = (
-        ""
-        if isinstance(first, str)
-        else f"; the strongest at {first['onset']:.1f} s on {first['channel']}"
-    )
+    reason = summary["reason"]
+    if not result.events.empty:
+        first = result.events.sort_values("score").iloc[-1]
+        kinds = result.events["trial_type"].str.removeprefix("anomaly/")
+        like = str(first["trial_type"]).removeprefix("anomaly/").replace("_", " ")
+        said = kinds_in_words(kinds.tolist())
+        strongest = f"the strongest ({like}) at {first['onset']:.1f} s on {first['channel']}"
+        if said in reason:
+            reason = reason.replace(said, f"{said}, {strongest}")
+        else:
+            reason = f"{reason}; {strongest}"
+        if len({CATEGORY[kind] for kind in kinds}) > 1 and said in reason:
+            sentences |= {
+                "technical": "Most of the time flagged looks technical",
+                "physiological": "Most of the time flagged looks like artefacts of eyes, muscle "
+                "or body",
+                "unusual": "Most of the time flagged shows an unusual pattern that deserves an "
+                "expert's eye",
+                "unexplained": "Most of the time flagged is unlike the training data and like "
+                "no known kind",
+            }
     if _no_promise(bundle, detection):
-        sentences["clean"] = "Nothing was flagged"
+        sentences["clean"] = "Nothing was flagged" if result.events.empty else "Little was flagged"
     headline = Headline(
-        f"{sentences[summary['verdict']]}: {summary['reason']}{where}.",
+        f"{sentences[summary['verdict']]}: {reason}.",
         (
             Number("Usable", f"{summary['usable_share']:.0%}", "of the recording's length"),
             Number(
@@ -576,9 +593,7 @@ def recording_view(
             Number("Bad channels", str(len(result.bads)), ", ".join(result.bads["name"][:4])),
         ),
         (
-            "Look at the events in MNE: mne.read_annotations on the _annot.fif beside this page"
-            if n_events
-            else _look_at(result.near),
+            *_look_at(result),
             *(["Decide about the bad channels before averaging"] if len(result.bads) else []),
             "Score more recordings into the same folder: the group report ranks them",
         ),
@@ -613,16 +628,29 @@ def _no_promise(bundle: Bundle, detection: Detection) -> str:
     return bundle.calibration.no_promise(detection.error_rate, what)
 
 
-def _look_at(near: pd.DataFrame) -> str:
-    """What to do where there is no event."""
+def _look_at(result: RecordingResult) -> tuple[str, ...]:
+    """What a reader should see with own eyes, and where."""
+    if not result.events.empty:
+        events = result.events.nlargest(4, "score")
+        kinds = events["trial_type"].str.removeprefix("anomaly/")
+        which = ", the strongest first" if len(result.events) > 1 else ""
+        listed = _listed(kinds, events["onset"], events["channel"])
+        return (
+            f"Look at the events under 'When'{which}: {listed}",
+            "See them in the signal: mne.read_annotations on the _annot.fif beside this page",
+        )
+    near = result.near.head(4)
     if near.empty:
-        return "Nothing has to be marked: no window came half way to the threshold"
-    said = [
-        f"{row['looks_like'].replace('_', ' ')} at {row['onset_s']:.1f} s "
-        f"({row['channel'].split(',')[0]})"
-        for row in near.head(4).to_dict("records")
-    ]
-    return f"Look at the highest windows under 'When', though not flagged; like {', '.join(said)}"
+        return ("Nothing has to be marked: no window came half way to the threshold",)
+    listed = _listed(near["looks_like"], near["onset_s"], near["channel"])
+    return (f"Look at the highest windows under 'When', though not flagged; like {listed}",)
+
+
+def _listed(kinds: pd.Series, onsets_s: pd.Series, channels: pd.Series) -> str:
+    return ", ".join(
+        f"{kind.replace('_', ' ')} at {onset_s:.1f} s ({channel.split(',')[0]})"
+        for kind, onset_s, channel in zip(kinds, onsets_s, channels, strict=True)
+    )
 
 
 def _simple_methods(bundle: Bundle, frame: pd.DataFrame) -> str:

@@ -24,7 +24,8 @@ from ae_pipeline.calibrate import (
 )
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.ensemble import Through
-from ae_pipeline.explain import events_frame, in_words, reasons
+from ae_pipeline.explain import events_frame, in_words, kinds_in_words, reasons
+from ae_pipeline.features import Usual, feature_names, state_of
 from ae_pipeline.features import Usual, feature_names, state_of
 from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.personfit import MANY_ROWS
@@ -194,7 +195,7 @@ def score_recording(
     verdict = "clean"
     if unusual:
         verdict, said = _verdict(events, state)
-        reason = f"{reason}; {said}" if said else reason
+        reason = f"{said}; {reason}" if said else reason
     promise = calibration.no_promise(detection.error_rate, f"{info.exchangeable_unit}s")
     if verdict == "clean" and promise:
         reason = f"{reason}; {promise}"
@@ -532,8 +533,7 @@ def _verdict(events: pd.DataFrame, state: tuple[str, str, float] | None) -> tupl
     Where the whole recording is in another state, what only shows this state does not count.
     """
     kinds = events["trial_type"].str.removeprefix("anomaly/")
-    counts = kinds.value_counts()
-    said = ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in counts.items())
+    said = kinds_in_words(kinds.tolist())
     if state and state[0] == "alpha":
         kinds = kinds[kinds != "alpha"]
     if kinds.empty:

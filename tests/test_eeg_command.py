@@ -225,7 +225,7 @@ def test_highest_windows_below_the_threshold_are_listed_with_what_they_look_like
     assert view.headline.verdict.startswith("Nothing was flagged: 0 events")
     assert "muscle at 25.0 s (F3)" in view.headline.next_steps[0]
     page = recording_page(view)
-    assert "Highest windows, below the threshold: not flagged." in page
+    assert "Highest windows, below the threshold: not flagged" in page
     assert near["evidence"].iloc[1] in page
 
 
@@ -241,3 +241,8 @@ def test_where_most_is_flagged_only_the_rest_is_listed_below_the_threshold(
     for onset_s in result.near["onset_s"]:
         assert ((onset_s >= ends) | (onset_s + 2 <= result.events["onset"])).all()
     assert len(result.events) + len(result.near) <= 6
+    headline = recording_view(bundle, result, 5.0, bundle.info.detection).headline
+    assert headline.verdict.startswith("Most of the time flagged looks ")
+    assert "2 physiological (1 " in headline.verdict  # brain or cable
+    assert "1 technical (1 pop), the strongest (muscle) at 24.0 s on F3" in headline.verdict
+    assert "muscle at 24.0 s (F3), pop at 44.0 s (P4), blink at" in headline.next_steps[0]

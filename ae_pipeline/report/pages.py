@@ -84,8 +84,8 @@ _NEAR = (
     "evidence",
 )
 _NEAR_SAYS = (
-    "Highest windows, below the threshold: not flagged. On the way to the threshold 0% is the "
-    "median window of this recording. A name says what a window looks like, not what it is."
+    "On the way to the threshold 0% is the median window of this recording. A name says what a "
+    "window looks like, not what it is."
 )
 _ROW: tuple[str, ...] = (
     "recording",
