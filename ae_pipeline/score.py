@@ -26,7 +26,6 @@ from ae_pipeline.data import Recording, Samples
 from ae_pipeline.ensemble import Through
 from ae_pipeline.explain import events_frame, in_words, kinds_in_words, reasons
 from ae_pipeline.features import Usual, feature_names, state_of
-from ae_pipeline.features import Usual, feature_names, state_of
 from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.personfit import MANY_ROWS
 from ae_pipeline.preprocess import Plan, survey
