@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.downstream import cross_validated_probe
+from ae_pipeline.environment import environment, threads_of_processes
 from ae_pipeline.experiment import Progress, TrainJob, run_plainly
 from ae_pipeline.fitting import cleaned_band_hz, known_labels
 from ae_pipeline.folder import key, read_json, recover_folder, write_folder, write_frame, write_json
@@ -141,7 +141,7 @@ def run_cells(
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    with _threads(threads):
+    with environment(threads_of_processes(threads)):
         pool = ProcessPoolExecutor(
             jobs, multiprocessing.get_context("spawn"), _start, (threads, os.getpid())
         )
@@ -150,21 +150,6 @@ def run_cells(
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """Processes started inside use ``n`` threads each; libraries read this when imported."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(n)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _start(threads: int, parent: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from ae_pipeline.config import StudyError
+from ae_pipeline.environment import environment, threads_of_processes
 from ae_pipeline.operation import AnyRunner, Dask, Processes
 
 __all__ = ["Died", "each", "n_workers"]
@@ -70,7 +71,7 @@ def _in_processes(
     left = dict(enumerate(items))
     # spawned, since a fork of a process with PyTorch's threads may hang
     context = get_context("spawn")
-    with _OneThread(), ProcessPoolExecutor(n, context) as pool:
+    with environment(threads_of_processes(1)), ProcessPoolExecutor(n, context) as pool:
         waiting = {pool.submit(work, item): number for number, item in left.items()}
         try:
             for done in as_completed(waiting):
@@ -82,29 +83,13 @@ def _in_processes(
             pool.shutdown(cancel_futures=True)
     # one of the rest ends its process: alone, it takes nobody with it
     for item in left.values():
-        with _OneThread(), ProcessPoolExecutor(1, context) as pool:
+        with environment(threads_of_processes(1)), ProcessPoolExecutor(1, context) as pool:
             try:
                 result = pool.submit(work, item).result()
             except BrokenProcessPool:
                 yield item, Died()
                 continue
         yield item, result
-
-
-class _OneThread:
-    """Processes started inside compute in one thread each: the cores are shared by recordings."""
-
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self.names}
-        os.environ.update(dict.fromkeys(self.names, "1"))
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _on_dask(

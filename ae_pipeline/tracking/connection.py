@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ae_pipeline.config import StudyError
+from ae_pipeline.environment import environment
 from ae_pipeline.tracking.settings import Settings, is_server, shown
 
 if TYPE_CHECKING:
@@ -30,20 +31,6 @@ class Unreachable(Exception):
 
     The message is one line: which MLflow, and what it said.
     """
-
-
-@contextmanager
-def _environment(values: Mapping[str, str], override: bool = False) -> Iterator[None]:
-    """Set environment variables (those not set already, unless ``override``) for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update({n: v for n, v in values.items() if override or before[n] is None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def import_mlflow() -> Any:
@@ -79,10 +66,10 @@ def connected(settings: Settings) -> Iterator[MlflowClient]:
         brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
         patient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
         try:
-            with _environment(brief):
+            with environment(brief, override=False):
                 for uri in {tracking, registry}:
                     _knock(uri)
-            with _environment(address, override=True), _environment(patient):
+            with environment(address), environment(patient, override=False):
                 mlflow.set_tracking_uri(tracking)
                 mlflow.set_registry_uri(registry)
                 try:
