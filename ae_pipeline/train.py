@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -241,7 +242,8 @@ class FittedAutoencoder:
 
     def score(self, samples: Samples) -> Scores:
         """Mean loss per entry of the clean input, reconstructed through the mean code."""
-        return Scores.join([each.scores for each in self.passes(samples)])
+        # nothing holds on to a batch while the next is made: its memory is used again
+        return Scores.join(list(map(attrgetter("scores"), self.passes(samples))))
 
     def latents(self, samples: Samples) -> NDArray[np.float32]:
         """Mean codes, (n, latent_dim)."""
@@ -260,9 +262,10 @@ class FittedAutoencoder:
         self.model.eval()
         with torch.inference_mode():
             for rows in samples.chunks(at_once):
-                x, observed = feed.block(rows)
-                code, parameters = self._through(x, observed)
-                yield Pass(x, observed, code, parameters, self.model)
+                yield self._passed(*feed.block(rows))
+
+    def _passed(self, x: Tensor, observed: Tensor | None) -> Pass:
+        return Pass(x, observed, *self._through(x, observed), self.model)
 
     def predict_hidden(
         self, samples: Samples, n_groups: int, seed: int = 0
