@@ -162,8 +162,6 @@ def score_recording(
     rows, tags, state, usual, shown = _streamed(bundle, recording, plan, threshold, advance)
     _give_back_memory()
     frame, codes = rows.read()
-    usual_error = float(np.median(bundle.calibration.scores["score_autoencoder"]))
-    frame["reason"] = _phrases(frame, usual_error)
     total = frame["score"].to_numpy()
     frame["flagged"] = total > threshold
     frame["q_value"] = np.nan
@@ -174,13 +172,19 @@ def score_recording(
     onset_s = frame["onset_s"].to_numpy()
     peaks = [span.peak for span in spans]
     at_peaks = {peak: rows.channels_of(peak) for peak in peaks}
-    nearest = _nearest_normal(peaks, spans, codes, frame)
+    worst, best = shown
+    nearest = _nearest_normal([*peaks, *worst.rows.tolist()], spans, codes, frame)
+    normal = _beside_normal(worst, nearest, frame, recording, plan, info.windows)
     nearest_s = {peak: float(onset_s[row]) for peak, row in nearest.items()}
+    _give_back_memory()
+    usual_error = float(np.median(calibration.scores["score_autoencoder"]))
+    frame["reason"] = _phrases(frame, usual_error)
     events = events_frame(
         spans, frame, at_peaks, info.entries, calibration, bundle.model_id, tags, nearest_s
     )
     near = _near(frame, spans, threshold, recording, plan, info.windows, usual)
-    frame.loc[near["window"], "reason"] = near["reason"].to_numpy()
+    if len(near):
+        frame.loc[near["window"], "reason"] = near["reason"].to_numpy()
     found = {bad.name: bad.reason for bad in plan.bads}
     found = wrong_gains(info.training, plan) | found
     whole = wrong_gain(info.training, plan)
@@ -235,16 +239,8 @@ def score_recording(
         rows.channels(),
         events,
         bads,
-        _beside_normal(
-            shown[0].example(frame),
-            spans,
-            codes,
-            frame,
-            recording,
-            plan,
-            info.windows,
-        ),
-        shown[1].example(frame),
+        replace(worst.example(frame), **normal),
+        best.example(frame),
         summary,
         near,
     )
@@ -507,23 +503,21 @@ def _nearest_normal(
 
 
 def _beside_normal(
-    example: Example,
-    spans: list[Span],
-    codes: NDArray[np.float32],
+    worst: _Shown,
+    nearest: Mapping[int, int],
     frame: pd.DataFrame,
     recording: Recording,
     plan: Plan,
     windowing: Windowing,
-) -> Example:
-    """The example with the nearest normal window of each; read again, they were not kept."""
-    rows = example.frame["window"].astype(int).tolist()
-    nearest = _nearest_normal(rows, spans, codes, frame)
-    if len(nearest) < len(rows):
-        return example
+) -> dict[str, Any]:
+    """The nearest normal window of each, where all have one; read again, they were not kept."""
+    rows = worst.rows.tolist()
+    if any(row not in nearest for row in rows):
+        return {}
     chosen = [nearest[row] for row in rows]
     normal = cut_again(recording, plan, windowing, frame["window"].to_numpy()[chosen].tolist())
     values = np.asarray(normal.values)
-    return replace(example, normal=values, normal_s=frame["onset_s"].to_numpy()[chosen])
+    return {"normal": values, "normal_s": frame["onset_s"].to_numpy()[chosen]}
 
 
 def _verdict(events: pd.DataFrame, state: tuple[str, str, float] | None) -> tuple[str, str]:
