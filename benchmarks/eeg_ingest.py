@@ -362,7 +362,7 @@ def main() -> None:
     parser.add_argument("what", choices=("ingest", "scoring", "day", "minute", "stream"))
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=("autoencoder", "all"))
