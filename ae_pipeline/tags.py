@@ -412,12 +412,9 @@ def _rhythmic_sharp(look: _Look) -> _Found:
     lags = np.arange(round(look.sfreq_hz / 4), round(look.sfreq_hz / 2.5) + 1)
     if 2 * lags[-1] >= len(x):
         return None
-    again = np.array([np.corrcoef(x[lag:], x[:-lag])[0, 1] for lag in lags])
+    again = _echoes(x, lags)
     best = int(again.argmax())
-    twice = 2 * int(lags[best])
-    second = float(np.corrcoef(x[twice:], x[:-twice])[0, 1])
-    half = int(lags[best]) // 2
-    between = float(np.corrcoef(x[half:], x[:-half])[0, 1])
+    second, between = _echoes(x, np.array([2 * lags[best], lags[best] // 2]))
     if again[best] < PERIODIC or second < PERIODIC / 2 or between > 0.3:
         return None
     rate_hz = look.sfreq_hz / int(lags[best])
@@ -427,6 +424,17 @@ def _rhythmic_sharp(look: _Look) -> _Found:
         found,
         f"a wave repeats {rate_hz:.1f} times a second (correlation {again[best]:.2f}), {where}",
     )
+
+
+def _echoes(x: NDArray[Any], lags: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How well ``x`` correlates with itself ``lags`` samples later, of what overlaps."""
+    n = len(x) - lags
+    sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (x, np.square(x)))
+    products = np.correlate(x, x, "full")[len(x) - 1 + lags]
+    shared = products - (sums[-1] - sums[lags]) * sums[n] / n
+    later = squares[-1] - squares[lags] - np.square(sums[-1] - sums[lags]) / n
+    earlier = squares[n] - np.square(sums[n]) / n
+    return np.asarray(shared / np.sqrt(np.maximum(later * earlier, 1e-24)), dtype=np.float64)
 
 
 def _pop(look: _Look) -> _Found:
