@@ -427,7 +427,7 @@ def _near(
     -------
     DataFrame
         ``window``, ``onset_s``, ``duration_s``, ``looks_like``, ``channel``, ``band``, ``score``,
-        ``way`` (0 the recording's median score, 1 the threshold), ``evidence``, and ``reason``,
+        ``reached`` (0 the recording's median score, 1 the threshold), ``evidence``, and ``reason``,
         which is that of the scores file with what the window looks like before it.
     """
     import pandas as pd
@@ -455,13 +455,13 @@ def _near(
                 "channel": ",".join(samples.entries[c] for c in found.channels),
                 "band": found.band,
                 "score": score[row],
-                "way": way[row],
+                "reached": way[row],
                 "evidence": found.evidence,
                 "reason": f"not flagged; {in_words(found)}; {frame['reason'].iloc[row]}",
             }
         )
     columns = ["window", "onset_s", "duration_s", "looks_like", "channel", "band", "score"]
-    return pd.DataFrame(rows, columns=[*columns, "way", "evidence", "reason"])
+    return pd.DataFrame(rows, columns=[*columns, "reached", "evidence", "reason"])
 
 
 def _clear(frame: pd.DataFrame, spans: list[Span]) -> NDArray[np.bool_]:

@@ -215,7 +215,7 @@ def test_highest_windows_below_the_threshold_are_listed_with_what_they_look_like
         assert row["onset_s"] + row["duration_s"] > event.onset_s
         assert row["looks_like"] == event.kind
         assert NAMES.index(row["channel"].split(",")[0]) in event.channels
-        assert 0.5 < row["way"] < 1
+        assert 0.5 < row["reached"] < 1
         said = result.frame.set_index("onset_s").loc[row["onset_s"], "reason"]
         assert said.startswith(f"not flagged; {event.kind}-like: {row['evidence']}")
     assert result.summary["verdict"] == "clean"  # a word of the contract; what it is worth follows

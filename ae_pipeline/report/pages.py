@@ -80,7 +80,7 @@ _NEAR = (
     "channel",
     "band",
     "score",
-    "way",
+    "reached",
     "evidence",
 )
 _NEAR_SAYS = (

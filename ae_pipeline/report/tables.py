@@ -94,7 +94,7 @@ COLUMNS: Mapping[str, Column] = {
     "verdict": Column("verdict", number=False),
     "looks_like": Column("looks like", number=False),
     "band": Column("band", number=False),
-    "way": Column("way to the threshold", share),
+    "reached": Column("way to the threshold", share),
     "evidence": Column("what was measured", number=False, prose=True),
     "top_channel": Column("channel", number=False),
     "top_item": Column("item", number=False),

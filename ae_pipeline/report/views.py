@@ -218,7 +218,8 @@ class RecordingView:
         Stretches annotated ``BAD_*``, which have no windows.
     near : DataFrame, optional
         The highest windows below the threshold: ``onset_s``, ``duration_s``, ``looks_like``,
-        ``channel``, ``band``, ``score``, ``way`` to the threshold (1 is there), ``evidence``.
+        ``channel``, ``band``, ``score``, ``reached`` (the way to the threshold, 1 is there),
+        ``evidence``.
     """
 
     title: str
