@@ -33,8 +33,8 @@ from ae_pipeline.textbook import STUDY
 CONV: dict[str, Any] = {
     "architecture": {
         "kind": "conv",
-        "channels": [32, 64],
-        "kernel": 5,
+        "channels": [32, 64, 64],
+        "kernel": 3,
         "activation": "gelu",
         "hidden": [256],
     },
