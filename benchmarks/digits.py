@@ -3,7 +3,7 @@
 MNIST's 60,000 training images train, its 10,000 test images judge and decide nothing. The text's
 model is that of ``ae-pipeline demo mnist --textbook`` (``ae_pipeline/textbook.yaml``), 50 epochs,
 three seeds. The convolutional one (``CONV`` below, 15 epochs, one seed) was chosen on a tenth of
-the training images, held back from short runs.
+the training images, held back from the others' runs of as many epochs.
 
     python benchmarks/digits.py                    all of it (twenty minutes of one core)
     python benchmarks/digits.py --only text        the text's model
