@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Samples, Scorer, Scores
 from ae_pipeline.features import AT_ONCE, band_powers, line_length
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 
 __all__ = [
     "BANDS_HZ",

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.experiment import Progress, Step, TrainJob, score_job
-from ae_pipeline.folder import (
+from ae_pipeline.inbox import Inbox
+from ae_pipeline.report import Headline, Listing, Number, listing_page
+from ae_pipeline.runtime.files import (
     digest_json,
     pseudonyms,
     read_json,
@@ -22,8 +24,6 @@ from ae_pipeline.folder import (
     write_json,
     write_text,
 )
-from ae_pipeline.inbox import Inbox
-from ae_pipeline.report import Headline, Listing, Number, listing_page
 from ae_pipeline.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class RetrainJob:
 
 def _short(model: Path) -> str:
     """A folder for the results of a model, by its content."""
-    from ae_pipeline.folder import digest_files
+    from ae_pipeline.runtime.files import digest_files
 
     return digest_files([model / "bundle.json", model / "weights.safetensors"])[:12]
 

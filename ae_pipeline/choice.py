@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_pipeline.grid import LINEAR, Outcome, in_words
-from ae_pipeline.results import interval
+from ae_pipeline.stats import interval
 
 if TYPE_CHECKING:
     import pandas as pd

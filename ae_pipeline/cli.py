@@ -381,8 +381,8 @@ def init(
 
     Example: ae-pipeline init eeg recordings/ -o study.yaml
     """
-    from ae_pipeline.folder import write_text
     from ae_pipeline.initial import initial_study
+    from ae_pipeline.runtime.files import write_text
 
     if out.exists():
         raise StudyError(f"{out}: exists already; name another file with -o, or remove it")
@@ -755,7 +755,7 @@ def status(study: StudyFile, as_json: Json = False) -> None:
 
     Example: ae-pipeline status study.yaml
     """
-    from ae_pipeline.folder import read_json
+    from ae_pipeline.runtime.files import read_json
     from ae_pipeline.study import load_study
 
     checked = load_study(study)

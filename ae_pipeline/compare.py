@@ -18,9 +18,16 @@ from ae_pipeline.choice import choose, tabulate
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.experiment import Progress, Step
-from ae_pipeline.folder import digest_json, read_json, versions, write_frame, write_json, write_text
 from ae_pipeline.gather import gather
 from ae_pipeline.grid import ARCHITECTURES, LINEAR, Cell, Outcome, in_words, run_cells
+from ae_pipeline.runtime.files import (
+    digest_json,
+    read_json,
+    versions,
+    write_frame,
+    write_json,
+    write_text,
+)
 from ae_pipeline.study import load_study
 
 if TYPE_CHECKING:

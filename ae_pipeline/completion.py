@@ -363,7 +363,7 @@ def measure(
         units), ``best``, ``best_simple``, ``difference`` (best simple minus model: positive where
         the model is better) with ``interval``, ``wins`` (True, False, or None: not clear).
     """
-    from ae_pipeline.results import interval
+    from ae_pipeline.stats import interval
 
     rng = np.random.default_rng(seed)
     if visible is None:

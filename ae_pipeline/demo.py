@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.demo_index import Outcome, entry_of, index_of, sentence_of
 from ae_pipeline.experiment import Job, Progress, Step, score_job, train_job
-from ae_pipeline.folder import write_text
 from ae_pipeline.report import IndexEntry, index_page
+from ae_pipeline.runtime.files import write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,7 +165,7 @@ class DemoJob:
         import numpy as np
         import pandas as pd
 
-        from ae_pipeline.folder import write_bytes, write_frame
+        from ae_pipeline.runtime.files import write_bytes, write_frame
         from ae_pipeline.sources.mnist import read_idx
 
         place = self.out / "mnist" / "data"
@@ -207,7 +207,7 @@ class DemoJob:
         import numpy as np
         import pandas as pd
 
-        from ae_pipeline.folder import write_frame
+        from ae_pipeline.runtime.files import write_frame
 
         people = pd.read_csv(file, dtype="Int64")
         rng = np.random.default_rng(0)

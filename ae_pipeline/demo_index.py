@@ -317,7 +317,7 @@ _Made = tuple[str, str, tuple[Any, ...], tuple[tuple[str, str], ...]]
 
 def _eeg(outcome: Outcome) -> _Made:
     """The recording with the highest score: its signal, its score, and what was planted."""
-    from ae_pipeline.folder import read_json
+    from ae_pipeline.runtime.files import read_json
     from ae_pipeline.sources.eeg import EegSource, open_recording
     from ae_pipeline.sources.finding import find
 

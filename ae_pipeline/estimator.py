@@ -140,7 +140,7 @@ class Autoencoder(
         from ae_pipeline.ensemble import Ensemble
         from ae_pipeline.models import Model
         from ae_pipeline.models.autoencoder import Autoencoder as Network
-        from ae_pipeline.scaler import Scaler
+        from ae_pipeline.models.scaler import Scaler
         from ae_pipeline.train import Training, fit
 
         if not 0 < self.contamination <= 0.5:

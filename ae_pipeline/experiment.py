@@ -28,7 +28,10 @@ from ae_pipeline.fitting import (
     held_out_scores,
     known_labels,
 )
-from ae_pipeline.folder import (
+from ae_pipeline.gather import Failure, Gathered, Input, find_inputs, gather, open_input, rows_of
+from ae_pipeline.rehearsal import rehearse, summarise
+from ae_pipeline.results import judge_held_out, make_bundle, train_metrics
+from ae_pipeline.runtime.files import (
     digest_files,
     key,
     locked,
@@ -37,11 +40,8 @@ from ae_pipeline.folder import (
     recover_folder,
     replace_folder,
 )
-from ae_pipeline.gather import Failure, Gathered, Input, find_inputs, gather, open_input, rows_of
-from ae_pipeline.rehearsal import rehearse, summarise
-from ae_pipeline.results import judge_held_out, make_bundle, train_metrics
+from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.study import Study, load_study
-from ae_pipeline.threads import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,8 +213,8 @@ class TrainJob:
     def _read(self) -> None:
         self.progress.stage("reading")
         together.take_turns(first=True)
-        from ae_pipeline.operation import Processes
-        from ae_pipeline.workers import each
+        from ae_pipeline.runtime.operation import Processes
+        from ae_pipeline.runtime.workers import each
 
         spread = None if self.jobs == 1 else partial(each, Processes(workers=self.jobs))
         self.data: Gathered = gather(self.study, self.progress.say, self.progress.advance, spread)
@@ -738,8 +738,8 @@ class ScoreJob:
 
     def _score_apart(self, apart: _Apart, items: list[Input]) -> None:
         """Score inputs in processes; one that a process dies of is a failure like others."""
-        from ae_pipeline.operation import Processes
-        from ae_pipeline.workers import Died, each
+        from ae_pipeline.runtime.operation import Processes
+        from ae_pipeline.runtime.workers import Died, each
 
         self.progress.stage(f"scoring {len(items)} inputs, {apart.jobs} at a time")
         tasks = [replace(apart, item=item) for item in items]

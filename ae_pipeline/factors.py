@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.personfit import N_HIDDEN, PersonFit, coded
-from ae_pipeline.threads import one_thread
+from ae_pipeline.runtime.threads import one_thread
 
 if TYPE_CHECKING:
     from ae_pipeline.data import Samples

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ae_pipeline import together
 from ae_pipeline.data import InputError, Samples
+from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.study import Study
-from ae_pipeline.threads import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ class Fitting:
         import torch
 
         from ae_pipeline.models.autoencoder import Autoencoder
-        from ae_pipeline.scaler import Scaler
+        from ae_pipeline.models.scaler import Scaler
         from ae_pipeline.train import fit
 
         train, training = self.train, self.training

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from ae_pipeline.bundle import BundleInfo
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording, Samples
-from ae_pipeline.folder import cache_dir, digest_files, digest_json, key
 from ae_pipeline.preprocess import Plan, survey
+from ae_pipeline.runtime.files import cache_dir, digest_files, digest_json, key
+from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.sources import eeg, mnist, questionnaire
 from ae_pipeline.spatial import with_channels
 from ae_pipeline.split import divide
 from ae_pipeline.study import Study, load_study
-from ae_pipeline.threads import one_thread
 from ae_pipeline.windows import count_windows, materialise
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 
 Advance = Callable[[int, int, str], None]
 Spread = Callable[[Callable[["_Task"], Any], Sequence["_Task"]], Iterable[tuple["_Task", Any]]]
-"""Does a piece of work for many tasks, as :func:`ae_pipeline.workers.each` does."""
+"""Does a piece of work for many tasks, as :func:`ae_pipeline.runtime.workers.each` does."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from ae_pipeline.bundle import Bundle, columns_of
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, InputError, Samples
 from ae_pipeline.ensemble import bands
-from ae_pipeline.folder import write_frame, write_json, write_text
 from ae_pipeline.gather import Origin, origin
 from ae_pipeline.report import portraits
+from ae_pipeline.runtime.files import write_frame, write_json, write_text
 from ae_pipeline.sources import questionnaire
 
 if TYPE_CHECKING:

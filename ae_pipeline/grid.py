@@ -20,12 +20,19 @@ from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.downstream import cross_validated_probe
-from ae_pipeline.environment import environment, threads_of_processes
 from ae_pipeline.experiment import Progress, TrainJob, run_plainly
 from ae_pipeline.fitting import cleaned_band_hz, known_labels
-from ae_pipeline.folder import key, read_json, recover_folder, write_folder, write_frame, write_json
 from ae_pipeline.gather import Gathered, gather
 from ae_pipeline.rehearsal import area_and_interval, originals_and_copies
+from ae_pipeline.runtime.environment import environment, threads_of_processes
+from ae_pipeline.runtime.files import (
+    key,
+    read_json,
+    recover_folder,
+    write_folder,
+    write_frame,
+    write_json,
+)
 from ae_pipeline.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -274,7 +281,7 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
 
     from ae_pipeline.baselines import FactorAnalysis, PrincipalComponents
     from ae_pipeline.models.likelihoods import Likelihood
-    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.split import divide
 
     data = gather(study, lambda line: None, lambda done, total, what: None)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Samples
-from ae_pipeline.folder import write_through
+from ae_pipeline.runtime.files import write_through
 
 if TYPE_CHECKING:
     from ae_pipeline.train import FittedAutoencoder

@@ -24,7 +24,8 @@ from typing import Any, Literal
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.folder import (
+from ae_pipeline.gather import Failure, Input, find_inputs, open_input
+from ae_pipeline.runtime.files import (
     STEP_VERSION,
     digest_files,
     key,
@@ -32,8 +33,7 @@ from ae_pipeline.folder import (
     read_json,
     write_json,
 )
-from ae_pipeline.gather import Failure, Input, find_inputs, open_input
-from ae_pipeline.operation import Operation
+from ae_pipeline.runtime.operation import Operation
 from ae_pipeline.study import Study, load_study
 
 __all__ = [

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.baselines import features
 from ae_pipeline.data import Samples
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -149,7 +149,7 @@ def _judgement(bundle: Bundle, detection: Detection) -> str:
 
 
 def _software(info: BundleInfo) -> str:
-    from ae_pipeline.folder import versions
+    from ae_pipeline.runtime.files import versions
 
     now = versions()
     listed = ", ".join(f"{name} {number}" for name, number in now.items())

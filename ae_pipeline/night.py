@@ -21,11 +21,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_pipeline import digest, outputs, workers
+from ae_pipeline import digest, outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.digest import Night
 from ae_pipeline.experiment import Progress, ScoreJob, Step
-from ae_pipeline.folder import (
+from ae_pipeline.gather import Failure
+from ae_pipeline.inbox import Arrival, Inbox, Pin, note_inbox, open_inbox
+from ae_pipeline.runtime import workers
+from ae_pipeline.runtime.files import (
     STEP_VERSION,
     digest_json,
     held,
@@ -36,9 +39,7 @@ from ae_pipeline.folder import (
     write_json,
     write_text,
 )
-from ae_pipeline.gather import Failure
-from ae_pipeline.inbox import Arrival, Inbox, Pin, note_inbox, open_inbox
-from ae_pipeline.operation import Sequential, due_between
+from ae_pipeline.runtime.operation import Sequential, due_between
 
 if TYPE_CHECKING:
     from ae_pipeline.bundle import Bundle

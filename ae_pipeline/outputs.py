@@ -23,9 +23,16 @@ from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.card import model_card
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Recording, Samples
-from ae_pipeline.folder import (
+from ae_pipeline.gather import Failure, Input
+from ae_pipeline.growth import pictures
+from ae_pipeline.methods import methods_paragraph
+from ae_pipeline.persons import N_SHOWN, PROPOSED, describe, flag_rates
+from ae_pipeline.relevance import relevance
+from ae_pipeline.restore import check_ending
+from ae_pipeline.runtime.files import (
     digest_files,
     digest_json,
+    harmless,
     pseudonyms,
     read_json,
     versions,
@@ -35,12 +42,6 @@ from ae_pipeline.folder import (
     write_text,
     write_through,
 )
-from ae_pipeline.gather import Failure, Input
-from ae_pipeline.growth import pictures
-from ae_pipeline.methods import methods_paragraph
-from ae_pipeline.persons import N_SHOWN, PROPOSED, describe, flag_rates, harmless
-from ae_pipeline.relevance import relevance
-from ae_pipeline.restore import check_ending
 from ae_pipeline.score import (
     Example,
     RecordingResult,

@@ -6,7 +6,6 @@ and scale total, because an extreme sufferer is not a careless respondent).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Column, Samples
 from ae_pipeline.personfit import MANY_ROWS, PersonFit, Told
+from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.sources.questionnaire import group_columns
-from ae_pipeline.threads import one_thread
+from ae_pipeline.stats import _wilson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,6 @@ __all__ = [
     "answers_frame",
     "describe",
     "flag_rates",
-    "harmless",
     "items_frame",
     "persons_frame",
     "scale_totals",
@@ -48,27 +47,6 @@ N_GROUPS = 4
 
 REDUNDANT = 0.7
 """Correlation at which two items ask the same."""
-
-_DANGEROUS = re.compile(r"^[\s]*[=+\-@\t\r]")
-
-
-def harmless(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same table with no text that a spreadsheet would run as a formula.
-
-    Texts (and column names) that start with ``=``, ``+``, ``-``, ``@``, a tab or a return get an
-    apostrophe before them; numbers stay as they are.
-    """
-    import pandas as pd
-
-    def safe(cell: Any) -> Any:
-        return f"'{cell}" if isinstance(cell, str) and _DANGEROUS.match(cell) else cell
-
-    out = frame.copy()
-    for name in out.columns:
-        if not pd.api.types.is_numeric_dtype(out[name]):
-            out[name] = out[name].astype(object).map(safe, na_action="ignore")
-    out.columns = [safe(str(name)) for name in out.columns]
-    return out
 
 
 def scale_totals(samples: Samples) -> pd.DataFrame:
@@ -282,13 +260,6 @@ def _cut(values: pd.Series[Any], persons: pd.DataFrame) -> list[tuple[str, pd.Da
         (f"{value:g}" if isinstance(value, float) else str(value), persons[values == value])
         for value in sorted(known.unique(), key=str)
     ]
-
-
-def _wilson(k: int, n: int) -> tuple[float, float]:
-    z = 1.96
-    middle = (k + z**2 / 2) / (n + z**2)
-    half = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def items_frame(samples: Samples, told: Told, latents: NDArray[np.float32]) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def recalibrate(
 
     from ae_pipeline import bundle as bundles
     from ae_pipeline.calibrate import Calibration
-    from ae_pipeline.folder import write_folder
+    from ae_pipeline.runtime.files import write_folder
 
     progress = progress or Progress()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -16,8 +16,9 @@ from ae_pipeline.calibrate import (
 )
 from ae_pipeline.data import Kind
 from ae_pipeline.explain import reasons
-from ae_pipeline.folder import digest_json, versions
 from ae_pipeline.gather import Gathered
+from ae_pipeline.runtime.files import digest_json, versions
+from ae_pipeline.stats import interval
 from ae_pipeline.study import Study
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
     from ae_pipeline.supervised import FittedHead
     from ae_pipeline.train import History
 
-__all__ = ["interval", "judge_held_out", "make_bundle", "train_metrics"]
+__all__ = [
+    "judge_held_out",
+    "make_bundle",
+    "train_metrics",
+]
 
 UNITS: dict[Kind, str] = {"eeg": "uV", "mnist": "0..1", "questionnaire": "answer"}
 
@@ -151,18 +156,6 @@ def judge_held_out(
         frame["top_entry"], frame["top_ratio"] = bundle.top_entries(by_entry)
     frame["reason"] = reasons(frame, float(np.median(reference.scores["score_autoencoder"])))
     return frame
-
-
-def interval(differences: NDArray[np.float64]) -> list[float] | None:
-    """95% interval of a mean over exchangeable units (Student's t); None for fewer than three."""
-    from scipy.stats import t
-
-    n = len(differences)
-    if n < 3:
-        return None
-    half = t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n)
-    mean = differences.mean()
-    return [float(mean - half), float(mean + half)]
 
 
 def train_metrics(

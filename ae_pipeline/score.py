@@ -29,9 +29,9 @@ from ae_pipeline.features import Usual, feature_names, state_of
 from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.personfit import MANY_ROWS
 from ae_pipeline.preprocess import Plan, survey
+from ae_pipeline.runtime.threads import ahead, one_thread
 from ae_pipeline.spatial import with_channels
 from ae_pipeline.tags import CATEGORY, Tag, tag
-from ae_pipeline.threads import ahead, one_thread
 from ae_pipeline.windows import Windowing, cut, cut_again
 
 if TYPE_CHECKING:

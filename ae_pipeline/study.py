@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from ae_pipeline.calibrate import Detection
 from ae_pipeline.config import Config, StudyError, described, explain
 from ae_pipeline.models import Model
-from ae_pipeline.operation import Operation
 from ae_pipeline.preprocess import Preprocess
+from ae_pipeline.runtime.operation import Operation
 from ae_pipeline.sources.eeg import EegSource
 from ae_pipeline.sources.mnist import MnistSource
 from ae_pipeline.sources.questionnaire import QuestionnaireSource

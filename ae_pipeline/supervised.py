@@ -24,7 +24,7 @@ from ae_pipeline.baselines import CHUNK, features
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.models.heads import Head, Labels
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.experiment import Progress, Step, train_job
-from ae_pipeline.folder import read_json, write_frame, write_text
 from ae_pipeline.report import TextbookView, textbook_page
+from ae_pipeline.runtime.files import read_json, write_frame, write_text
 
 if TYPE_CHECKING:
     from ae_pipeline.train import Batch, Epoch

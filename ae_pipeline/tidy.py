@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ae_pipeline.folder import cache_dir, sweep
+from ae_pipeline.runtime.files import cache_dir, sweep
 
 __all__ = ["Leftover", "leftovers", "remove"]
 

@@ -30,8 +30,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ae_pipeline import together
 from ae_pipeline.config import Config, StudyError
 from ae_pipeline.data import Samples, Scores, Windows
-from ae_pipeline.folder import write_through
-from ae_pipeline.scaler import LIMIT, Scaler
+from ae_pipeline.models.scaler import LIMIT, Scaler
+from ae_pipeline.runtime.files import write_through
 
 if TYPE_CHECKING:
     import torch

@@ -25,8 +25,8 @@ from pydantic import PositiveFloat, field_validator
 from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, InputError, Recording, Samples, Windows
 from ae_pipeline.features import Usual
-from ae_pipeline.folder import write_through
 from ae_pipeline.preprocess import Plan, apply, clean_stretch
+from ae_pipeline.runtime.files import write_through
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -516,7 +516,7 @@ def report_views(n: int) -> None:
     from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.models import Model
     from ae_pipeline.models.autoencoder import Autoencoder
-    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.sources.mnist import read_idx
     from ae_pipeline.sources.samples import fetch
     from ae_pipeline.train import Training, fit

@@ -60,7 +60,7 @@ def train(study: Study, images: Samples, test: Samples) -> dict[str, float]:
     import torch
 
     from ae_pipeline.models.autoencoder import Autoencoder
-    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.train import fit
 
     torch.manual_seed(study.training.seed)
@@ -92,7 +92,7 @@ def judge(codes: Any, new: Any, images: Samples, test: Samples) -> dict[str, flo
 
 def pca(images: Samples, test: Samples) -> dict[str, float]:
     from ae_pipeline.baselines import PrincipalComponents
-    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.models.scaler import Scaler
 
     fitted = PrincipalComponents.fit(images, Scaler.fit(images), 10, 0)
     assert isinstance(fitted, PrincipalComponents)

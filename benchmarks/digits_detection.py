@@ -36,9 +36,9 @@ from sklearn.metrics import roc_auc_score
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.ensemble import TWO_SIDED, VIEW_WORDS
 from ae_pipeline.fitting import Fitting
-from ae_pipeline.results import interval
 from ae_pipeline.sources.mnist import MnistSource, load
 from ae_pipeline.sources.samples import fetch
+from ae_pipeline.stats import interval
 from ae_pipeline.study import Study
 
 Float = NDArray[np.float64]

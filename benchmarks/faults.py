@@ -98,7 +98,7 @@ class Lab:
         """Nothing complete was made again, and no file (that is new) is half a file."""
         import pandas as pd
 
-        from ae_pipeline.folder import digest_files
+        from ae_pipeline.runtime.files import digest_files
 
         now = self.complete()
         count.repeated += sum(now.get(file) != when for file, when in before.items())

@@ -58,7 +58,7 @@ def trained(
 
     from ae_pipeline.models import Model
     from ae_pipeline.models.autoencoder import Autoencoder
-    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.train import Training, fit
 
     torch.manual_seed(seed)

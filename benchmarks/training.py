@@ -55,7 +55,7 @@ def ours(x: np.ndarray) -> Epoch:
     from ae_pipeline.data import Axis, Samples
     from ae_pipeline.models import Model
     from ae_pipeline.models.autoencoder import Autoencoder
-    from ae_pipeline.scaler import Scaler
+    from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.train import Training, fit
 
     torch.manual_seed(0)

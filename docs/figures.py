@@ -324,9 +324,9 @@ def eeg(runs: Runs) -> Picture:
     """Two seconds of EEG with a planted artefact, and what the model expected."""
     from ae_pipeline.bundle import load
     from ae_pipeline.experiment import run_plainly, train_job
-    from ae_pipeline.folder import write_text
     from ae_pipeline.initial import initial_study
     from ae_pipeline.preprocess import survey
+    from ae_pipeline.runtime.files import write_text
     from ae_pipeline.sources.eeg import EegSource, open_recording
     from ae_pipeline.sources.finding import find
     from ae_pipeline.windows import cut

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.folder import project_root
+from ae_pipeline.runtime.files import project_root
 from flows.server import start_server
 from flows.servers import find_servers
 

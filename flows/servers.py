@@ -43,7 +43,7 @@ def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
         Where one of them does not start.
     """
     from ae_pipeline.config import StudyError
-    from ae_pipeline.folder import project_root, write_json
+    from ae_pipeline.runtime.files import project_root, write_json
     from ae_pipeline.tracking.commands import ui_command
     from ae_pipeline.tracking.settings import load_settings
     from flows.run import prepare_environment

@@ -21,7 +21,7 @@ from ae_pipeline.baselines import (
 )
 from ae_pipeline.data import Kind, Samples
 from ae_pipeline.models.likelihoods import Likelihood
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 
 
 def network_units(samples: Samples, scaler: Scaler) -> np.ndarray:

@@ -21,11 +21,11 @@ from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, Samples
 from ae_pipeline.downstream import cross_validated_probe, linear_probe
 from ae_pipeline.experiment import run_plainly
-from ae_pipeline.folder import read_json
 from ae_pipeline.grid import Cell, Outcome, run_cells
+from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.report.comparison import compare_page, text_table
 from ae_pipeline.report.views import CompareView, Headline
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.runtime.files import read_json
 from ae_pipeline.tracking.connection import connected
 from ae_pipeline.tracking.settings import load_settings
 

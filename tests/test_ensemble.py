@@ -27,8 +27,8 @@ from ae_pipeline.ensemble import (
 )
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
+from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.personfit import VIEWS
-from ae_pipeline.scaler import Scaler
 
 KINDS = (tiny.eeg, tiny.table, tiny.pictures)
 EEG_BANDS = list(BANDS_HZ.values())

@@ -128,7 +128,7 @@ def spread(values: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("unit", ["recording", "subject"])
 def test_intervals_draw_whole_units(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ae_pipeline.evaluate.N_RESAMPLES", 200)
+    monkeypatch.setattr("ae_pipeline.stats.N_RESAMPLES", 200)
     frame = scored(6, 24)
     if unit == "subject":  # two recordings each
         frame["subject"] = "s" + (frame["recording"].str[1:].astype(int) // 2).astype(str)
@@ -177,7 +177,7 @@ def test_counting_neighbouring_levels_as_one_hardly_changes_intervals(
     truth = events(*((f"r{i}", 10.0 + 3 * i, 60.0) for i in range(10)))
     frame["score"] += 2 * (label_windows(frame, truth) == 1)
     exact = evaluate(frame, truth)["scorers"]["score"]
-    monkeypatch.setattr("ae_pipeline.evaluate.N_LEVELS", 200)
+    monkeypatch.setattr("ae_pipeline.stats.N_LEVELS", 200)
     coarse = evaluate(frame, truth)["scorers"]["score"]
     assert coarse["roc_area"] == exact["roc_area"]
     for name in ("interval", "average_precision_interval"):

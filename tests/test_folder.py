@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ae_pipeline import folder
-from ae_pipeline.folder import (
+from ae_pipeline.runtime import files as folder
+from ae_pipeline.runtime.files import (
     STEP_VERSION,
     cache_dir,
     digest_files,
@@ -335,7 +335,7 @@ def test_waiting_for_a_lock_is_told_once(tmp_path: Path) -> None:
 
 def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
     code = (
-        "import os, pathlib, sys; from ae_pipeline.folder import locked\n"
+        "import os, pathlib, sys; from ae_pipeline.runtime.files import locked\n"
         "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     place = tmp_path / "a.lock"
@@ -374,7 +374,10 @@ def test_the_order_of_keys_does_not_count(content: dict[str, Any]) -> None:
 
 
 def test_a_set_has_the_same_digest_in_every_process() -> None:
-    code = "from ae_pipeline.folder import digest_json; print(digest_json({'a': set('abcdef')}))"
+    code = (
+        "from ae_pipeline.runtime.files import digest_json; "
+        "print(digest_json({'a': set('abcdef')}))"
+    )
     found = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -18,12 +18,12 @@ from ae_pipeline.gather import (
     open_input,
     rows_of,
 )
-from ae_pipeline.operation import Processes
+from ae_pipeline.runtime.operation import Processes
+from ae_pipeline.runtime.workers import each
 from ae_pipeline.sources.eeg import EegSource
 from ae_pipeline.sources.mnist import MnistSource
 from ae_pipeline.sources.questionnaire import QuestionnaireSource, load
 from ae_pipeline.study import Study
-from ae_pipeline.workers import each
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny
 
-from ae_pipeline.folder import STEP_VERSION
+from ae_pipeline.runtime.files import STEP_VERSION
 
 GOLDEN = Path(__file__).with_name("golden.json")
 

@@ -30,7 +30,7 @@ from ae_pipeline.models.objectives import (
     Variational,
     active_units,
 )
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.train import Epoch, FittedAutoencoder, History, Training, fit
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {

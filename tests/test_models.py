@@ -15,7 +15,7 @@ from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder, Code
 from ae_pipeline.models.layers import n_parameters
 from ae_pipeline.models.objectives import Encoding, Objective, Vanilla
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 
 ARCHITECTURES = ({"kind": "dense", "hidden": (32,)}, {"kind": "conv", "channels": (8, 4)})
 LIKELIHOODS: dict[Kind, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from ae_pipeline.operation import Dask, Operation, Processes, Sequential, due_between
+from ae_pipeline.runtime.operation import Dask, Operation, Processes, Sequential, due_between
 
 VIENNA = ZoneInfo("Europe/Vienna")
 

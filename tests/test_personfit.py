@@ -16,7 +16,7 @@ from ae_pipeline.data import Axis, Column, Samples
 from ae_pipeline.ensemble import Ensemble
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.train import Training, fit
 
 N_ITEMS, N_LEVELS = 20, 5

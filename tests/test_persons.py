@@ -11,12 +11,13 @@ import pytest
 from test_personfit import N_ITEMS, careless, people, trained
 
 from ae_pipeline import personfit, persons
+from ae_pipeline.runtime.files import harmless
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", " ="])
 def test_no_cell_runs_as_a_formula(start: str) -> None:
     frame = pd.DataFrame({f"{start}name": [f"{start}1+1", "fine", None], "number": [-1.0, 2, 3]})
-    safe = persons.harmless(frame)
+    safe = harmless(frame)
     assert safe.iloc[0, 0] == f"'{start}1+1"
     assert safe.iloc[1, 0] == "fine"
     assert pd.isna(safe.iloc[2, 0])

@@ -16,8 +16,8 @@ from ae_pipeline.data import Axis, Column, Samples
 from ae_pipeline.findings import relevance_section
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
+from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.relevance import relevance
-from ae_pipeline.scaler import Scaler
 from ae_pipeline.train import FittedAutoencoder
 
 

@@ -10,7 +10,8 @@ import tiny
 from scipy import stats
 
 from ae_pipeline.calibrate import conformal_p
-from ae_pipeline.results import interval, judge_held_out, train_metrics
+from ae_pipeline.results import judge_held_out, train_metrics
+from ae_pipeline.stats import interval
 from ae_pipeline.train import History
 
 

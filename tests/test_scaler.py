@@ -7,7 +7,7 @@ import pytest
 from made import COLUMNS, answers, as_array, digits, eeg, of_kind
 
 from ae_pipeline.data import Kind, Samples, Windows
-from ae_pipeline.scaler import LIMIT, Scaler
+from ae_pipeline.models.scaler import LIMIT, Scaler
 
 
 def values_of(samples: Samples) -> np.ndarray:

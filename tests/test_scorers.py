@@ -18,7 +18,7 @@ from ae_pipeline.data import Kind, Samples, Scorer
 from ae_pipeline.ensemble import Ensemble
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.train import FittedAutoencoder, Training, fit
 
 KINDS: tuple[Kind, ...] = ("eeg", "mnist", "questionnaire")

@@ -10,8 +10,8 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from ae_pipeline.environment import environment, threads_of_processes
-from ae_pipeline.threads import ahead, one_thread
+from ae_pipeline.runtime.environment import environment, threads_of_processes
+from ae_pipeline.runtime.threads import ahead, one_thread
 
 
 def blas() -> list[int]:

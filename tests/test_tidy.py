@@ -11,7 +11,7 @@ import pytest
 from test_tracking import all_runs, run_folder
 
 from ae_pipeline.cli import clean
-from ae_pipeline.folder import sweep
+from ae_pipeline.runtime.files import sweep
 from ae_pipeline.tidy import leftovers, remove
 from ae_pipeline.tracking.commands import deleted_runs
 from ae_pipeline.tracking.connection import connected

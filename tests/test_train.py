@@ -15,7 +15,7 @@ from ae_pipeline.config import StudyError
 from ae_pipeline.data import Kind, Samples, Windows
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
-from ae_pipeline.scaler import Scaler
+from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.train import (
     Batch,
     Epoch,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.operation import Dask, Processes, Sequential
-from ae_pipeline.workers import Died, each, n_workers
+from ae_pipeline.runtime.operation import Dask, Processes, Sequential
+from ae_pipeline.runtime.workers import Died, each, n_workers
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -103,8 +103,8 @@ def train(study: Study, data: Gathered) -> Trained:
     from ae_pipeline.calibrate import Calibration
     from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.models.autoencoder import Autoencoder
+    from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.results import make_bundle
-    from ae_pipeline.scaler import Scaler
     from ae_pipeline.train import fit
 
     samples, division = data.samples, divide(data.samples.meta, study.split)

@@ -26,6 +26,7 @@ __all__ = [
     "cache_dir",
     "digest_files",
     "digest_json",
+    "harmless",
     "held",
     "is_alive",
     "key",
@@ -365,3 +366,25 @@ def versions() -> Mapping[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+_DANGEROUS = re.compile(r"^[\s]*[=+\-@\t\r]")
+
+
+def harmless(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same table with no text that a spreadsheet would run as a formula.
+
+    Texts (and column names) that start with ``=``, ``+``, ``-``, ``@``, a tab or a return get an
+    apostrophe before them; numbers stay as they are.
+    """
+    import pandas as pd
+
+    def safe(cell: Any) -> Any:
+        return f"'{cell}" if isinstance(cell, str) and _DANGEROUS.match(cell) else cell
+
+    out = frame.copy()
+    for name in out.columns:
+        if not pd.api.types.is_numeric_dtype(out[name]):
+            out[name] = out[name].astype(object).map(safe, na_action="ignore")
+    out.columns = [safe(str(name)) for name in out.columns]
+    return out

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.environment import environment, threads_of_processes
-from ae_pipeline.operation import AnyRunner, Dask, Processes
+from ae_pipeline.runtime.environment import environment, threads_of_processes
+from ae_pipeline.runtime.operation import AnyRunner, Dask, Processes
 
 __all__ = ["Died", "each", "n_workers"]
 

@@ -39,8 +39,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ae_pipeline import folder
 from ae_pipeline.data import InputError, Kind
+from ae_pipeline.runtime import files as folder
 from ae_pipeline.sources.plant import Event, Strength, plant
 
 if TYPE_CHECKING:

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ae_pipeline.config import StudyError, explain
-from ae_pipeline.folder import cache_dir, digest_json, is_alive, locked, read_json, write_json
+from ae_pipeline.runtime.files import (
+    cache_dir,
+    digest_json,
+    is_alive,
+    locked,
+    read_json,
+    write_json,
+)
 from ae_pipeline.tracking.connection import KEY, LONGEST_TAG, Unreachable, connected, cut, quoted
 from ae_pipeline.tracking.record import Child, Published, Record
 from ae_pipeline.tracking.registry import send_model

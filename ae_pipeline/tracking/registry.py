@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.folder import cache_dir, digest_files, read_json, write_folder
+from ae_pipeline.runtime.files import cache_dir, digest_files, read_json, write_folder
 from ae_pipeline.tracking.connection import KEY, LONGEST_TAG, Unreachable, connected, cut, quoted
 from ae_pipeline.tracking.record import Record
 from ae_pipeline.tracking.settings import Settings

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, ValidationError, field_validator
 
 from ae_pipeline.config import Config, StudyError, explain
-from ae_pipeline.folder import project_root
+from ae_pipeline.runtime.files import project_root
 
 __all__ = ["Server", "Settings", "is_server", "load_settings", "shown"]
 

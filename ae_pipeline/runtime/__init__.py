@@ -1,0 +1,1 @@
+"""What runs the work: files and locks, threads, processes, and how a study is operated."""
