@@ -23,11 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Samples, Scorer, Scores
-from ae_pipeline.features import AT_ONCE, band_powers, line_length
+from ae_pipeline.eeg.features import AT_ONCE, BANDS_HZ, band_powers, line_length
 from ae_pipeline.models.scaler import Scaler
 
 __all__ = [
-    "BANDS_HZ",
     "BASELINES",
     "FactorAnalysis",
     "IsolationForest",
@@ -39,14 +38,6 @@ __all__ = [
 
 Float = NDArray[np.float32]
 
-BANDS_HZ: dict[str, tuple[float, float]] = {
-    "delta": (1.0, 4.0),
-    "theta": (4.0, 8.0),
-    "alpha": (8.0, 13.0),
-    "beta": (13.0, 30.0),
-    "gamma": (30.0, 45.0),
-}
-"""The usual EEG bands, Hz."""
 
 CHUNK = 512
 CHUNK_OF_WINDOWS = 32

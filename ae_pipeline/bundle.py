@@ -22,14 +22,14 @@ from ae_pipeline.baselines import BASELINES, score_all
 from ae_pipeline.calibrate import Calibration, Detection, conformal_p
 from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.data import Axis, Column, InputError, Kind, Samples, Scorer, Scores
+from ae_pipeline.eeg.preprocess import Preprocess
+from ae_pipeline.eeg.windows import Windowing
 from ae_pipeline.ensemble import LINEAR_TO, Ensemble, Through
 from ae_pipeline.models import Model
 from ae_pipeline.models.scaler import Scaler
-from ae_pipeline.preprocess import Preprocess
 from ae_pipeline.runtime.files import digest_files, write_json, write_through
 from ae_pipeline.supervised import FittedHead
-from ae_pipeline.train import FittedAutoencoder
-from ae_pipeline.windows import Windowing
+from ae_pipeline.training.loop import FittedAutoencoder
 
 if TYPE_CHECKING:
     import pandas as pd

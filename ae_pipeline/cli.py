@@ -245,7 +245,7 @@ def _warn_last(warnings: dict[str, None]) -> None:
 
 def _run(make: Callable[[Any], Job], flow: str, no_prefect: bool, as_json: bool) -> None:
     """Make a job and run it, as a Prefect flow or plainly; print what came out."""
-    from ae_pipeline import together
+    from ae_pipeline.training import distributed as together
 
     if together.rank():  # under torchrun one process speaks for all
         from ae_pipeline.experiment import Progress, run_plainly
@@ -340,7 +340,7 @@ def data_list(as_json: Json = False) -> None:
 
     Example: ae-pipeline data list
     """
-    from ae_pipeline.sources.samples import SAMPLES
+    from ae_pipeline.sources.sample_data import SAMPLES
 
     if as_json:
         fields = ("name", "kind", "what", "size", "licence", "citation")
@@ -360,7 +360,7 @@ def data_fetch(
 
     Example: ae-pipeline data fetch mnist
     """
-    from ae_pipeline.sources.samples import fetch
+    from ae_pipeline.sources.sample_data import fetch
 
     place = fetch(name, _err)
     print(json.dumps({"name": name, "path": str(place)}) if as_json else place)
@@ -408,8 +408,8 @@ def validate(
     """
     from ae_pipeline.calibrate import reach
     from ae_pipeline.gather import gather
-    from ae_pipeline.split import divide
     from ae_pipeline.study import load_study
+    from ae_pipeline.training.split import divide
 
     checked = load_study(study, overrides or [])
     with _console() as progress:

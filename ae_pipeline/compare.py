@@ -124,7 +124,7 @@ class CompareJob:
 
     def _read(self) -> None:
         """What is read from many files is cached here, before the processes start."""
-        from ae_pipeline.split import divide
+        from ae_pipeline.training.split import divide
 
         self.progress.stage("reading")
         data = gather(self.study, self.progress.say, self.progress.advance)
@@ -170,7 +170,7 @@ class CompareJob:
             raise InputError(f"none of the models could be trained: {self.outcomes[0].reason}")
 
     def _on_gpu(self) -> bool:
-        from ae_pipeline.train import choose_device
+        from ae_pipeline.training.loop import choose_device
 
         return choose_device(self.study.training.device) != "cpu"
 

@@ -21,12 +21,14 @@ from ae_pipeline.bundle import Bundle, columns_of
 from ae_pipeline.completion import PARTS, Part, Simple, Way
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording, Samples
+from ae_pipeline.eeg.cleaning import apply
+from ae_pipeline.eeg.preprocess import Plan
+from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.windows import cut
 from ae_pipeline.gather import Failure, Input, find_inputs, open_input, origin, rows_of
-from ae_pipeline.preprocess import Plan, apply, survey
 from ae_pipeline.report import portraits
 from ae_pipeline.runtime.files import digest_files, read_json, write_frame, write_json, write_text
 from ae_pipeline.sources import questionnaire
-from ae_pipeline.windows import cut
 
 __all__ = ["complete"]
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.bundle import Bundle
 from ae_pipeline.data import Kind
-from ae_pipeline.spatial import spline_weights
+from ae_pipeline.eeg.interpolation import spline_weights
 
 __all__ = [
     "PARTS",

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ae_pipeline.features import Usual
+    from ae_pipeline.eeg.features import Usual
 
 __all__ = [
     "SAME_PLACE",
@@ -340,7 +340,7 @@ class Samples:
         None where nothing was taken.
     usual : mapping of recording to Usual
         EEG only: what is usual in each recording, from a look through all of it
-        (:class:`ae_pipeline.features.Usual`); a recording may be missing.
+        (:class:`ae_pipeline.eeg.features.Usual`); a recording may be missing.
     response_times : tuple of str
         Tables only: columns of ``meta`` that hold response times.
     scaled : array of shape (n, *shape), optional

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ae_pipeline.train import Batch, Epoch
+    from ae_pipeline.training.history import Batch, Epoch
 
 __all__ = ["KINDS", "DemoJob"]
 
@@ -119,7 +119,7 @@ class DemoJob:
         self.result[f"{kind}_{job.kind}"] = job.result
 
     def _fetch(self, kind: str) -> None:
-        from ae_pipeline.sources.samples import fetch
+        from ae_pipeline.sources.sample_data import fetch
 
         names = {"eeg": "eeg", "questionnaire": "bfi", "mnist": "mnist"}
         self.progress.stage("fetching the sample data")
@@ -166,7 +166,7 @@ class DemoJob:
         import pandas as pd
 
         from ae_pipeline.runtime.files import write_bytes, write_frame
-        from ae_pipeline.sources.mnist import read_idx
+        from ae_pipeline.sources.images import read_idx
 
         place = self.out / "mnist" / "data"
         images, labels = (

@@ -425,7 +425,7 @@ def _plain(kind: str) -> str:
 def _cards(outcome: Outcome) -> Evidence:
     """Altered images, flagged and missed, beside what the model makes of them."""
     from ae_pipeline import bundle as bundles
-    from ae_pipeline.sources.mnist import MnistSource, load
+    from ae_pipeline.sources.images import MnistSource, load
 
     kinds, flagged = outcome.kinds(), outcome.scores["flagged"].astype(bool)
     rows: list[int] = []

@@ -20,7 +20,7 @@ person's answers are, whether a pattern explains them better than the questions 
 profile runs against everybody's, how easily it is set apart.
 
 EEG has three views more, on features of each channel before re-referencing
-(:mod:`ae_pipeline.features`), each the largest deviations over channels and features:
+(:mod:`ae_pipeline.eeg.features`), each the largest deviations over channels and features:
 
 * ``own``: power, peak and line length of a channel against the same recording.
 * ``neighbours``: the same of what the other channels do not predict.
@@ -43,10 +43,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.baselines import BANDS_HZ
 from ae_pipeline.data import Samples, Scores
-from ae_pipeline.features import (
+from ae_pipeline.eeg.features import (
     AT_ONCE,
+    BANDS_HZ,
     Usual,
     by_channel,
     by_region,
@@ -55,7 +55,7 @@ from ae_pipeline.features import (
     largest,
 )
 from ae_pipeline.personfit import VIEWS, PersonFit
-from ae_pipeline.train import FittedAutoencoder, Pass
+from ae_pipeline.training.loop import FittedAutoencoder, Pass
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -182,7 +182,7 @@ class Ensemble:
     sum_center, sum_spread : array of shape (1,)
         Median of the network's summed views and its spread above (EEG; empty otherwise).
     population_others, population_center, population_spread : array
-        :class:`ae_pipeline.features.Usual` of the training data (EEG; empty otherwise).
+        :class:`ae_pipeline.eeg.features.Usual` of the training data (EEG; empty otherwise).
     person : PersonFit, optional
         Questionnaires: where the views come from.
     """

@@ -58,7 +58,7 @@ class Autoencoder(
     shape : tuple of int, optional
         Shape of one image or window, where X is flat.
     epochs, batch_size, learning_rate, optimizer, early_stopping, device
-        As in a study file (:class:`ae_pipeline.train.Training`).
+        As in a study file (:class:`ae_pipeline.training.loop.Training`).
     validation_fraction : float, default=0.1
         Share of the samples that only stops the training early, where there are at least 40.
     contamination : float, default=0.05
@@ -141,7 +141,7 @@ class Autoencoder(
         from ae_pipeline.models import Model
         from ae_pipeline.models.autoencoder import Autoencoder as Network
         from ae_pipeline.models.scaler import Scaler
-        from ae_pipeline.train import Training, fit
+        from ae_pipeline.training.loop import Training, fit
 
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"contamination: {self.contamination} given, expected (0, 0.5]")

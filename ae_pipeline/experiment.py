@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import outputs, together
+from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.fitting import (
@@ -42,6 +42,7 @@ from ae_pipeline.runtime.files import (
 )
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.study import Study, load_study
+from ae_pipeline.training import distributed as together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,9 +51,11 @@ if TYPE_CHECKING:
     from ae_pipeline.data import Scorer
     from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.models.heads import Labels
-    from ae_pipeline.split import Division
-    from ae_pipeline.supervised import FittedHead, Known
-    from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, Training
+    from ae_pipeline.supervised import FittedHead
+    from ae_pipeline.training.history import Batch, Epoch
+    from ae_pipeline.training.known import Known
+    from ae_pipeline.training.loop import FittedAutoencoder, Training
+    from ae_pipeline.training.split import Division
 
 __all__ = [
     "Job",
@@ -228,7 +231,7 @@ class TrainJob:
             inputs.append(digest_files(self.known.files))
         self.key = key("train", inputs, self.study.decisive())
         self.work = self.out.parent / f".{self.out.name}.{self.key[:12]}"
-        from ae_pipeline.split import divide
+        from ae_pipeline.training.split import divide
 
         self.division: Division = divide(self.data.samples.meta, self.study.split)
         for claim in self.division.claims:

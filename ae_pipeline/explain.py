@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_pipeline.calibrate import Calibration, Span
+from ae_pipeline.eeg.tags import CATEGORY, Tag
 from ae_pipeline.ensemble import VIEW_WORDS
-from ae_pipeline.tags import CATEGORY, Tag
 
 if TYPE_CHECKING:
     import pandas as pd

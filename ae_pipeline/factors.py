@@ -26,7 +26,7 @@ from ae_pipeline.runtime.threads import one_thread
 
 if TYPE_CHECKING:
     from ae_pipeline.data import Samples
-    from ae_pipeline.train import FittedAutoencoder
+    from ae_pipeline.training.loop import FittedAutoencoder
 
 __all__ = [
     "Factors",

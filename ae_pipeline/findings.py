@@ -14,6 +14,7 @@ import numpy as np
 from ae_pipeline.baselines import BASELINES
 from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.calibrate import Detection, reach
+from ae_pipeline.eeg.tags import CATEGORY
 from ae_pipeline.explain import kinds_in_words
 from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.persons import PROPOSED
@@ -33,7 +34,6 @@ from ae_pipeline.report import (
 from ae_pipeline.report.drawing import Picture
 from ae_pipeline.score import Example, RecordingResult
 from ae_pipeline.supervised import describe
-from ae_pipeline.tags import CATEGORY
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import together
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.study import Study
+from ae_pipeline.training import distributed as together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.gather import Gathered
     from ae_pipeline.models.heads import Labels
-    from ae_pipeline.supervised import FittedHead, Known
-    from ae_pipeline.train import Batch, Epoch, FittedAutoencoder, History, Training
+    from ae_pipeline.supervised import FittedHead
+    from ae_pipeline.training.history import Batch, Epoch, History
+    from ae_pipeline.training.known import Known
+    from ae_pipeline.training.loop import FittedAutoencoder, Training
 
 __all__ = [
     "Fitting",
@@ -68,7 +70,7 @@ class Fitting:
 
         from ae_pipeline.models.autoencoder import Autoencoder
         from ae_pipeline.models.scaler import Scaler
-        from ae_pipeline.train import fit
+        from ae_pipeline.training.loop import fit
 
         train, training = self.train, self.training
         torch.manual_seed(training.seed)
@@ -77,8 +79,8 @@ class Fitting:
         model = Autoencoder(self.study.model, train.kind, train.shape, train.columns, has_missing)
         listeners: tuple[Any, ...] = () if self.listener is None else (self.listener,)
         if self.checkpoint is not None and not together.rank():
-            from ae_pipeline.growth import Snapshots
-            from ae_pipeline.train import FittedAutoencoder
+            from ae_pipeline.training.loop import FittedAutoencoder
+            from ae_pipeline.training.snapshots import Snapshots
 
             seen = (
                 self.validation if self.validation is not None and len(self.validation) else train
@@ -155,7 +157,7 @@ def known_labels(study: Study, data: Gathered) -> Known | None:
     StudyError, InputError
         Where the labels cannot be found or used.
     """
-    from ae_pipeline.supervised import read_known
+    from ae_pipeline.training.known import read_known
 
     if study.model.head is None:
         return None

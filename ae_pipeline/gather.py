@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from ae_pipeline.bundle import BundleInfo
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording, Samples
-from ae_pipeline.preprocess import Plan, survey
+from ae_pipeline.eeg.interpolation import with_channels
+from ae_pipeline.eeg.preprocess import Plan, usual_amplitude_uv
+from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.windows import count_windows, materialise
 from ae_pipeline.runtime.files import cache_dir, digest_files, digest_json, key
 from ae_pipeline.runtime.threads import one_thread
-from ae_pipeline.sources import eeg, mnist, questionnaire
-from ae_pipeline.spatial import with_channels
-from ae_pipeline.split import divide
+from ae_pipeline.sources import eeg, questionnaire
+from ae_pipeline.sources import images as mnist
+from ae_pipeline.sources.finding import task_of
 from ae_pipeline.study import Study, load_study
-from ae_pipeline.windows import count_windows, materialise
+from ae_pipeline.training.split import divide
 
 __all__ = [
     "Failure",
@@ -36,8 +39,6 @@ __all__ = [
     "open_input",
     "origin",
     "rows_of",
-    "task_of",
-    "usual_amplitude_uv",
 ]
 
 Advance = Callable[[int, int, str], None]
@@ -98,7 +99,7 @@ def gather(
     if isinstance(study.source, mnist.MnistSource):
         place = study.source.path
         if place is None:
-            from ae_pipeline.sources.samples import fetch
+            from ae_pipeline.sources.sample_data import fetch
 
             place = fetch("mnist", say)
         files = [file for image in mnist.find(place) for file in mnist.members(image)]
@@ -255,17 +256,6 @@ def _people(recordings: Sequence[Recording]) -> dict[str, Any]:
         if stated:
             found[f"{name}_as_recorded" if name == "reference" else name] = stated
     return found
-
-
-def usual_amplitude_uv(plan: Plan) -> float:
-    """Median over channels of the robust standard deviation before filtering, microvolts."""
-    return float(np.median(plan.amplitude_uv))
-
-
-def task_of(name: str) -> str:
-    """The ``task`` entity of a BIDS name, else nothing."""
-    entities = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
-    return entities.get("task", "") if "sub" in entities else ""
 
 
 def _channels(

@@ -177,7 +177,7 @@ def _start(threads: int, parent: int) -> None:
 
 def _work(study: Path, cell: Cell, overrides: Sequence[str], cells: Path, fresh: bool) -> Outcome:
     """Make one cell, or find that it is there, and read what it came to."""
-    from ae_pipeline.train import TrainingError
+    from ae_pipeline.training.loop import TrainingError
 
     try:
         checked = load_study(study, [*overrides, *cell.overrides])
@@ -282,7 +282,7 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
     from ae_pipeline.baselines import FactorAnalysis, PrincipalComponents
     from ae_pipeline.models.likelihoods import Likelihood
     from ae_pipeline.models.scaler import Scaler
-    from ae_pipeline.split import divide
+    from ae_pipeline.training.split import divide
 
     data = gather(study, lambda line: None, lambda done, total, what: None)
     samples, seed = data.samples, study.training.seed

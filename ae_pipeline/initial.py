@@ -50,12 +50,12 @@ def initial_study(kind: str, source: Path | None = None, name: str | None = None
     if kind == "eeg":
         return _from_recordings(title, source)
     if kind == "mnist":
-        from ae_pipeline.sources import mnist
+        from ae_pipeline.sources import images as mnist
 
         mnist.find(source)
         return study_file({"study": title, "source": {"kind": kind, "path": str(source)}})
     from ae_pipeline.sources.cells import count_rows
-    from ae_pipeline.sources.questionnaire import propose
+    from ae_pipeline.sources.proposal import propose
 
     section, comments = propose(source)
     section["path"] = str(source)
@@ -85,9 +85,10 @@ def _name_of(source: Path) -> str:
 
 
 def _from_recordings(title: str, source: Path) -> str:
-    from ae_pipeline.preprocess import Preprocess, lowest_high_pass_hz
+    from ae_pipeline.eeg.filters import lowest_high_pass_hz
+    from ae_pipeline.eeg.preprocess import Preprocess
+    from ae_pipeline.eeg.windows import Windowing
     from ae_pipeline.sources import eeg
-    from ae_pipeline.windows import Windowing
 
     seen = eeg.describe(eeg.find([source]))
     preprocess: dict[str, Any] = {"sfreq_hz": seen.sfreq_hz}

@@ -24,7 +24,6 @@ from ae_pipeline.card import model_card
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.gather import Failure, Input
-from ae_pipeline.growth import pictures
 from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.persons import N_SHOWN, PROPOSED, describe, flag_rates
 from ae_pipeline.relevance import relevance
@@ -52,15 +51,16 @@ from ae_pipeline.score import (
     recordings_frame,
 )
 from ae_pipeline.supervised import head_numbers
+from ae_pipeline.training.snapshots import pictures
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ae_pipeline.calibrate import Detection
     from ae_pipeline.gather import Gathered
-    from ae_pipeline.split import Division
     from ae_pipeline.study import Study
-    from ae_pipeline.train import History
+    from ae_pipeline.training.history import History
+    from ae_pipeline.training.split import Division
 
 __all__ = [
     "SHARED",
@@ -323,7 +323,7 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
     place : Path
         The empty folder.
     growth : Path, optional
-        What :class:`ae_pipeline.growth.Snapshots` has kept.
+        What :class:`ae_pipeline.training.snapshots.Snapshots` has kept.
     """
     import pandas as pd
     import yaml

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from ae_pipeline import indices
 from ae_pipeline.baselines import IsolationForest
 from ae_pipeline.data import Column, Samples
-from ae_pipeline.train import FittedAutoencoder
+from ae_pipeline.training.loop import FittedAutoencoder
 
 if TYPE_CHECKING:
     import pandas as pd

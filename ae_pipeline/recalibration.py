@@ -124,9 +124,9 @@ def _raw_parts(
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
     """Scores of an input without any judgement, part by part; bad recordings are refused."""
     from ae_pipeline.bundle import columns_of, raw_scores
-    from ae_pipeline.preprocess import survey
+    from ae_pipeline.eeg.survey import survey
+    from ae_pipeline.eeg.windows import cut
     from ae_pipeline.score import fitted_channels
-    from ae_pipeline.windows import cut
 
     info = bundle.info
     if info.kind != "eeg":

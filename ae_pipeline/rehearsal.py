@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ae_pipeline.baselines import BASELINES
 from ae_pipeline.bundle import raw_scores
 from ae_pipeline.data import Samples
-from ae_pipeline.sources.plant import Event, deviation, plant
+from ae_pipeline.sources.faults import Event, deviation, plant
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Samples
-from ae_pipeline.train import FittedAutoencoder
+from ae_pipeline.training.loop import FittedAutoencoder
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ae_pipeline.data import Scorer
     from ae_pipeline.ensemble import Ensemble
     from ae_pipeline.models import Model
-    from ae_pipeline.split import Division
     from ae_pipeline.supervised import FittedHead
-    from ae_pipeline.train import History
+    from ae_pipeline.training.history import History
+    from ae_pipeline.training.split import Division
 
 __all__ = [
     "judge_held_out",

@@ -23,16 +23,17 @@ from ae_pipeline.calibrate import (
     find_events,
 )
 from ae_pipeline.data import Recording, Samples
+from ae_pipeline.eeg.features import Usual, feature_names, state_of
+from ae_pipeline.eeg.interpolation import with_channels
+from ae_pipeline.eeg.preprocess import Plan, usual_amplitude_uv
+from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.tags import CATEGORY, Tag, tag
+from ae_pipeline.eeg.windows import Windowing, cut, cut_again
 from ae_pipeline.ensemble import Through
 from ae_pipeline.explain import events_frame, in_words, kinds_in_words, reasons
-from ae_pipeline.features import Usual, feature_names, state_of
-from ae_pipeline.gather import task_of, usual_amplitude_uv
 from ae_pipeline.personfit import MANY_ROWS
-from ae_pipeline.preprocess import Plan, survey
 from ae_pipeline.runtime.threads import ahead, one_thread
-from ae_pipeline.spatial import with_channels
-from ae_pipeline.tags import CATEGORY, Tag, tag
-from ae_pipeline.windows import Windowing, cut, cut_again
+from ae_pipeline.sources.finding import task_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,15 +14,15 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from ae_pipeline.calibrate import Detection
 from ae_pipeline.config import Config, StudyError, described, explain
+from ae_pipeline.eeg.preprocess import Preprocess
+from ae_pipeline.eeg.windows import Windowing
 from ae_pipeline.models import Model
-from ae_pipeline.preprocess import Preprocess
 from ae_pipeline.runtime.operation import Operation
 from ae_pipeline.sources.eeg import EegSource
-from ae_pipeline.sources.mnist import MnistSource
+from ae_pipeline.sources.images import MnistSource
 from ae_pipeline.sources.questionnaire import QuestionnaireSource
-from ae_pipeline.split import Split
-from ae_pipeline.train import Training
-from ae_pipeline.windows import Windowing
+from ae_pipeline.training.loop import Training
+from ae_pipeline.training.split import Split
 
 __all__ = ["DEFAULTS", "AnySource", "Outputs", "Study", "load_study", "study_file"]
 

@@ -15,7 +15,7 @@ from ae_pipeline.report import TextbookView, textbook_page
 from ae_pipeline.runtime.files import read_json, write_frame, write_text
 
 if TYPE_CHECKING:
-    from ae_pipeline.train import Batch, Epoch
+    from ae_pipeline.training.history import Batch, Epoch
 
 __all__ = ["STUDY", "TEXT_TRAIN_LOSS", "TextbookJob"]
 
@@ -48,7 +48,7 @@ class _Watching(Progress):
         self.inner.advance(done, total, what)
 
     def training(self, event: Epoch | Batch) -> None:
-        from ae_pipeline.train import Batch
+        from ae_pipeline.training.history import Batch
 
         if isinstance(event, Batch) and event.epoch == event.n_epochs:
             self.losses.append(event.loss())

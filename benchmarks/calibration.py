@@ -517,9 +517,9 @@ def report_views(n: int) -> None:
     from ae_pipeline.models import Model
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
-    from ae_pipeline.sources.mnist import read_idx
-    from ae_pipeline.sources.samples import fetch
-    from ae_pipeline.train import Training, fit
+    from ae_pipeline.sources.images import read_idx
+    from ae_pipeline.sources.sample_data import fetch
+    from ae_pipeline.training.loop import Training, fit
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

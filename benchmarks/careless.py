@@ -40,7 +40,7 @@ from ae_pipeline.fitting import Fitting
 from ae_pipeline.gather import gather
 from ae_pipeline.initial import initial_study
 from ae_pipeline.models.objectives import Vanilla
-from ae_pipeline.sources.samples import fetch
+from ae_pipeline.sources.sample_data import fetch
 from ae_pipeline.study import load_study
 
 Float = NDArray[np.float64]

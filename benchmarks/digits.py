@@ -25,8 +25,8 @@ import numpy as np
 
 from ae_pipeline.data import Samples
 from ae_pipeline.downstream import linear_probe
-from ae_pipeline.sources.mnist import MnistSource, load
-from ae_pipeline.sources.samples import fetch
+from ae_pipeline.sources.images import MnistSource, load
+from ae_pipeline.sources.sample_data import fetch
 from ae_pipeline.study import Study, load_study
 from ae_pipeline.textbook import STUDY
 
@@ -61,7 +61,7 @@ def train(study: Study, images: Samples, test: Samples) -> dict[str, float]:
 
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
-    from ae_pipeline.train import fit
+    from ae_pipeline.training.loop import fit
 
     torch.manual_seed(study.training.seed)
     model = Autoencoder(study.model, "mnist", images.shape)

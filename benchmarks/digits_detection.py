@@ -36,8 +36,8 @@ from sklearn.metrics import roc_auc_score
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.ensemble import TWO_SIDED, VIEW_WORDS
 from ae_pipeline.fitting import Fitting
-from ae_pipeline.sources.mnist import MnistSource, load
-from ae_pipeline.sources.samples import fetch
+from ae_pipeline.sources.images import MnistSource, load
+from ae_pipeline.sources.sample_data import fetch
 from ae_pipeline.stats import interval
 from ae_pipeline.study import Study
 

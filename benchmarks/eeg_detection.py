@@ -43,13 +43,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Recording, Samples
+from ae_pipeline.eeg.preprocess import Preprocess
+from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.windows import cut, materialise
 from ae_pipeline.evaluate import evaluate
-from ae_pipeline.preprocess import Preprocess, survey
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
-from ae_pipeline.sources.plant import KINDS, plant, scatter
-from ae_pipeline.split import divide
+from ae_pipeline.sources.faults import KINDS, plant, scatter
 from ae_pipeline.study import Study
-from ae_pipeline.windows import cut, materialise
+from ae_pipeline.training.split import divide
 
 Float = NDArray[np.float64]
 

@@ -66,8 +66,9 @@ def ingest(file: Path | None, rounds: int) -> None:
     """30 minutes: band-pass, notch, average reference, 1 s windows, robust scale."""
     import mne
 
-    from ae_pipeline.preprocess import Preprocess, survey
-    from ae_pipeline.windows import Windowing, cut
+    from ae_pipeline.eeg.preprocess import Preprocess
+    from ae_pipeline.eeg.survey import survey
+    from ae_pipeline.eeg.windows import Windowing, cut
 
     mne.set_log_level("ERROR")
     one = real_recording(file)
@@ -253,10 +254,10 @@ def stream(model: Path, file: Path, what: str) -> None:
     import torch
 
     from ae_pipeline.bundle import load
-    from ae_pipeline.preprocess import survey
+    from ae_pipeline.eeg.survey import survey
+    from ae_pipeline.eeg.windows import cut
     from ae_pipeline.score import score_recording
     from ae_pipeline.sources.eeg import EegSource, find, open_recording
-    from ae_pipeline.windows import cut
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     bundle = load(model)

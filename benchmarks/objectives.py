@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Samples
-from ae_pipeline.train import FittedAutoencoder
+from ae_pipeline.training.loop import FittedAutoencoder
 
 Float = NDArray[np.float32]
 
@@ -37,8 +37,8 @@ DENSE = {"kind": "dense", "hidden": [256]}
 
 
 def digits() -> tuple[Samples, Samples]:
-    from ae_pipeline.sources.mnist import MnistSource, load
-    from ae_pipeline.sources.samples import fetch
+    from ae_pipeline.sources.images import MnistSource, load
+    from ae_pipeline.sources.sample_data import fetch
 
     both = load([fetch("mnist")], MnistSource())
     sets = both.meta["set"].to_numpy()
@@ -59,7 +59,7 @@ def trained(
     from ae_pipeline.models import Model
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
-    from ae_pipeline.train import Training, fit
+    from ae_pipeline.training.loop import Training, fit
 
     torch.manual_seed(seed)
     config = Model.model_validate(
@@ -287,9 +287,9 @@ def eeg(seeds: int) -> None:
     from ae_pipeline.gather import gather
     from ae_pipeline.initial import initial_study
     from ae_pipeline.models.layers import n_parameters
-    from ae_pipeline.sources.samples import fetch
-    from ae_pipeline.split import divide
+    from ae_pipeline.sources.sample_data import fetch
     from ae_pipeline.study import Study
+    from ae_pipeline.training.split import divide
 
     study = Study.model_validate(
         yaml.safe_load(initial_study("eeg", fetch("eeg") / "recordings", "architectures"))

@@ -56,7 +56,7 @@ def ours(x: np.ndarray) -> Epoch:
     from ae_pipeline.models import Model
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
-    from ae_pipeline.train import Training, fit
+    from ae_pipeline.training.loop import Training, fit
 
     torch.manual_seed(0)
     meta = pd.DataFrame({"recording": "r", "subject": "s"}, index=range(len(x)))
@@ -383,8 +383,8 @@ def table(seconds: dict[str, list[float]]) -> str:
 def images(rows: int) -> np.ndarray:
     """(rows, 784) between 0 and 1: MNIST, else random numbers, nine tenths of them 0."""
     try:
-        from ae_pipeline.sources.mnist import read_idx
-        from ae_pipeline.sources.samples import fetch
+        from ae_pipeline.sources.images import read_idx
+        from ae_pipeline.sources.sample_data import fetch
 
         raw = read_idx(fetch("mnist") / "train-images-idx3-ubyte")
         return raw[:rows].reshape(-1, SIZES[0]).astype(np.float32) / 255

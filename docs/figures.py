@@ -41,8 +41,8 @@ from ae_pipeline.report.figures import latent_map
 from ae_pipeline.report.portraits import rows_of
 from ae_pipeline.report.truth import strips_by_kind
 from ae_pipeline.report.views import Evidence
-from ae_pipeline.sources.mnist import read_idx
-from ae_pipeline.sources.samples import fetch
+from ae_pipeline.sources.images import read_idx
+from ae_pipeline.sources.sample_data import fetch
 
 __all__ = ["FIGURES", "Runs", "draw"]
 
@@ -323,13 +323,13 @@ def answers(runs: Runs) -> Picture:
 def eeg(runs: Runs) -> Picture:
     """Two seconds of EEG with a planted artefact, and what the model expected."""
     from ae_pipeline.bundle import load
+    from ae_pipeline.eeg.survey import survey
+    from ae_pipeline.eeg.windows import cut
     from ae_pipeline.experiment import run_plainly, train_job
     from ae_pipeline.initial import initial_study
-    from ae_pipeline.preprocess import survey
     from ae_pipeline.runtime.files import write_text
     from ae_pipeline.sources.eeg import EegSource, open_recording
     from ae_pipeline.sources.finding import find
-    from ae_pipeline.windows import cut
 
     data = fetch("eeg", lambda line: None)
     with tempfile.TemporaryDirectory() as place:

@@ -11,7 +11,6 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest as Forest
 
 from ae_pipeline.baselines import (
-    BANDS_HZ,
     BASELINES,
     IsolationForest,
     PrincipalComponents,
@@ -20,6 +19,7 @@ from ae_pipeline.baselines import (
     score_all,
 )
 from ae_pipeline.data import Kind, Samples
+from ae_pipeline.eeg.features import BANDS_HZ
 from ae_pipeline.models.likelihoods import Likelihood
 from ae_pipeline.models.scaler import Scaler
 

@@ -19,7 +19,7 @@ from ae_pipeline.complete import complete
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.generate import generate
-from ae_pipeline.sources import mnist
+from ae_pipeline.sources import images as mnist
 
 
 @pytest.fixture(scope="module")

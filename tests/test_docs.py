@@ -14,7 +14,7 @@ import yaml
 
 from ae_pipeline.data import InputError
 from ae_pipeline.models import Model
-from ae_pipeline.sources.samples import fetch
+from ae_pipeline.sources.sample_data import fetch
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

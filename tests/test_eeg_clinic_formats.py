@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from ae_pipeline.data import InputError, Recording
-from ae_pipeline.sources.ant import is_ant
-from ae_pipeline.sources.curry import curry_events
 from ae_pipeline.sources.eeg import EegSource, open_recording
 from ae_pipeline.sources.finding import find
-from ae_pipeline.sources.nihon import types_of
+from ae_pipeline.sources.formats.ant import is_ant
+from ae_pipeline.sources.formats.curry import curry_events
+from ae_pipeline.sources.formats.nihon import types_of
 
 NAMES = ["Fz", "Cz", "Pz", "Oz"]
 SFREQ_HZ = 250

@@ -17,12 +17,12 @@ import pytest
 from test_eeg_source import discontinuous
 
 from ae_pipeline.bundle import Bundle, load
-from ae_pipeline.features import FEATURE_BANDS_HZ
+from ae_pipeline.eeg.features import FEATURE_BANDS_HZ
 from ae_pipeline.findings import recording_view
 from ae_pipeline.report import recording_page
 from ae_pipeline.score import RecordingResult, score_recording
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
-from ae_pipeline.sources.plant import Event, plant
+from ae_pipeline.sources.faults import Event, plant
 
 COMMAND = Path(sys.executable).with_name("ae-pipeline")
 NAMES = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2")

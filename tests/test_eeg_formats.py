@@ -16,13 +16,13 @@ from mffpy import Writer
 from mffpy.bin_writer import BinWriter
 
 from ae_pipeline.data import InputError, Recording
-from ae_pipeline.sources.content import Content
-from ae_pipeline.sources.edf import read_edf
 from ae_pipeline.sources.eeg import EegSource, open_recording
-from ae_pipeline.sources.fif import is_endless
 from ae_pipeline.sources.finding import find, stem_of
-from ae_pipeline.sources.matlab import is_damaged
-from ae_pipeline.sources.mne_files import read_mne
+from ae_pipeline.sources.formats.content import Content
+from ae_pipeline.sources.formats.edf import read_edf
+from ae_pipeline.sources.formats.fif import is_endless
+from ae_pipeline.sources.formats.matlab import is_damaged
+from ae_pipeline.sources.formats.mne_files import read_mne
 
 NAMES = ["Fz", "Cz", "Pz", "Oz"]
 SFREQ_HZ = 100.0

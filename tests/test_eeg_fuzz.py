@@ -21,9 +21,10 @@ from test_eeg_formats import (
 )
 
 from ae_pipeline.data import InputError
-from ae_pipeline.preprocess import Preprocess, survey
+from ae_pipeline.eeg.preprocess import Preprocess
+from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.windows import Windowing, count_windows
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
-from ae_pipeline.windows import Windowing, count_windows
 
 HEADERS: dict[str, tuple[Callable[[Path], Path], str, int]] = {
     "EDF+": (write_edf, "", 256 * 6),

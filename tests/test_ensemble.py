@@ -15,9 +15,8 @@ from sklearn.metrics import r2_score
 from sklearn.mixture import GaussianMixture
 
 from ae_pipeline import bundle as bundles
-from ae_pipeline import train as training
-from ae_pipeline.baselines import BANDS_HZ
 from ae_pipeline.data import Samples
+from ae_pipeline.eeg.features import BANDS_HZ
 from ae_pipeline.ensemble import (
     COUNTS_HALF,
     LINEAR_TO,
@@ -29,6 +28,7 @@ from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.personfit import VIEWS
+from ae_pipeline.training import loop as training
 
 KINDS = (tiny.eeg, tiny.table, tiny.pictures)
 EEG_BANDS = list(BANDS_HZ.values())

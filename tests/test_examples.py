@@ -23,7 +23,7 @@ from ae_pipeline.cli import app
 from ae_pipeline.data import InputError
 from ae_pipeline.experiment import run_plainly, score_job, train_job
 from ae_pipeline.initial import initial_study
-from ae_pipeline.sources.samples import fetch
+from ae_pipeline.sources.sample_data import fetch
 
 BIN = Path(sys.executable).parent
 TESTS = Path(__file__).parent

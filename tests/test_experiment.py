@@ -119,7 +119,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
             if getattr(event, "batch", None) == 1 and event.epoch == 4:  # type: ignore[attr-defined]
                 raise Killed
 
-    from ae_pipeline import train
+    from ae_pipeline.training import loop as train
 
     defaults = dict(
         zip(

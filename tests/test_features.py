@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import signal
 
-from ae_pipeline.features import (
+from ae_pipeline.eeg.features import (
     FEATURE_BANDS_HZ,
     MIN_WINDOWS,
     Usual,

@@ -21,7 +21,8 @@ from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.report import portraits
 from ae_pipeline.restore import check_ending, sheet
 from ae_pipeline.runtime.files import read_json
-from ae_pipeline.sources import mnist, questionnaire
+from ae_pipeline.sources import images as mnist
+from ae_pipeline.sources import questionnaire
 
 
 @pytest.fixture(scope="module")

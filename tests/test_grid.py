@@ -31,7 +31,8 @@ from ae_pipeline.models.objectives import (
     active_units,
 )
 from ae_pipeline.models.scaler import Scaler
-from ae_pipeline.train import Epoch, FittedAutoencoder, History, Training, fit
+from ae_pipeline.training.history import Epoch, History
+from ae_pipeline.training.loop import FittedAutoencoder, Training, fit
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "dense": {"hidden": [32]},

@@ -9,7 +9,7 @@ import made
 import numpy as np
 import pytest
 
-from ae_pipeline.growth import Snapshots, pictures
+from ae_pipeline.training.snapshots import Snapshots, pictures
 
 
 @dataclass

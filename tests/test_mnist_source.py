@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ae_pipeline.data import InputError
-from ae_pipeline.sources.mnist import MnistSource, find, load, members, read_idx
+from ae_pipeline.sources.images import MnistSource, find, load, members, read_idx
 
 RNG = np.random.default_rng(0)
 

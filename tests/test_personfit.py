@@ -17,7 +17,7 @@ from ae_pipeline.ensemble import Ensemble
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler
-from ae_pipeline.train import Training, fit
+from ae_pipeline.training.loop import Training, fit
 
 N_ITEMS, N_LEVELS = 20, 5
 ONSET = 8

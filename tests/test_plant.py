@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import find_peaks, welch
 
-from ae_pipeline.sources.plant import KINDS, Event, deviation, plant, scatter
+from ae_pipeline.sources.faults import KINDS, Event, deviation, plant, scatter
 
 SFREQ_HZ = 256.0
 BAND_HZ = (0.5, 40.0)

@@ -11,7 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from ae_pipeline.data import Annotation, InputError, Recording
-from ae_pipeline.preprocess import Plan, Preprocess, apply, lowest_high_pass_hz, survey
+from ae_pipeline.eeg.cleaning import apply
+from ae_pipeline.eeg.filters import lowest_high_pass_hz
+from ae_pipeline.eeg.preprocess import Plan, Preprocess
+from ae_pipeline.eeg.survey import survey
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
 
 RNG = np.random.default_rng(11)

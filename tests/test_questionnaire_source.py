@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ae_pipeline import initial
 from ae_pipeline.data import InputError
+from ae_pipeline.sources.proposal import propose
 from ae_pipeline.sources.questionnaire import (
     ItemBlock,
     QuestionnaireSource,
@@ -17,7 +18,6 @@ from ae_pipeline.sources.questionnaire import (
     find,
     group_columns,
     load,
-    propose,
 )
 
 PLAIN = "who,A1,A2,B1,age\nx01,1,2,0,31\nx02,5,,1,\nx03,3,4,1,47\n"

@@ -18,7 +18,7 @@ from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.relevance import relevance
-from ae_pipeline.train import FittedAutoencoder
+from ae_pipeline.training.loop import FittedAutoencoder
 
 
 def linear(weights: np.ndarray) -> FittedAutoencoder:

@@ -12,7 +12,7 @@ from scipy import stats
 from ae_pipeline.calibrate import conformal_p
 from ae_pipeline.results import judge_held_out, train_metrics
 from ae_pipeline.stats import interval
-from ae_pipeline.train import History
+from ae_pipeline.training.history import History
 
 
 def judged(trained: tiny.Trained) -> tuple[pd.DataFrame, np.ndarray]:

@@ -26,9 +26,9 @@ import pytest
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.sources import samples
-from ae_pipeline.sources.plant import KINDS
-from ae_pipeline.sources.samples import SAMPLES, fetch
+from ae_pipeline.sources import sample_data as samples
+from ae_pipeline.sources.faults import KINDS
+from ae_pipeline.sources.sample_data import SAMPLES, fetch
 
 
 def fetched(name: str) -> Path:
@@ -499,7 +499,7 @@ def test_another_source_package_by_that_name_is_not_even_asked(
 
 def test_importing_loads_nothing_heavy() -> None:
     heavy = {"pandas", "pooch", "edfio", "mne", "scipy", "torch", "requests", "pydantic"}
-    script = "import sys, ae_pipeline.sources.samples; print(*sys.modules)"
+    script = "import sys, ae_pipeline.sources.sample_data; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     ).stdout.split()

@@ -18,10 +18,11 @@ from ae_pipeline.calibrate import (
     recording_score,
 )
 from ae_pipeline.data import Annotation, InputError, Recording
+from ae_pipeline.eeg.features import FEATURE_BANDS_HZ
+from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.windows import cut
 from ae_pipeline.ensemble import LINEAR_TO, VIEW_WORDS
 from ae_pipeline.explain import EVENT_COLUMNS, events_frame, reasons
-from ae_pipeline.features import FEATURE_BANDS_HZ
-from ae_pipeline.preprocess import survey
 from ae_pipeline.score import (
     RecordingResult,
     contract_frame,
@@ -31,7 +32,6 @@ from ae_pipeline.score import (
     score_recording,
     score_rows,
 )
-from ae_pipeline.windows import cut
 
 PLANTED = ((12.0, 1.0, 1), (40.0, 2.0, 3))
 """Onset (s), duration (s) and channel: Cz and Oz."""

@@ -12,14 +12,15 @@ import pytest
 import torch
 from made import answers, as_array, of_kind
 
-from ae_pipeline import baselines, train
+from ae_pipeline import baselines
 from ae_pipeline.baselines import BASELINES
 from ae_pipeline.data import Kind, Samples, Scorer
 from ae_pipeline.ensemble import Ensemble
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler
-from ae_pipeline.train import FittedAutoencoder, Training, fit
+from ae_pipeline.training import loop as train
+from ae_pipeline.training.loop import FittedAutoencoder, Training, fit
 
 KINDS: tuple[Kind, ...] = ("eeg", "mnist", "questionnaire")
 NAMES = ("dense", "conv", "ensemble", *BASELINES)

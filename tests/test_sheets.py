@@ -10,7 +10,8 @@ import pytest
 
 from ae_pipeline.data import InputError
 from ae_pipeline.sources import sheets
-from ae_pipeline.sources.questionnaire import QuestionnaireSource, load, propose
+from ae_pipeline.sources.proposal import propose
+from ae_pipeline.sources.questionnaire import QuestionnaireSource, load
 
 
 def answers() -> pd.DataFrame:

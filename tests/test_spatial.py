@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ae_pipeline.data import InputError, Recording
+from ae_pipeline.eeg.interpolation import spline_weights, with_channels
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
-from ae_pipeline.spatial import spline_weights, with_channels
 
 
 @pytest.fixture(scope="module")

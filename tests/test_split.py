@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ae_pipeline.data import InputError
-from ae_pipeline.split import MIN_UNITS, Division, Split, divide
+from ae_pipeline.training.split import MIN_UNITS, Division, Split, divide
 
 PARTS = ("train", "validation", "calibration", "test")
 

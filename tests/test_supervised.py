@@ -23,7 +23,8 @@ from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.heads import Head, supervised_loss
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.runtime.files import read_json
-from ae_pipeline.train import Training, fit
+from ae_pipeline.training.known import Known, read_known
+from ae_pipeline.training.loop import Training, fit
 
 CLASSIFY = Head(kind="classify", target="group")
 REGRESS = Head(kind="regress", target="age")
@@ -62,7 +63,7 @@ def test_a_jointly_trained_head_shapes_the_code_and_leaves_no_weights_behind() -
                 "head": head,
             }
         )
-        known = supervised.Known(
+        known = Known(
             Head.model_validate(head), age.astype(float), (), samples.meta["recording"].to_numpy()
         )
         model = Autoencoder(config, "questionnaire", samples.shape, samples.columns, True)
@@ -86,7 +87,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         truth = np.tile([0.0, 1.0], len(unit) // 2)
         right = rng.random(len(unit)) < np.repeat(skill, 20)
         outputs = np.eye(2)[np.where(right, truth, 1 - truth).astype(int)]
-        known = supervised.Known(head, truth, ("a", "b"), unit)
+        known = Known(head, truth, ("a", "b"), unit)
         low, high = supervised.judge_head(known, np.arange(len(unit)), outputs)[
             "balanced_accuracy"
         ]["interval"]
@@ -98,7 +99,7 @@ def test_cross_validation_never_has_a_subject_on_both_sides() -> None:
     unit = np.repeat([f"s{i}" for i in range(12)], 5)
     truth = np.repeat(np.arange(12) % 2, 5).astype(float)
     truth[::7] = np.nan
-    known = supervised.Known(CLASSIFY, truth, ("a", "b"), unit)
+    known = Known(CLASSIFY, truth, ("a", "b"), unit)
     seen: list[int] = []
 
     def predict(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -117,7 +118,7 @@ def test_cross_validation_never_has_a_subject_on_both_sides() -> None:
 def test_missing_features_stand_at_the_training_mean() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2))
-    known = supervised.Known(REGRESS, 3 * x[:, 0], (), np.arange(200).astype(str))
+    known = Known(REGRESS, 3 * x[:, 0], (), np.arange(200).astype(str))
     head = supervised.fit_head(known, x, np.arange(200), 0)
     holes = x.copy()
     holes[:, 1] = np.nan
@@ -141,15 +142,15 @@ def test_labels_that_cannot_be_learned_are_refused_with_the_reason(
     samples = with_target(head.target if head is CLASSIFY else "age_", values)
     head = head.model_copy(update={"target": "group" if head is CLASSIFY else "age_"})
     with pytest.raises(error, match=words):
-        supervised.read_known(head, samples, None)
+        read_known(head, samples, None)
 
 
 def test_an_item_or_an_unknown_column_is_no_target() -> None:
     samples = with_target("diagnosis", ["a", "b"] * 30)
     with pytest.raises(StudyError, match=r"take it out of source\.items"):
-        supervised.read_known(Head(kind="regress", target="age"), samples, None)
+        read_known(Head(kind="regress", target="age"), samples, None)
     with pytest.raises(StudyError, match="did you mean 'diagnosis'"):
-        supervised.read_known(Head(kind="classify", target="diagnoses"), samples, None)
+        read_known(Head(kind="classify", target="diagnoses"), samples, None)
 
 
 def test_labels_of_recordings_come_from_a_table_beside(tmp_path: Path) -> None:
@@ -160,11 +161,11 @@ def test_labels_of_recordings_come_from_a_table_beside(tmp_path: Path) -> None:
         "participant_id\tgroup\nsub-00\tcontrol\nsub-01\tcontrol\nsub-02\tn/a\n"
     )
     with pytest.raises(InputError, match="one class only"):
-        supervised.read_known(CLASSIFY, samples, tmp_path)
+        read_known(CLASSIFY, samples, tmp_path)
     (tmp_path / "participants.tsv").write_text(
         "participant_id\tage\nsub-00\t20\nsub-01\t30\nsub-02\t40\n"
     )
-    known = supervised.read_known(REGRESS, samples, tmp_path)
+    known = read_known(REGRESS, samples, tmp_path)
     assert known.values.tolist() == [20] * 4 + [30] * 4 + [40] * 4
 
 

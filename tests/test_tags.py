@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from ae_pipeline.data import Recording, Samples
-from ae_pipeline.features import Usual, by_region, feature_names, state_of
-from ae_pipeline.preprocess import Preprocess, survey
+from ae_pipeline.eeg.features import Usual, by_region, feature_names, state_of
+from ae_pipeline.eeg.preprocess import Preprocess
+from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.tags import CATEGORY, TAGS, Tag, tag
+from ae_pipeline.eeg.windows import Windowing, cut
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
-from ae_pipeline.sources.plant import KINDS, Event, plant, scatter
-from ae_pipeline.tags import CATEGORY, TAGS, Tag, tag
-from ae_pipeline.windows import Windowing, cut
+from ae_pipeline.sources.faults import KINDS, Event, plant, scatter
 
 SFREQ_HZ = 128.0
 NAMES = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "T7", "T8", "P3", "P4", "O1", "O2")

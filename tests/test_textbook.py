@@ -10,10 +10,10 @@ import torch
 
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.report.textbook import TextbookView, textbook_page
-from ae_pipeline.split import divide
 from ae_pipeline.study import Study, load_study
 from ae_pipeline.textbook import STUDY
-from ae_pipeline.train import _optimizer
+from ae_pipeline.training.loop import _optimizer
+from ae_pipeline.training.split import divide
 
 
 def the_study() -> Study:

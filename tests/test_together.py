@@ -11,7 +11,7 @@ import lab
 import numpy as np
 import pytest
 
-from ae_pipeline import together
+from ae_pipeline.training import distributed as together
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -16,12 +16,9 @@ from ae_pipeline.data import Kind, Samples, Windows
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler
-from ae_pipeline.train import (
-    Batch,
-    Epoch,
+from ae_pipeline.training.history import Batch, Epoch, History, Listener
+from ae_pipeline.training.loop import (
     FittedAutoencoder,
-    History,
-    Listener,
     Training,
     TrainingError,
     _learning_rate,

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from ae_pipeline.data import Annotation, InputError, Recording, Samples, Windows
-from ae_pipeline.preprocess import Plan, Preprocess, apply, survey
+from ae_pipeline.eeg.cleaning import apply
+from ae_pipeline.eeg.preprocess import Plan, Preprocess
+from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.windows import Windowing, count_windows, cut, cut_again, materialise
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
-from ae_pipeline.windows import Windowing, count_windows, cut, cut_again, materialise
 
 RNG = np.random.default_rng(5)
 

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, Axis, Column, Recording, Samples
 from ae_pipeline.gather import Gathered
-from ae_pipeline.split import Division, divide
 from ae_pipeline.study import Study
+from ae_pipeline.training.split import Division, divide
 
 if TYPE_CHECKING:
     from ae_pipeline.bundle import Bundle
     from ae_pipeline.calibrate import Calibration
     from ae_pipeline.data import Scorer
-    from ae_pipeline.train import FittedAutoencoder, History
+    from ae_pipeline.training.history import History
+    from ae_pipeline.training.loop import FittedAutoencoder
 
 CHANNELS = ("Fz", "Cz", "Pz", "Oz")
 SFREQ_HZ = 100.0
@@ -105,7 +106,7 @@ def train(study: Study, data: Gathered) -> Trained:
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.results import make_bundle
-    from ae_pipeline.train import fit
+    from ae_pipeline.training.loop import fit
 
     samples, division = data.samples, divide(data.samples.meta, study.split)
     torch.manual_seed(0)
@@ -173,8 +174,8 @@ def assert_equal_scores(trained: Trained, one: pd.DataFrame, other: pd.DataFrame
 @cache
 def eeg() -> Trained:
     """Ten subjects of a minute each, windows of 1 s with half of it shared."""
-    from ae_pipeline.preprocess import survey
-    from ae_pipeline.windows import materialise
+    from ae_pipeline.eeg.survey import survey
+    from ae_pipeline.eeg.windows import materialise
 
     study = Study.model_validate(
         {

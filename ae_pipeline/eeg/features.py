@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AT_ONCE",
+    "BANDS_HZ",
     "FEATURE_BANDS_HZ",
     "MIN_WINDOWS",
     "REGIONS",
@@ -382,3 +383,13 @@ def state_of(
         return None
     times = float(np.exp(by_region(rise, ch_names, n_own)[1][0, region, band]))
     return names[int(band)], regions[int(region)], times
+
+
+BANDS_HZ: dict[str, tuple[float, float]] = {
+    "delta": (1.0, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 13.0),
+    "beta": (13.0, 30.0),
+    "gamma": (30.0, 45.0),
+}
+"""The usual EEG bands, Hz."""

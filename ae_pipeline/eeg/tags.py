@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.features import FEATURE_BANDS_HZ, Usual, by_channel, feature_names
+from ae_pipeline.eeg.features import FEATURE_BANDS_HZ, Usual, by_channel, feature_names
 
 __all__ = ["CATEGORY", "TAGS", "Tag", "tag"]
 

@@ -24,8 +24,9 @@ from pydantic import PositiveFloat, field_validator
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, InputError, Recording, Samples, Windows
-from ae_pipeline.features import Usual
-from ae_pipeline.preprocess import Plan, apply, clean_stretch
+from ae_pipeline.eeg.cleaning import apply, clean_stretch
+from ae_pipeline.eeg.features import Usual
+from ae_pipeline.eeg.preprocess import Plan
 from ae_pipeline.runtime.files import write_through
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def cut(
     ----------
     recording : Recording
     plan : Plan
-        From :func:`ae_pipeline.preprocess.survey` of the same recording.
+        From :func:`ae_pipeline.eeg.survey.survey` of the same recording.
     windowing : Windowing
     block_s : float
         About how much signal is in memory at a time; neither windows nor values depend on it.

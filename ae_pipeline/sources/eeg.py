@@ -38,10 +38,10 @@ from ae_pipeline.sources.channels import (
     not_eeg,
     positions_of,
 )
-from ae_pipeline.sources.content import Content
-from ae_pipeline.sources.edf import read_edf
 from ae_pipeline.sources.finding import Found, bids_subject, find, guess_subject_pattern
-from ae_pipeline.sources.mne_files import read_mne
+from ae_pipeline.sources.formats.content import Content
+from ae_pipeline.sources.formats.edf import read_edf
+from ae_pipeline.sources.formats.mne_files import read_mne
 
 __all__ = [
     "Description",

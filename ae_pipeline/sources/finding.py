@@ -24,6 +24,7 @@ __all__ = [
     "find",
     "guess_subject_pattern",
     "stem_of",
+    "task_of",
 ]
 
 ENDINGS = (
@@ -369,3 +370,9 @@ def guess_subject_pattern(paths: list[Path]) -> str | None:
                 continue
         return pattern
     return None
+
+
+def task_of(name: str) -> str:
+    """The ``task`` entity of a BIDS name, else nothing."""
+    entities = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
+    return entities.get("task", "") if "sub" in entities else ""

@@ -41,7 +41,7 @@ import numpy as np
 
 from ae_pipeline.data import InputError, Kind
 from ae_pipeline.runtime import files as folder
-from ae_pipeline.sources.plant import Event, Strength, plant
+from ae_pipeline.sources.faults import Event, Strength, plant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,12 +12,11 @@ from a checkpoint ends with the same weights, to the bit on one CPU.
 from __future__ import annotations
 
 import ctypes
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -27,11 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ae_pipeline import together
 from ae_pipeline.config import Config, StudyError
 from ae_pipeline.data import Samples, Scores, Windows
 from ae_pipeline.models.scaler import LIMIT, Scaler
-from ae_pipeline.runtime.files import write_through
+from ae_pipeline.training import distributed as together
+from ae_pipeline.training.checkpoint import _resume, _save
+from ae_pipeline.training.history import Batch, Epoch, History
 
 if TYPE_CHECKING:
     import torch
@@ -39,13 +39,10 @@ if TYPE_CHECKING:
 
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.heads import Labels
+    from ae_pipeline.training.history import Listener
 
 __all__ = [
-    "Batch",
-    "Epoch",
     "FittedAutoencoder",
-    "History",
-    "Listener",
     "Pass",
     "Training",
     "TrainingError",
@@ -95,46 +92,6 @@ class Training(Config):
     """Initial weights, order of the samples and all noise; same seed, same numbers."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute: auto takes a GPU where there is one."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """An epoch has ended. Losses are means per entry, natural logarithm."""
-
-    epoch: int
-    n_epochs: int
-    train_loss: float
-    validation_loss: float | None
-    seconds: float
-    is_best: bool
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A step has been made; ``loss()`` waits for the device, so do not call it each time."""
-
-    epoch: int
-    n_epochs: int
-    batch: int
-    n_batches: int
-    loss: Callable[[], float] = field(repr=False)
-
-
-Listener = Callable[[Epoch | Batch], None]
-
-
-@dataclass
-class History:
-    """What every epoch came to, and which one was kept."""
-
-    rows: list[dict[str, float | int | None]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_loss: float = float("inf")
-
-    @property
-    def best(self) -> dict[str, float | int | None]:
-        """The row of the epoch whose weights were kept."""
-        return self.rows[self.best_epoch - 1]
 
 
 def choose_device(name: str) -> str:
@@ -636,73 +593,3 @@ def _optimizer(config: Training, model: Autoencoder) -> torch.optim.Optimizer:
 
 
 # --------------------------------------------------------------------------- checkpoints
-
-
-def _save(
-    path: Path,
-    model: Autoencoder,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    best: dict[str, Tensor],
-) -> None:
-    """One safetensors file: weights, best weights, the optimiser's tensors, the history."""
-    import torch
-    from safetensors.torch import save_file
-
-    tensors = {f"model/{name}": p.detach() for name, p in model.state_dict().items()}
-    tensors |= {f"best/{name}": p for name, p in best.items()}
-    numbers: dict[str, Any] = {}
-    for index, slots in optimizer.state_dict()["state"].items():
-        for slot, value in slots.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{index}/{slot}"] = value
-            else:
-                numbers[f"{index}/{slot}"] = value
-    note = json.dumps({"history": asdict(history), "numbers": numbers})
-    with write_through(path) as temporary:
-        contiguous = {name: t.contiguous().cpu() for name, t in tensors.items()}
-        save_file(contiguous, temporary, {"state": note})
-
-
-def _resume(
-    path: Path, model: Autoencoder, optimizer: torch.optim.Optimizer
-) -> tuple[History, dict[str, Tensor]] | None:
-    """Go on from a checkpoint; None where it is damaged or of another model, and says nothing."""
-    from safetensors import SafetensorError
-
-    try:
-        history, weights, best, state = _read_checkpoint(path, model)
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError):
-        return None
-    own = {name: p.shape for name, p in model.state_dict().items()}
-    if any({name: p.shape for name, p in part.items()} != own for part in (weights, best)):
-        return None
-    model.load_state_dict(weights)
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
-    return history, best
-
-
-def _read_checkpoint(
-    path: Path, model: Autoencoder
-) -> tuple[History, dict[str, Tensor], dict[str, Tensor], dict[int, dict[str, Any]]]:
-    """History, weights, best weights and the optimiser's state."""
-    from safetensors import safe_open
-
-    state: dict[int, dict[str, Any]] = {}
-    weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}}
-    device = str(next(model.parameters()).device)
-    with safe_open(path, "pt", device=device) as file:
-        note = json.loads(file.metadata()["state"])
-        for name in file.keys():  # noqa: SIM118  (not a dict)
-            group, _, rest = name.partition("/")
-            if group == "optimizer":
-                index, _, slot = rest.partition("/")
-                state.setdefault(int(index), {})[slot] = file.get_tensor(name)
-            else:
-                weights[group][rest] = file.get_tensor(name)
-    for name, value in note["numbers"].items():
-        index, _, slot = name.partition("/")
-        state.setdefault(int(index), {})[slot] = value
-    return History(**note["history"]), weights["model"], weights["best"], state

@@ -17,7 +17,7 @@ from ae_pipeline.data import Samples
 from ae_pipeline.runtime.files import write_through
 
 if TYPE_CHECKING:
-    from ae_pipeline.train import FittedAutoencoder
+    from ae_pipeline.training.loop import FittedAutoencoder
 
 __all__ = ["Snapshots", "pictures"]
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
-from ae_pipeline.sources.content import MNE_WARNED, Content, Signal
+from ae_pipeline.sources.formats.content import MNE_WARNED, Content, Signal
 
 __all__ = ["is_ant", "read_ant"]
 
@@ -88,7 +88,7 @@ class _Other:
         self.path = path
         self.lock = threading.Lock()
         self.process = subprocess.Popen(  # nosec B603
-            [sys.executable, "-P", "-m", "ae_pipeline.sources.ant", str(path)],
+            [sys.executable, "-P", "-m", "ae_pipeline.sources.formats.ant", str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

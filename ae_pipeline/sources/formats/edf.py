@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
-from ae_pipeline.sources.content import Content, Signal
+from ae_pipeline.sources.formats.content import Content, Signal
 
 __all__ = ["read_edf"]
 

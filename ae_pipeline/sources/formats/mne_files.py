@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
-from ae_pipeline.sources.ant import is_ant, read_ant
-from ae_pipeline.sources.content import MNE_WARNED, Content, Reader, Signal
-from ae_pipeline.sources.curry import curry_events
-from ae_pipeline.sources.fif import is_endless
 from ae_pipeline.sources.finding import EPOCHS
-from ae_pipeline.sources.matlab import is_damaged
-from ae_pipeline.sources.nihon import PARTS, blocks_begin, open_nihon, types_of
+from ae_pipeline.sources.formats.ant import is_ant, read_ant
+from ae_pipeline.sources.formats.content import MNE_WARNED, Content, Reader, Signal
+from ae_pipeline.sources.formats.curry import curry_events
+from ae_pipeline.sources.formats.fif import is_endless
+from ae_pipeline.sources.formats.matlab import is_damaged
+from ae_pipeline.sources.formats.nihon import PARTS, blocks_begin, open_nihon, types_of
 
 if TYPE_CHECKING:
     import mne

@@ -1,0 +1,1 @@
+"""Signals of recordings: looked through, cleaned, cut into windows, described and named."""

@@ -1,0 +1,1 @@
+"""From samples to a fitted network: split, loop, history, checkpoints."""
