@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ae_pipeline.bundle import BundleInfo
+from ae_pipeline.scoring.bundle import BundleInfo
 
 __all__ = ["model_card"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.experiment import Progress, Step, TrainJob, score_job
-from ae_pipeline.inbox import Inbox
+from ae_pipeline.ingest.inbox import Inbox
 from ae_pipeline.report import Headline, Listing, Number, listing_page
 from ae_pipeline.runtime.files import (
     digest_json,

@@ -406,8 +406,8 @@ def validate(
 
     Example: ae-pipeline validate study.yaml
     """
-    from ae_pipeline.calibrate import reach
-    from ae_pipeline.gather import gather
+    from ae_pipeline.detectors.calibration import reach
+    from ae_pipeline.ingest.gather import gather
     from ae_pipeline.study import load_study
     from ae_pipeline.training.split import divide
 
@@ -773,7 +773,7 @@ def status(study: StudyFile, as_json: Json = False) -> None:
             "published": published.is_file(),
         }
     if checked.operation is not None:
-        from ae_pipeline.inbox import open_inbox, overview
+        from ae_pipeline.ingest.inbox import open_inbox, overview
 
         found |= overview(open_inbox(study))
     if as_json:
@@ -845,7 +845,7 @@ def why_command(
 
     Example: ae-pipeline why inbox/sub-07_eeg.edf
     """
-    from ae_pipeline.inbox import open_inbox, study_of, why
+    from ae_pipeline.ingest.inbox import open_inbox, study_of, why
 
     lines = why(open_inbox(study or study_of(file)), file)
     print(json.dumps({"file": str(file), "why": lines}) if as_json else "\n".join(lines))
@@ -899,7 +899,7 @@ def serve(
 
     Example: ae-pipeline serve study.yaml
     """
-    from ae_pipeline.inbox import open_inbox
+    from ae_pipeline.ingest.inbox import open_inbox
 
     inboxes = [open_inbox(study) for study in studies]
     import flows

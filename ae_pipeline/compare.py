@@ -18,8 +18,8 @@ from ae_pipeline.choice import choose, tabulate
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.experiment import Progress, Step
-from ae_pipeline.gather import gather
 from ae_pipeline.grid import ARCHITECTURES, LINEAR, Cell, Outcome, in_words, run_cells
+from ae_pipeline.ingest.gather import gather
 from ae_pipeline.runtime.files import (
     digest_json,
     read_json,

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline import completion, outputs, report, restore
-from ae_pipeline.bundle import Bundle, columns_of
 from ae_pipeline.completion import PARTS, Part, Simple, Way
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording, Samples
@@ -25,9 +24,11 @@ from ae_pipeline.eeg.cleaning import apply
 from ae_pipeline.eeg.preprocess import Plan
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import cut
-from ae_pipeline.gather import Failure, Input, find_inputs, open_input, origin, rows_of
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
+from ae_pipeline.ingest.origin import origin, source_of
 from ae_pipeline.report import portraits
 from ae_pipeline.runtime.files import digest_files, read_json, write_frame, write_json, write_text
+from ae_pipeline.scoring.bundle import Bundle, columns_of
 from ae_pipeline.sources import questionnaire
 
 __all__ = ["complete"]
@@ -100,7 +101,7 @@ def complete(
     if way not in ("auto", *completion.WAYS):
         raise StudyError(f"--way {way}: expected auto, {', '.join(completion.WAYS)}")
     place, bundle = outputs.open_model(model, out)
-    source = outputs.source_of(bundle.info)
+    source = source_of(bundle.info)
     found = list(find_inputs(source, [given]))
     failed = next((item for item in found if isinstance(item, Failure)), None)
     if failed is not None:

@@ -24,9 +24,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.bundle import Bundle
 from ae_pipeline.data import Kind
 from ae_pipeline.eeg.interpolation import spline_weights
+from ae_pipeline.scoring.bundle import Bundle
 
 __all__ = [
     "PARTS",

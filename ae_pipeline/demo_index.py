@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_pipeline.baselines import BASELINES
+from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.evaluate import named_events
 from ae_pipeline.report import Evidence, Headline, IndexEntry, IndexView, Number
 from ae_pipeline.report.truth import recording_strip, strips_by_kind
@@ -424,7 +424,7 @@ def _plain(kind: str) -> str:
 
 def _cards(outcome: Outcome) -> Evidence:
     """Altered images, flagged and missed, beside what the model makes of them."""
-    from ae_pipeline import bundle as bundles
+    from ae_pipeline.scoring import bundle as bundles
     from ae_pipeline.sources.images import MnistSource, load
 
     kinds, flagged = outcome.kinds(), outcome.scores["flagged"].astype(bool)

@@ -137,7 +137,7 @@ class Autoencoder(
         from pydantic import ValidationError
 
         from ae_pipeline.config import explain
-        from ae_pipeline.ensemble import Ensemble
+        from ae_pipeline.detectors.ensemble import Ensemble
         from ae_pipeline.models import Model
         from ae_pipeline.models.autoencoder import Autoencoder as Network
         from ae_pipeline.models.scaler import Scaler

@@ -28,7 +28,9 @@ from ae_pipeline.fitting import (
     held_out_scores,
     known_labels,
 )
-from ae_pipeline.gather import Failure, Gathered, Input, find_inputs, gather, open_input, rows_of
+from ae_pipeline.ingest.gather import Gathered, gather
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
+from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.rehearsal import rehearse, summarise
 from ae_pipeline.results import judge_held_out, make_bundle, train_metrics
 from ae_pipeline.runtime.files import (
@@ -47,11 +49,11 @@ from ae_pipeline.training import distributed as together
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ae_pipeline.bundle import Bundle
     from ae_pipeline.data import Scorer
-    from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.detectors.ensemble import Ensemble
+    from ae_pipeline.detectors.heads import FittedHead
     from ae_pipeline.models.heads import Labels
-    from ae_pipeline.supervised import FittedHead
+    from ae_pipeline.scoring.bundle import Bundle
     from ae_pipeline.training.history import Batch, Epoch
     from ae_pipeline.training.known import Known
     from ae_pipeline.training.loop import FittedAutoencoder, Training
@@ -280,7 +282,7 @@ class TrainJob:
 
     def _fit_head(self, known: Known) -> None:
         """Fit the head on the training part; judge it on other subjects."""
-        from ae_pipeline.supervised import cross_validate, fit_head, judge_head, look_at
+        from ae_pipeline.detectors.heads import cross_validate, fit_head, judge_head, look_at
 
         self.progress.stage("fitting the head")
         samples, seed = self.data.samples, self.study.training.seed
@@ -332,7 +334,7 @@ class TrainJob:
         self, known: Known, inside: NDArray[np.int64], outside: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Outputs of rows that neither the network nor the head has seen."""
-        from ae_pipeline.supervised import fit_head, look_at
+        from ae_pipeline.detectors.heads import fit_head, look_at
 
         part, seed = self.division.part, self.study.training.seed
         unlike = ~np.isin(known.unit, np.unique(known.unit[outside]))
@@ -388,7 +390,7 @@ class TrainJob:
             self.rehearsals.append(self._rehearse(ensemble, baselines, held_out))
         self.progress.advance(1, 1, "subjects left out")
         if self.known is not None and self.head_found is not None and predicted:
-            from ae_pipeline.supervised import judge_head
+            from ae_pipeline.detectors.heads import judge_head
 
             rows = np.concatenate([each[0] for each in predicted])
             known = self.known.is_known[rows]
@@ -409,7 +411,7 @@ class TrainJob:
     def _judge(self) -> None:
         import pandas as pd
 
-        from ae_pipeline.calibrate import Calibration
+        from ae_pipeline.detectors.calibration import Calibration
 
         self.progress.stage("calibrating")
         held_out = list(self.left_out) if self.division.folds else []
@@ -599,7 +601,7 @@ def score_job(
     StudyError
         Where the model cannot be used or the folder holds the results of another.
     """
-    from ae_pipeline.bundle import load
+    from ae_pipeline.scoring.bundle import load
 
     if jobs < 1:
         raise StudyError(f"--jobs {jobs}: expected at least 1 process")
@@ -647,7 +649,7 @@ def _score_apart(task: _Apart) -> tuple[list[str], list[str], list[Failure]]:
 @lru_cache(maxsize=1)
 def _loaded(model: Path) -> Bundle:
     """A process that scores several inputs reads the model once."""
-    from ae_pipeline.bundle import load
+    from ae_pipeline.scoring.bundle import load
 
     return load(model)
 
@@ -666,7 +668,7 @@ class ScoreJob:
         progress: Progress,
         fresh: bool,
     ) -> None:
-        from ae_pipeline.calibrate import Detection
+        from ae_pipeline.detectors.calibration import Detection
 
         self.bundle = bundle
         self.inputs = inputs
@@ -688,7 +690,7 @@ class ScoreJob:
                 f"--error-rate {error_rate:g}: expected a share between 0 and 1, such as 0.05"
             ) from None
         self.run = outputs.ScoreRun(out, bundle, self.detection)
-        self.source = outputs.source_of(bundle.info)
+        self.source = source_of(bundle.info)
         outputs.refuse_foreign(out, "score", self.run.identity)
 
     def steps(self) -> Iterator[Step]:
@@ -764,7 +766,7 @@ class ScoreJob:
             self.exit_status = 1 if failures else self.exit_status
 
     def _recording(self, recording: Any, this: str) -> None:
-        from ae_pipeline.score import score_recording
+        from ae_pipeline.scoring.recording import score_recording
 
         threshold = self.bundle.info.threshold
         assert threshold is not None
@@ -781,8 +783,8 @@ class ScoreJob:
         outputs.write_recording(self.run, result, this)
 
     def _rows(self, item: Input, this: str) -> None:
-        from ae_pipeline.bundle import columns_of
-        from ae_pipeline.score import score_rows
+        from ae_pipeline.scoring.bundle import columns_of
+        from ae_pipeline.scoring.rows import score_rows
 
         samples, notes = rows_of(self.source, item, columns_of(self.bundle.info))
         result = score_rows(

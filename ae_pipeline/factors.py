@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.personfit import N_HIDDEN, PersonFit, coded
+from ae_pipeline.detectors.personfit import N_HIDDEN, PersonFit, coded
 from ae_pipeline.runtime.threads import one_thread
 
 if TYPE_CHECKING:

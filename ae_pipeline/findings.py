@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_pipeline.baselines import BASELINES
-from ae_pipeline.bundle import Bundle, BundleInfo
-from ae_pipeline.calibrate import Detection, reach
+from ae_pipeline.detectors.baselines import BASELINES
+from ae_pipeline.detectors.calibration import Detection, reach
+from ae_pipeline.detectors.heads import describe
 from ae_pipeline.eeg.tags import CATEGORY
-from ae_pipeline.explain import kinds_in_words
 from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.persons import PROPOSED
 from ae_pipeline.relevance import Relevance
@@ -32,8 +31,10 @@ from ae_pipeline.report import (
     portraits,
 )
 from ae_pipeline.report.drawing import Picture
-from ae_pipeline.score import Example, RecordingResult
-from ae_pipeline.supervised import describe
+from ae_pipeline.scoring.bundle import Bundle, BundleInfo
+from ae_pipeline.scoring.examples import Example
+from ae_pipeline.scoring.reasons import kinds_in_words
+from ae_pipeline.scoring.recording import RecordingResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -540,7 +541,7 @@ def recording_view(
     bundle: Bundle, result: RecordingResult, threshold: float, detection: Detection
 ) -> RecordingView:
     """The page of one recording."""
-    from ae_pipeline.score import latents_frame
+    from ae_pipeline.scoring.tables import latents_frame
 
     info, summary = bundle.info, result.summary
     n_events = summary["n_events"]

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ae_pipeline.data import Scorer
-    from ae_pipeline.ensemble import Ensemble
-    from ae_pipeline.gather import Gathered
+    from ae_pipeline.detectors.ensemble import Ensemble
+    from ae_pipeline.detectors.heads import FittedHead
+    from ae_pipeline.ingest.gather import Gathered
     from ae_pipeline.models.heads import Labels
-    from ae_pipeline.supervised import FittedHead
     from ae_pipeline.training.history import Batch, Epoch, History
     from ae_pipeline.training.known import Known
     from ae_pipeline.training.loop import FittedAutoencoder, Training
@@ -93,8 +93,8 @@ class Fitting:
 
     def everything(self) -> tuple[Ensemble, dict[str, Scorer], History]:
         """The network, its views and the baselines, all on the same training data."""
-        from ae_pipeline.baselines import BASELINES
-        from ae_pipeline.ensemble import Ensemble
+        from ae_pipeline.detectors.baselines import BASELINES
+        from ae_pipeline.detectors.ensemble import Ensemble
 
         fitted, history = self.network()
         seed, latent_dim = self.training.seed, self.study.model.latent_dim
@@ -124,7 +124,7 @@ def held_out_scores(
     head: FittedHead | None = None,
 ) -> HeldOut:
     """Scores, what a head says, and the loss of PCA, of samples that nothing was fitted on."""
-    from ae_pipeline.bundle import raw_scores
+    from ae_pipeline.scoring.judge import raw_scores
 
     with one_thread(samples.kind != "mnist"):
         frame, scores, latents = raw_scores(ensemble, baselines, samples)
@@ -141,7 +141,7 @@ def _pca_losses(
     fitted: FittedAutoencoder, baselines: dict[str, Scorer], samples: Samples
 ) -> NDArray[np.float64]:
     """Loss per entry of PCA at equal latent size, under the autoencoder's likelihood."""
-    from ae_pipeline.baselines import PrincipalComponents
+    from ae_pipeline.detectors.baselines import PrincipalComponents
 
     pca = baselines["pca"]
     assert isinstance(pca, PrincipalComponents)
@@ -177,7 +177,7 @@ def heads_of(
 
     Nothing where ``inside`` knows one class only.
     """
-    from ae_pipeline.supervised import fit_head, look_at
+    from ae_pipeline.detectors.heads import fit_head, look_at
 
     rows = np.concatenate([inside, outside])
     chosen = samples.take(rows)

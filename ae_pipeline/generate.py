@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline import likeness, outputs, report, restore
-from ae_pipeline.bundle import Bundle, columns_of
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, InputError, Samples
-from ae_pipeline.ensemble import bands
-from ae_pipeline.gather import Origin, origin
+from ae_pipeline.detectors.ensemble import bands
+from ae_pipeline.ingest.origin import Origin, origin, source_of
 from ae_pipeline.report import portraits
 from ae_pipeline.runtime.files import write_frame, write_json, write_text
+from ae_pipeline.scoring.bundle import Bundle, columns_of
 from ae_pipeline.sources import questionnaire
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _possible(bundle: Bundle, values: NDArray[np.float32]) -> NDArray[np.float32
     """Answers within range and on their levels."""
     if bundle.info.kind != "questionnaire":
         return values
-    source = outputs.source_of(bundle.info)
+    source = source_of(bundle.info)
     out = values.copy()
     for j, column in enumerate(columns_of(bundle.info)):
         if column.levels:
@@ -314,7 +314,7 @@ def _write(bundle: Bundle, drawn: Drawn, out: Path) -> None:
     elif info.kind == "mnist":
         restore.write_images(out, values)
     else:
-        source = outputs.source_of(info)
+        source = source_of(info)
         frame = questionnaire.as_answered(source, drawn.samples.columns, values)
         frame.insert(0, source.id_column or "id", drawn.samples.meta["recording"])
         frame["synthetic"] = True

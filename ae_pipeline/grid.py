@@ -22,7 +22,7 @@ from ae_pipeline.data import InputError, Samples
 from ae_pipeline.downstream import cross_validated_probe
 from ae_pipeline.experiment import Progress, TrainJob, run_plainly
 from ae_pipeline.fitting import cleaned_band_hz, known_labels
-from ae_pipeline.gather import Gathered, gather
+from ae_pipeline.ingest.gather import Gathered, gather
 from ae_pipeline.rehearsal import area_and_interval, originals_and_copies
 from ae_pipeline.runtime.environment import environment, threads_of_processes
 from ae_pipeline.runtime.files import (
@@ -261,7 +261,7 @@ def _head_figure(found: Mapping[str, Any] | None) -> tuple[float, float, float] 
 
 def _linear_head(study: Study, data: Gathered, codes: Any, part: Any) -> dict[str, Any] | None:
     """The study's head on a linear method's codes; None without one, or where subjects are few."""
-    from ae_pipeline.supervised import fit_head, judge_head
+    from ae_pipeline.detectors.heads import fit_head, judge_head
 
     known = known_labels(study, data)
     if known is None or codes is None:
@@ -279,7 +279,7 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
     """A linear method on the same split, the same likelihood and the same planted deviations."""
     import pandas as pd
 
-    from ae_pipeline.baselines import FactorAnalysis, PrincipalComponents
+    from ae_pipeline.detectors.baselines import FactorAnalysis, PrincipalComponents
     from ae_pipeline.models.likelihoods import Likelihood
     from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.training.split import divide

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.baselines import features
 from ae_pipeline.data import Samples
+from ae_pipeline.detectors.baselines import features
 from ae_pipeline.models.scaler import Scaler
 
 if TYPE_CHECKING:

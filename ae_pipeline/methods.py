@@ -6,8 +6,8 @@ done. Citations are by author and year.
 
 from __future__ import annotations
 
-from ae_pipeline.bundle import Bundle, BundleInfo
-from ae_pipeline.calibrate import Detection
+from ae_pipeline.detectors.calibration import Detection
+from ae_pipeline.scoring.bundle import Bundle, BundleInfo
 
 __all__ = ["methods_paragraph"]
 

@@ -25,8 +25,8 @@ from ae_pipeline import digest, outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.digest import Night
 from ae_pipeline.experiment import Progress, ScoreJob, Step
-from ae_pipeline.gather import Failure
-from ae_pipeline.inbox import Arrival, Inbox, Pin, note_inbox, open_inbox
+from ae_pipeline.ingest.inbox import Arrival, Inbox, Pin, note_inbox, open_inbox
+from ae_pipeline.ingest.inputs import Failure
 from ae_pipeline.runtime import workers
 from ae_pipeline.runtime.files import (
     STEP_VERSION,
@@ -42,7 +42,7 @@ from ae_pipeline.runtime.files import (
 from ae_pipeline.runtime.operation import Sequential, due_between
 
 if TYPE_CHECKING:
-    from ae_pipeline.bundle import Bundle
+    from ae_pipeline.scoring.bundle import Bundle
 
 __all__ = ["NightJob", "night_job", "pin_model"]
 
@@ -506,7 +506,7 @@ class _Work:
 @lru_cache(maxsize=2)
 def _job(bundle: str, out: str) -> ScoreJob:
     """The scoring of a model into a folder; each process loads the model once."""
-    from ae_pipeline.bundle import load
+    from ae_pipeline.scoring.bundle import load
 
     return ScoreJob(load(bundle), [], Path(out), None, Progress(), fresh=False)
 
@@ -637,7 +637,7 @@ def pin_model(inbox: Inbox, progress: Progress, keep: bool = True) -> Pin:
     StudyError
         Where there is no such model.
     """
-    from ae_pipeline.bundle import load
+    from ae_pipeline.scoring.bundle import load
 
     asked = inbox.asked
     place, version = _find_model(inbox, asked)

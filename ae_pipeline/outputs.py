@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline import __version__, findings, report
-from ae_pipeline import bundle as bundles
-from ae_pipeline.bundle import Bundle, BundleInfo
 from ae_pipeline.card import model_card
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Recording, Samples
-from ae_pipeline.gather import Failure, Input
+from ae_pipeline.detectors.heads import head_numbers
+from ae_pipeline.ingest.inputs import Failure, Input
+from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.methods import methods_paragraph
 from ae_pipeline.persons import N_SHOWN, PROPOSED, describe, flag_rates
 from ae_pipeline.relevance import relevance
@@ -41,23 +41,19 @@ from ae_pipeline.runtime.files import (
     write_text,
     write_through,
 )
-from ae_pipeline.score import (
-    Example,
-    RecordingResult,
-    RowsResult,
-    contract_frame,
-    latents_frame,
-    pick_examples,
-    recordings_frame,
-)
-from ae_pipeline.supervised import head_numbers
+from ae_pipeline.scoring import bundle as bundles
+from ae_pipeline.scoring.bundle import Bundle, BundleInfo
+from ae_pipeline.scoring.examples import Example, pick_examples
+from ae_pipeline.scoring.recording import RecordingResult
+from ae_pipeline.scoring.rows import RowsResult
+from ae_pipeline.scoring.tables import contract_frame, latents_frame, recordings_frame
 from ae_pipeline.training.snapshots import pictures
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ae_pipeline.calibrate import Detection
-    from ae_pipeline.gather import Gathered
+    from ae_pipeline.detectors.calibration import Detection
+    from ae_pipeline.ingest.gather import Gathered
     from ae_pipeline.study import Study
     from ae_pipeline.training.history import History
     from ae_pipeline.training.split import Division
@@ -76,7 +72,6 @@ __all__ = [
     "refuse_foreign",
     "registered_name",
     "score_config",
-    "source_of",
     "summary_markdown",
     "write_failure",
     "write_group",
@@ -220,16 +215,6 @@ def open_model(model: str, out: Path) -> tuple[Path, Bundle]:
     bundle = bundles.load(place)
     check_ending(bundle.info.kind, out)
     return place, bundle
-
-
-def source_of(info: BundleInfo) -> Any:
-    """The study's source as a bundle keeps it, for reading other inputs."""
-    from pydantic import TypeAdapter
-
-    from ae_pipeline.study import AnySource
-
-    adapter: TypeAdapter[Any] = TypeAdapter(AnySource)
-    return adapter.validate_python({**info.source, "path": "."})
 
 
 def publish(
@@ -897,7 +882,7 @@ def _group_of_rows(
 ) -> report.Headline:
     import pandas as pd
 
-    from ae_pipeline.calibrate import adjusted
+    from ae_pipeline.detectors.conformal import adjusted
 
     out, bundle = run.out, run.bundle
     if not stems:

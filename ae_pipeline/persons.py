@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Column, Samples
-from ae_pipeline.personfit import MANY_ROWS, PersonFit, Told
+from ae_pipeline.detectors.personfit import MANY_ROWS, PersonFit, Told
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.sources.questionnaire import group_columns
 from ae_pipeline.stats import _wilson

@@ -14,12 +14,13 @@ from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.experiment import Progress
-from ae_pipeline.gather import Failure, Input, find_inputs, open_input, rows_of
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
+from ae_pipeline.ingest.origin import source_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ae_pipeline.bundle import Bundle
+    from ae_pipeline.scoring.bundle import Bundle
 
 __all__ = ["recalibrate"]
 
@@ -53,15 +54,15 @@ def recalibrate(
     """
     import pandas as pd
 
-    from ae_pipeline import bundle as bundles
-    from ae_pipeline.calibrate import Calibration
+    from ae_pipeline.detectors.calibration import Calibration
     from ae_pipeline.runtime.files import write_folder
+    from ae_pipeline.scoring import bundle as bundles
 
     progress = progress or Progress()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StudyError(f"{out}: is there already; name a new folder with --out")
     old = bundles.load(outputs.model_folder(model))
-    source = outputs.source_of(old.info)
+    source = source_of(old.info)
     frames: list[pd.DataFrame] = []
     errors: list[NDArray[np.float32]] = []
     failed: list[str] = []
@@ -123,10 +124,11 @@ def _raw_parts(
     bundle: Bundle, source: Any, item: Input
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
     """Scores of an input without any judgement, part by part; bad recordings are refused."""
-    from ae_pipeline.bundle import columns_of, raw_scores
     from ae_pipeline.eeg.survey import survey
     from ae_pipeline.eeg.windows import cut
-    from ae_pipeline.score import fitted_channels
+    from ae_pipeline.scoring.bundle import columns_of
+    from ae_pipeline.scoring.judge import raw_scores
+    from ae_pipeline.scoring.mismatch import fitted_channels
 
     info = bundle.info
     if info.kind != "eeg":

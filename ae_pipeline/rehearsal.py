@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.baselines import BASELINES
-from ae_pipeline.bundle import raw_scores
 from ae_pipeline.data import Samples
+from ae_pipeline.detectors.baselines import BASELINES
+from ae_pipeline.scoring.judge import raw_scores
 from ae_pipeline.sources.faults import Event, deviation, plant
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ae_pipeline.data import Scorer
-    from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.detectors.ensemble import Ensemble
 
 __all__ = [
     "SIMPLEST_FIRST",

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.bundle import BundleInfo
 from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.files import write_bytes, write_through
+from ae_pipeline.scoring.bundle import BundleInfo
 
 __all__ = ["check_ending", "sheet", "write_epochs", "write_images", "write_signal"]
 

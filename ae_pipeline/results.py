@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.bundle import Bundle, BundleInfo, describe_columns
-from ae_pipeline.calibrate import (
-    Calibration,
-    adjusted,
-    conformal_p,
-    conformal_p_without_own,
-)
 from ae_pipeline.data import Kind
-from ae_pipeline.explain import reasons
-from ae_pipeline.gather import Gathered
+from ae_pipeline.detectors.calibration import Calibration
+from ae_pipeline.detectors.conformal import adjusted, conformal_p, conformal_p_without_own
+from ae_pipeline.ingest.gather import Gathered
 from ae_pipeline.runtime.files import digest_json, versions
+from ae_pipeline.scoring.bundle import Bundle, BundleInfo, describe_columns
+from ae_pipeline.scoring.reasons import reasons
 from ae_pipeline.stats import interval
 from ae_pipeline.study import Study
 
@@ -25,9 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ae_pipeline.data import Scorer
-    from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.detectors.ensemble import Ensemble
+    from ae_pipeline.detectors.heads import FittedHead
     from ae_pipeline.models import Model
-    from ae_pipeline.supervised import FittedHead
     from ae_pipeline.training.history import History
     from ae_pipeline.training.split import Division
 

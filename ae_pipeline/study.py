@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from ae_pipeline.calibrate import Detection
 from ae_pipeline.config import Config, StudyError, described, explain
+from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.windows import Windowing
 from ae_pipeline.models import Model

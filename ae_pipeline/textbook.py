@@ -109,8 +109,8 @@ class TextbookJob:
         import numpy as np
         import pandas as pd
 
-        from ae_pipeline.bundle import load
         from ae_pipeline.findings import layers_of
+        from ae_pipeline.scoring.bundle import load
 
         self.progress.stage("showing it beside the text")
         bundle = load(self.out / "training/model")

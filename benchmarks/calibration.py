@@ -1,7 +1,7 @@
 """Does a flag mean what it says? Fresh simulations through the package's own calibration.
 
-Scores are simulated, everything after them is the real thing (``ae_pipeline.calibrate``). A
-window's score is ``exp(level + spread * noise)``: subjects differ in level and spread, recordings
+Scores are simulated, everything after them is the real thing
+(``ae_pipeline.detectors.calibration``). A window's score is ``exp(level + spread * noise)``: subjects differ in level and spread, recordings
 of one subject resemble each other, and the noise of neighbouring windows is correlated (0.9), as
 that of overlapping windows is. Every simulation draws new subjects for calibration and for the
 batch that is judged. What is claimed is a mean over simulations, so that is what is tested:
@@ -31,13 +31,9 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import t as student
 
-from ae_pipeline.calibrate import (
-    Calibration,
-    Detection,
-    adjusted,
-    conformal_p,
-    find_events,
-)
+from ae_pipeline.detectors.calibration import Calibration, Detection
+from ae_pipeline.detectors.conformal import adjusted, conformal_p
+from ae_pipeline.detectors.events import find_events
 
 Float = NDArray[np.float64]
 Figures = dict[str, float]
@@ -513,7 +509,7 @@ def report_views(n: int) -> None:
     import torch
 
     from ae_pipeline.data import Axis, Samples
-    from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.detectors.ensemble import Ensemble
     from ae_pipeline.models import Model
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
@@ -628,8 +624,8 @@ def _leave_out(
     """Train on recordings, score others; the latter's rows, and the smallest p there is."""
     import yaml
 
-    from ae_pipeline.bundle import load
     from ae_pipeline.experiment import run_plainly, score_job, train_job
+    from ae_pipeline.scoring.bundle import load
 
     links = place / "recordings"
     links.mkdir()

@@ -37,7 +37,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from ae_pipeline.experiment import TrainJob
 from ae_pipeline.fitting import Fitting
-from ae_pipeline.gather import gather
+from ae_pipeline.ingest.gather import gather
 from ae_pipeline.initial import initial_study
 from ae_pipeline.models.objectives import Vanilla
 from ae_pipeline.sources.sample_data import fetch

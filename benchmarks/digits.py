@@ -91,7 +91,7 @@ def judge(codes: Any, new: Any, images: Samples, test: Samples) -> dict[str, flo
 
 
 def pca(images: Samples, test: Samples) -> dict[str, float]:
-    from ae_pipeline.baselines import PrincipalComponents
+    from ae_pipeline.detectors.baselines import PrincipalComponents
     from ae_pipeline.models.scaler import Scaler
 
     fitted = PrincipalComponents.fit(images, Scaler.fit(images), 10, 0)

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from ae_pipeline.data import InputError, Samples
-from ae_pipeline.ensemble import TWO_SIDED, VIEW_WORDS
+from ae_pipeline.detectors.ensemble import TWO_SIDED, VIEW_WORDS
 from ae_pipeline.fitting import Fitting
 from ae_pipeline.sources.images import MnistSource, load
 from ae_pipeline.sources.sample_data import fetch

@@ -45,8 +45,9 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.survey import survey
-from ae_pipeline.eeg.windows import cut, materialise
+from ae_pipeline.eeg.windows import cut
 from ae_pipeline.evaluate import evaluate
+from ae_pipeline.ingest.materialise import materialise
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
 from ae_pipeline.sources.faults import KINDS, plant, scatter
 from ae_pipeline.study import Study
@@ -163,7 +164,7 @@ class Ours:
         return survey(recording, study.preprocess, 50.0, study.preprocess.sfreq_hz)
 
     def score(self, recording: Recording) -> pd.DataFrame:
-        from ae_pipeline.bundle import raw_scores
+        from ae_pipeline.scoring.judge import raw_scores
 
         assert self.study.windows is not None
         plan = self._plan(recording)

@@ -162,8 +162,8 @@ def scoring(file: Path | None, rounds: int) -> None:
     """Windows a CPU second: the forward pass alone, the autoencoder's score, everything."""
     import torch
 
-    from ae_pipeline.bundle import load
     from ae_pipeline.data import Axis, Samples, Windows
+    from ae_pipeline.scoring.bundle import load
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -253,10 +253,10 @@ def stream(model: Path, file: Path, what: str) -> None:
     """In a process of its own: from the file to scores; prints one JSON object."""
     import torch
 
-    from ae_pipeline.bundle import load
     from ae_pipeline.eeg.survey import survey
     from ae_pipeline.eeg.windows import cut
-    from ae_pipeline.score import score_recording
+    from ae_pipeline.scoring.bundle import load
+    from ae_pipeline.scoring.recording import score_recording
     from ae_pipeline.sources.eeg import EegSource, find, open_recording
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -284,7 +284,7 @@ def eeg(seeds: int) -> None:
     """Architectures of about equal size on EEG windows; whole recordings are held out."""
     import yaml
 
-    from ae_pipeline.gather import gather
+    from ae_pipeline.ingest.gather import gather
     from ae_pipeline.initial import initial_study
     from ae_pipeline.models.layers import n_parameters
     from ae_pipeline.sources.sample_data import fetch

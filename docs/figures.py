@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from ae_pipeline import Autoencoder
-from ae_pipeline.calibrate import adjusted, conformal_p
+from ae_pipeline.detectors.conformal import adjusted, conformal_p
 from ae_pipeline.report.drawing import (
     FLAG,
     HALF,
@@ -322,12 +322,12 @@ def answers(runs: Runs) -> Picture:
 
 def eeg(runs: Runs) -> Picture:
     """Two seconds of EEG with a planted artefact, and what the model expected."""
-    from ae_pipeline.bundle import load
     from ae_pipeline.eeg.survey import survey
     from ae_pipeline.eeg.windows import cut
     from ae_pipeline.experiment import run_plainly, train_job
     from ae_pipeline.initial import initial_study
     from ae_pipeline.runtime.files import write_text
+    from ae_pipeline.scoring.bundle import load
     from ae_pipeline.sources.eeg import EegSource, open_recording
     from ae_pipeline.sources.finding import find
 

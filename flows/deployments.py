@@ -20,7 +20,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
-from ae_pipeline.inbox import Inbox
+from ae_pipeline.ingest.inbox import Inbox
 from flows import pipeline
 
 __all__ = ["deployments", "drop_late", "serve"]

@@ -10,7 +10,8 @@ from made import SFREQ_HZ, answers, as_array, digits, eeg, of_kind
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest as Forest
 
-from ae_pipeline.baselines import (
+from ae_pipeline.data import Kind, Samples
+from ae_pipeline.detectors.baselines import (
     BASELINES,
     IsolationForest,
     PrincipalComponents,
@@ -18,7 +19,6 @@ from ae_pipeline.baselines import (
     features,
     score_all,
 )
-from ae_pipeline.data import Kind, Samples
 from ae_pipeline.eeg.features import BANDS_HZ
 from ae_pipeline.models.likelihoods import Likelihood
 from ae_pipeline.models.scaler import Scaler

@@ -11,10 +11,11 @@ import pytest
 import tiny
 from safetensors.numpy import load_file, save_file
 
-from ae_pipeline import bundle as bundles
-from ae_pipeline.bundle import Bundle
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, InputError, Samples
+from ae_pipeline.scoring import bundle as bundles
+from ae_pipeline.scoring.bundle import Bundle
+from ae_pipeline.scoring.judge import KEYS
 
 KINDS = (tiny.eeg, tiny.table, tiny.pictures)
 
@@ -180,7 +181,7 @@ def test_plain_arrays_are_judged_like_samples(trained: tiny.Trained) -> None:
     judged = trained.bundle.judge_values(given)
     # plain windows come without the recording that says what is usual in it
     expected = trained.bundle.judge(replace(samples, usual={})).frame
-    keys = [c for c in expected if c in (*bundles.KEYS, "label")]
+    keys = [c for c in expected if c in (*KEYS, "label")]
     tiny.assert_equal_scores(trained, judged, expected.drop(columns=keys))
     flat = trained.bundle.judge_values(given.reshape(len(given), -1))
     pd.testing.assert_frame_equal(flat, judged)

@@ -11,16 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
-from ae_pipeline.calibrate import (
-    Calibration,
-    Detection,
-    adjusted,
-    conformal_p,
-    conformal_p_without_own,
-    find_events,
-    recording_score,
-)
 from ae_pipeline.data import InputError
+from ae_pipeline.detectors.calibration import Calibration, Detection, recording_score
+from ae_pipeline.detectors.conformal import adjusted, conformal_p, conformal_p_without_own
+from ae_pipeline.detectors.events import find_events
 
 LEVELS = np.arange(1, 20) / 20
 

@@ -16,12 +16,12 @@ from lab import NAMES, SFREQ_HZ, noise, write_edf, write_study
 from safetensors.numpy import load_file
 
 from ae_pipeline import cli
-from ae_pipeline.bundle import load
-from ae_pipeline.calibrate import reach
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
+from ae_pipeline.detectors.calibration import reach
 from ae_pipeline.experiment import Job, score_job, train_job
 from ae_pipeline.recalibration import recalibrate
+from ae_pipeline.scoring.bundle import load
 
 N_NORMAL = 6
 
@@ -141,7 +141,7 @@ def test_weights_stay_and_thresholds_and_p_values_change(
 
 def first_windows(lab: Path) -> tiny.Samples:
     """Windows of a recording, cleaned as the model wants them."""
-    from ae_pipeline.gather import gather
+    from ae_pipeline.ingest.gather import gather
     from ae_pipeline.study import load_study
 
     samples = gather(load_study(lab / "study.yaml"), lambda line: None, lambda *a: None).samples

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ae_pipeline.baselines import FactorAnalysis, PrincipalComponents
 from ae_pipeline.choice import choose, tabulate
 from ae_pipeline.compare import CompareJob
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, Samples
+from ae_pipeline.detectors.baselines import FactorAnalysis, PrincipalComponents
 from ae_pipeline.downstream import cross_validated_probe, linear_probe
 from ae_pipeline.experiment import run_plainly
 from ae_pipeline.grid import Cell, Outcome, run_cells

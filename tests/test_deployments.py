@@ -21,7 +21,7 @@ def main() -> None:
     """What the test starts: Prefect reads its settings when it is imported."""
     import flows
     from ae_pipeline.config import StudyError
-    from ae_pipeline.inbox import open_inbox
+    from ae_pipeline.ingest.inbox import open_inbox
 
     told: dict[str, Any] = {}
     with flows.using():

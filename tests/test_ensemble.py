@@ -14,20 +14,20 @@ from scipy import signal, stats
 from sklearn.metrics import r2_score
 from sklearn.mixture import GaussianMixture
 
-from ae_pipeline import bundle as bundles
 from ae_pipeline.data import Samples
-from ae_pipeline.eeg.features import BANDS_HZ
-from ae_pipeline.ensemble import (
+from ae_pipeline.detectors.ensemble import (
     COUNTS_HALF,
     LINEAR_TO,
     NETWORK_VIEWS,
     TWO_SIDED,
     Ensemble,
 )
+from ae_pipeline.detectors.personfit import VIEWS
+from ae_pipeline.eeg.features import BANDS_HZ
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler
-from ae_pipeline.personfit import VIEWS
+from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.training import loop as training
 
 KINDS = (tiny.eeg, tiny.table, tiny.pictures)

@@ -15,9 +15,9 @@ import pytest
 from lab import noise, write_edf, write_study
 
 from ae_pipeline import cli, outputs
-from ae_pipeline.bundle import load
 from ae_pipeline.experiment import Progress, Step, run_plainly, score_job, train_job
 from ae_pipeline.findings import layers_of
+from ae_pipeline.scoring.bundle import load
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ae_pipeline.bundle import load
 from ae_pipeline.experiment import train_job
+from ae_pipeline.scoring.bundle import load
 
 
 def train(place: Path, source: dict[str, Any], **parts: Any) -> dict[str, Any]:

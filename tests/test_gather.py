@@ -9,15 +9,8 @@ import pytest
 from edfio import Edf, EdfSignal
 
 from ae_pipeline.data import InputError, Windows
-from ae_pipeline.gather import (
-    Failure,
-    Gathered,
-    Input,
-    find_inputs,
-    gather,
-    open_input,
-    rows_of,
-)
+from ae_pipeline.ingest.gather import Gathered, gather
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
 from ae_pipeline.runtime.operation import Processes
 from ae_pipeline.runtime.workers import each
 from ae_pipeline.sources.eeg import EegSource

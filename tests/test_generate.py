@@ -13,7 +13,6 @@ import pytest
 import tiny
 from scipy.stats import ks_2samp
 
-from ae_pipeline import bundle as bundles
 from ae_pipeline import likeness
 from ae_pipeline.config import StudyError
 from ae_pipeline.generate import decode, draw, generate
@@ -21,6 +20,7 @@ from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.report import portraits
 from ae_pipeline.restore import check_ending, sheet
 from ae_pipeline.runtime.files import read_json
+from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.sources import images as mnist
 from ae_pipeline.sources import questionnaire
 
@@ -234,7 +234,7 @@ def test_portraits_are_drawn_for_every_kind() -> None:
 
 def test_generated_answers_are_held_against_the_study_they_come_from(tmp_path: Path) -> None:
     from ae_pipeline.experiment import run_plainly, train_job
-    from ae_pipeline.gather import origin
+    from ae_pipeline.ingest.origin import origin
 
     samples = tiny.answers(300)
     table = pd.DataFrame(np.asarray(samples.values), columns=samples.entries).astype(int)

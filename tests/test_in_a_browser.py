@@ -18,12 +18,12 @@ import test_textbook
 import tiny
 from test_digest import NIGHT
 
-from ae_pipeline import bundle as bundles
 from ae_pipeline import digest
 from ae_pipeline.complete import complete
 from ae_pipeline.generate import generate
 from ae_pipeline.report.comparison import compare_page
 from ae_pipeline.report.textbook import textbook_page
+from ae_pipeline.scoring import bundle as bundles
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -15,11 +15,11 @@ from typing import Any
 import lab
 import pytest
 
-from ae_pipeline import inbox
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.experiment import Progress, run_plainly, train_job
-from ae_pipeline.inbox import open_inbox, overview, why
+from ae_pipeline.ingest import inbox
+from ae_pipeline.ingest.inbox import open_inbox, overview, why
 from ae_pipeline.night import NightJob, _job, night_job
 from ae_pipeline.runtime import files as folder
 

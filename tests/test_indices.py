@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ae_pipeline import indices
+from ae_pipeline.detectors import indices
 
 NAN = np.nan
 RNG = np.random.default_rng(0)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from ae_pipeline import personfit
 from ae_pipeline.data import Axis, Column, Samples
-from ae_pipeline.ensemble import Ensemble
+from ae_pipeline.detectors import personfit
+from ae_pipeline.detectors.ensemble import Ensemble
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler

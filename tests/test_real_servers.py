@@ -24,7 +24,7 @@ import pytest
 import tiny
 from test_tracking import all_runs, run_folder
 
-from ae_pipeline import bundle as bundles
+from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.tracking.connection import Unreachable
 from ae_pipeline.tracking.publishing import publish
 from ae_pipeline.tracking.settings import load_settings

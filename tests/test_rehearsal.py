@@ -12,7 +12,6 @@ import tiny
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from ae_pipeline.bundle import raw_scores
 from ae_pipeline.data import Column, Samples
 from ae_pipeline.findings import rehearsal_sentence
 from ae_pipeline.rehearsal import (
@@ -23,6 +22,7 @@ from ae_pipeline.rehearsal import (
     rehearse,
     summarise,
 )
+from ae_pipeline.scoring.judge import raw_scores
 
 BAND_HZ = (2.0, 20.0)
 

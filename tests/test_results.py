@@ -9,7 +9,7 @@ import pytest
 import tiny
 from scipy import stats
 
-from ae_pipeline.calibrate import conformal_p
+from ae_pipeline.detectors.conformal import conformal_p
 from ae_pipeline.results import judge_held_out, train_metrics
 from ae_pipeline.stats import interval
 from ae_pipeline.training.history import History

@@ -8,30 +8,20 @@ import pandas as pd
 import pytest
 import tiny
 
-from ae_pipeline import score
-from ae_pipeline.calibrate import (
-    Calibration,
-    Detection,
-    Span,
-    adjusted,
-    conformal_p,
-    recording_score,
-)
 from ae_pipeline.data import Annotation, InputError, Recording
+from ae_pipeline.detectors.calibration import Calibration, Detection, recording_score
+from ae_pipeline.detectors.conformal import adjusted, conformal_p
+from ae_pipeline.detectors.ensemble import LINEAR_TO, VIEW_WORDS
+from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.features import FEATURE_BANDS_HZ
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import cut
-from ae_pipeline.ensemble import LINEAR_TO, VIEW_WORDS
-from ae_pipeline.explain import EVENT_COLUMNS, events_frame, reasons
-from ae_pipeline.score import (
-    RecordingResult,
-    contract_frame,
-    latents_frame,
-    pick_examples,
-    recordings_frame,
-    score_recording,
-    score_rows,
-)
+from ae_pipeline.scoring import recording as score
+from ae_pipeline.scoring.examples import pick_examples
+from ae_pipeline.scoring.reasons import EVENT_COLUMNS, events_frame, reasons
+from ae_pipeline.scoring.recording import RecordingResult, score_recording
+from ae_pipeline.scoring.rows import score_rows
+from ae_pipeline.scoring.tables import contract_frame, latents_frame, recordings_frame
 
 PLANTED = ((12.0, 1.0, 1), (40.0, 2.0, 3))
 """Onset (s), duration (s) and channel: Cz and Oz."""

@@ -12,10 +12,10 @@ import pytest
 import torch
 from made import answers, as_array, of_kind
 
-from ae_pipeline import baselines
-from ae_pipeline.baselines import BASELINES
 from ae_pipeline.data import Kind, Samples, Scorer
-from ae_pipeline.ensemble import Ensemble
+from ae_pipeline.detectors import baselines
+from ae_pipeline.detectors.baselines import BASELINES
+from ae_pipeline.detectors.ensemble import Ensemble
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler

@@ -13,16 +13,16 @@ import pytest
 import tiny
 import torch
 
-from ae_pipeline import bundle as bundles
-from ae_pipeline import supervised
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
+from ae_pipeline.detectors import heads as supervised
 from ae_pipeline.experiment import run_plainly, score_job, train_job
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.heads import Head, supervised_loss
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.runtime.files import read_json
+from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.training.known import Known, read_known
 from ae_pipeline.training.loop import Training, fit
 

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 import tiny
 
-from ae_pipeline import bundle as bundles
 from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.files import digest_files
+from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.tracking import live as live_losses
 from ae_pipeline.tracking.commands import ui_command
 from ae_pipeline.tracking.connection import Unreachable, connected

@@ -12,7 +12,8 @@ from ae_pipeline.data import Annotation, InputError, Recording, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply
 from ae_pipeline.eeg.preprocess import Plan, Preprocess
 from ae_pipeline.eeg.survey import survey
-from ae_pipeline.eeg.windows import Windowing, count_windows, cut, cut_again, materialise
+from ae_pipeline.eeg.windows import Windowing, count_windows, cut, cut_again
+from ae_pipeline.ingest.materialise import materialise
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
 
 RNG = np.random.default_rng(5)

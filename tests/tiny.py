@@ -16,14 +16,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, Axis, Column, Recording, Samples
-from ae_pipeline.gather import Gathered
+from ae_pipeline.ingest.gather import Gathered
 from ae_pipeline.study import Study
 from ae_pipeline.training.split import Division, divide
 
 if TYPE_CHECKING:
-    from ae_pipeline.bundle import Bundle
-    from ae_pipeline.calibrate import Calibration
     from ae_pipeline.data import Scorer
+    from ae_pipeline.detectors.calibration import Calibration
+    from ae_pipeline.scoring.bundle import Bundle
     from ae_pipeline.training.history import History
     from ae_pipeline.training.loop import FittedAutoencoder
 
@@ -99,13 +99,13 @@ def train(study: Study, data: Gathered) -> Trained:
     """The steps of a training with a calibration part, one after another."""
     import torch
 
-    from ae_pipeline.baselines import BASELINES, PrincipalComponents
-    from ae_pipeline.bundle import raw_scores
-    from ae_pipeline.calibrate import Calibration
-    from ae_pipeline.ensemble import Ensemble
+    from ae_pipeline.detectors.baselines import BASELINES, PrincipalComponents
+    from ae_pipeline.detectors.calibration import Calibration
+    from ae_pipeline.detectors.ensemble import Ensemble
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.results import make_bundle
+    from ae_pipeline.scoring.judge import raw_scores
     from ae_pipeline.training.loop import fit
 
     samples, division = data.samples, divide(data.samples.meta, study.split)
@@ -175,7 +175,7 @@ def assert_equal_scores(trained: Trained, one: pd.DataFrame, other: pd.DataFrame
 def eeg() -> Trained:
     """Ten subjects of a minute each, windows of 1 s with half of it shared."""
     from ae_pipeline.eeg.survey import survey
-    from ae_pipeline.eeg.windows import materialise
+    from ae_pipeline.ingest.materialise import materialise
 
     study = Study.model_validate(
         {

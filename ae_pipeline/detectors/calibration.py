@@ -20,30 +20,20 @@ from pydantic import Field
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import InputError
+from ae_pipeline.detectors.events import BEYOND, TOUCH_S, find_events
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ae_pipeline.detectors.events import Float
 
 __all__ = [
     "Calibration",
     "Detection",
     "Reach",
-    "Span",
-    "adjusted",
-    "conformal_p",
-    "conformal_p_without_own",
-    "find_events",
     "reach",
     "recording_score",
 ]
-
-Float = NDArray[np.float64]
-
-BEYOND = 1.5
-"""So many times as far from usual as any clean window makes a recording unusual by one event."""
-
-TOUCH_S = 1e-9
-"""Windows this close touch each other: onsets are sums of rounded numbers."""
 
 
 class Detection(Config):
@@ -59,84 +49,6 @@ class Detection(Config):
     trim: float = Field(0.0, ge=0, lt=0.5)
     """Share of the calibration subjects (rows) to leave out for being the most abnormal, where
     some of them are surely not normal; more gets flagged, and no p-value holds any more."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """Neighbouring flagged windows: rows ``first`` to ``last`` (inclusive) of one recording."""
-
-    first: int
-    last: int
-    peak: int
-    onset_s: float
-    end_s: float
-    score: float
-
-
-def conformal_p(scores: Float, reference: Float, left_out: bool = False) -> Float:
-    """Share of reference scores at least as large, counting the sample itself.
-
-    Parameters
-    ----------
-    scores : array of shape (n,)
-    reference : array of shape (m,)
-        Calibration scores in any order.
-    left_out : bool
-        The scores are themselves part of the reference: each is judged by the others.
-
-    Returns
-    -------
-    array of shape (n,)
-        ``(1 + #{reference >= score}) / (m + 1)``; with ``left_out`` the sample's own entry
-        is the 1. Valid (P(p <= a) <= a) where the sample is exchangeable with the reference.
-    """
-    ordered = np.sort(reference)
-    at_least = len(ordered) - np.searchsorted(ordered, scores, "left")
-    if left_out:
-        return np.asarray(at_least / max(len(ordered), 1), dtype=np.float64)
-    return np.asarray((1 + at_least) / (len(ordered) + 1), dtype=np.float64)
-
-
-def conformal_p_without_own(scores: Float, group: NDArray[np.int64]) -> Float:
-    """Each score judged by those of all other groups (calibration subjects).
-
-    Parameters
-    ----------
-    scores, group : array of shape (n,)
-
-    Returns
-    -------
-    array of shape (n,)
-        :func:`conformal_p` with the scores of the other groups as reference.
-    """
-    ordered = np.sort(scores)
-    at_least = len(scores) - np.searchsorted(ordered, scores, "left")
-    p = np.empty(len(scores))
-    for one in np.unique(group):
-        rows = np.flatnonzero(group == one)
-        own = np.sort(scores[rows])
-        own_at_least = len(own) - np.searchsorted(own, scores[rows], "left")
-        p[rows] = (1 + at_least[rows] - own_at_least) / (len(scores) - len(own) + 1)
-    return p
-
-
-def adjusted(p: Float, dependence: Literal["positive", "any"] = "positive") -> Float:
-    """Adjusted p-values (q): flagging q <= a keeps the expected false share among flagged at a.
-
-    Parameters
-    ----------
-    p : array of shape (n,)
-    dependence : {'positive', 'any'}
-        Benjamini and Hochberg (1995), which holds for independent p-values and for conformal
-        ones that share their calibration data (Bates et al., 2023), or Benjamini and Yekutieli
-        (2001), which holds under any dependence.
-    """
-    from scipy.stats import false_discovery_control
-
-    if not len(p):
-        return p
-    method = "bh" if dependence == "positive" else "by"
-    return np.asarray(false_discovery_control(p, method=method), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -229,48 +141,6 @@ def recording_score(scores: Float, n_windows: int) -> float:
 def _worst_twentieth(scores: Float) -> float:
     n = max(1, round(len(scores) / 20))
     return float(np.sort(scores)[-n:].mean())
-
-
-def find_events(onset_s: Float, duration_s: Float, scores: Float, threshold: float) -> list[Span]:
-    """Merge neighbouring windows above the threshold.
-
-    Parameters
-    ----------
-    onset_s, duration_s, scores : array of shape (n,)
-        Windows of one recording in order of time.
-    threshold : float
-        A window is flagged where its score is above it.
-
-    Returns
-    -------
-    list of Span
-        Flagged windows that overlap or touch belong to one event.
-    """
-    spans: list[Span] = []
-    end_s = onset_s + duration_s
-    group: list[int] = []
-
-    def close() -> None:
-        peak = max(group, key=lambda row: scores[row])
-        spans.append(
-            Span(
-                group[0],
-                group[-1],
-                peak,
-                float(onset_s[group[0]]),
-                float(end_s[group[-1]]),
-                float(scores[peak]),
-            )
-        )
-
-    for row in np.flatnonzero(scores > threshold):
-        if group and onset_s[row] > end_s[group[-1]] + TOUCH_S:
-            close()
-            group = []
-        group.append(int(row))
-    if group:
-        close()
-    return spans
 
 
 @dataclass(frozen=True)

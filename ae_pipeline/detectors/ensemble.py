@@ -15,8 +15,8 @@ Every view is put in robust standard deviations of normal data that the network 
 on, compressed beyond three of them, and the views are added. Nothing here has seen an anomaly;
 the sum is calibrated as one.
 
-Of a questionnaire the views are those of :mod:`ae_pipeline.personfit` instead: how surprising a
-person's answers are, whether a pattern explains them better than the questions do, how their
+Of a questionnaire the views are those of :mod:`ae_pipeline.detectors.personfit` instead: how
+surprising a person's answers are, whether a pattern explains them better than the questions do, how their
 profile runs against everybody's, how easily it is set apart.
 
 EEG has three views more, on features of each channel before re-referencing
@@ -44,6 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Samples, Scores
+from ae_pipeline.detectors.personfit import VIEWS, PersonFit
 from ae_pipeline.eeg.features import (
     AT_ONCE,
     BANDS_HZ,
@@ -54,7 +55,6 @@ from ae_pipeline.eeg.features import (
     feature_names,
     largest,
 )
-from ae_pipeline.personfit import VIEWS, PersonFit
 from ae_pipeline.training.loop import FittedAutoencoder, Pass
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.baselines import CHUNK, features
 from ae_pipeline.data import InputError, Samples
+from ae_pipeline.detectors.baselines import CHUNK, features
 from ae_pipeline.models.heads import Head
 from ae_pipeline.models.scaler import Scaler
 

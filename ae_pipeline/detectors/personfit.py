@@ -37,9 +37,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import indices
-from ae_pipeline.baselines import IsolationForest
 from ae_pipeline.data import Column, Samples
+from ae_pipeline.detectors import indices
+from ae_pipeline.detectors.baselines import IsolationForest
 from ae_pipeline.training.loop import FittedAutoencoder
 
 if TYPE_CHECKING:
@@ -424,7 +424,7 @@ class PersonFit:
     def indices(self, samples: Samples, told: Told | None = None) -> pd.DataFrame:
         """The established indices of careless responding, one row a person.
 
-        Columns are those of :data:`ae_pipeline.indices.CARELESS` that the data allows
+        Columns are those of :data:`ae_pipeline.detectors.indices.CARELESS` that the data allows
         (``longstring`` needs a presentation order, ``even_odd`` three scales, ``synonyms`` and
         ``antonyms`` three pairs of items, ``response_time`` columns of times), ``lz`` (held-out
         surprise standardised by its expectation; Drasgow et al., 1985) and ``answered``.

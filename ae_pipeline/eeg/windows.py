@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,12 +26,17 @@ from ae_pipeline.data import Axis, InputError, Recording, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply, clean_stretch
 from ae_pipeline.eeg.features import Usual
 from ae_pipeline.eeg.preprocess import Plan
-from ae_pipeline.runtime.files import write_through
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Windowing", "count_windows", "cut", "cut_again", "materialise", "usual_of"]
+__all__ = [
+    "Windowing",
+    "count_windows",
+    "cut",
+    "cut_again",
+    "usual_of",
+]
 
 Float = NDArray[np.float32]
 
@@ -233,133 +237,7 @@ def _joined(parts: list[tuple[Float, NDArray[np.int64]]]) -> tuple[Float, NDArra
     return np.concatenate([signal for signal, _ in parts], axis=1), np.concatenate(starts)
 
 
-def materialise(
-    parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, path: Path
-) -> Samples:
-    """All windows of many recordings, on one memory-mapped file.
-
-    Parameters
-    ----------
-    parts : sequence of (Recording, Plan)
-        With the same channels in the same order, cleaned to the same rate.
-    windowing : Windowing
-    path : Path
-        Folder for ``signal.npy``, cleaned segments end to end, (times, channels), with what the
-        reference took away and what is usual in each recording beside it. What is there already
-        is used as it is: name the folder by a key of everything that goes in.
-
-    Returns
-    -------
-    Samples
-        Without ``raw``; ``meta`` as in :func:`cut`, the recordings in the given order.
-
-    Raises
-    ------
-    InputError
-        Channels or rates differ between recordings, or a recording has no window.
-    """
-    import pandas as pd
-
-    if not parts:
-        raise InputError("no recording to cut into windows; check source.path and source.pattern")
-    for recording, plan in parts[1:]:
-        _check_alike(recording, plan, *parts[0])
-    grids = [_grid(recording, plan, windowing) for recording, plan in parts]
-    metas, starts, total = [], [], 0
-    for (recording, plan), grid in zip(parts, grids, strict=True):
-        metas.append(_meta(recording, plan, grid, np.concatenate(grid.onsets_s), 0))
-        for segment, here in enumerate(grid.starts):
-            starts.append(here + total)
-            total += plan.n_out(segment)
-    shape = (int(total), len(parts[0][1].ch_names))  # MNE counts in numpy integers
-    files = path / "signal.npy", path / "common.npy", path / "usual.npz"
-
-    def opened() -> tuple[Float | None, Float | None, dict[str, Usual] | None]:
-        signal, common = _opened(files[0], shape), _opened(files[1], (shape[0], 1))
-        return signal, common, _known(files[2], [recording.name for recording, _ in parts])
-
-    signal, common, usual = opened()
-    if signal is None or common is None or usual is None:
-        with (
-            write_through(files[0]) as temporary,
-            write_through(files[1]) as beside,
-            write_through(files[2]) as known,
-        ):
-            _write_signal(parts, temporary, beside, shape)
-            _write_usual(parts, windowing, known)
-        signal, common, usual = opened()
-    assert signal is not None
-    assert common is not None
-    assert usual is not None
-    every, length = np.concatenate(starts), grids[0].length
-    average = any(plan.reference == "average" for _, plan in parts)
-    samples = _samples(
-        Windows(signal, every, length),
-        pd.concat(metas, ignore_index=True),
-        parts[0][1],
-        common=Windows(common, every, length) if average else None,
-    )
-    return replace(samples, usual=usual)
-
-
-def _opened(file: Path, shape: tuple[int, int]) -> Float | None:
-    """A signal that was written earlier; None where there is none or it is damaged."""
-    if not file.is_file():
-        return None
-    try:
-        # copy-on-write: torch warns of arrays it could not write to, the file stays as it is
-        signal: Float = np.load(file, mmap_mode="c", allow_pickle=False)
-    except (ValueError, OSError):
-        return None
-    return signal if signal.shape == shape and signal.dtype == np.float32 else None
-
-
-def _write_signal(
-    parts: Sequence[tuple[Recording, Plan]], file: Path, beside: Path, shape: tuple[int, int]
-) -> None:
-    signal = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-    common = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=(shape[0], 1))
-    at = 0
-    for recording, plan in parts:
-        for block in apply(plan, recording):
-            n = block.clean.shape[1]
-            signal[at : at + n] = block.clean.T
-            common[at : at + n] = block.common.T
-            at += n
-    signal.flush()
-    common.flush()
-
-
 # ---------------------------------------------------------------------------- what is usual
-
-
-def _write_usual(parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, file: Path) -> None:
-    """By the recording's number: its name may hold what an archive's member may not."""
-    state: dict[str, NDArray[Any]] = {"n": np.array(len(parts))}
-    for number, (recording, plan) in enumerate(parts):
-        for usual in usual_of(recording, plan, windowing).values():
-            state |= usual.state(str(number))
-    with file.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **state)
-
-
-def _known(file: Path, names: list[str]) -> dict[str, Usual] | None:
-    """What was written earlier; None where there is nothing or it is damaged."""
-    from zipfile import BadZipFile
-
-    if not file.is_file():
-        return None
-    try:
-        with np.load(file, allow_pickle=False) as state:
-            if int(state["n"]) != len(names):
-                return None
-            return {
-                name: Usual(*(state[f"{i}_{part}"] for part in ("others", "center", "spread")))
-                for i, name in enumerate(names)
-                if f"{i}_others" in state
-            }
-    except (ValueError, OSError, KeyError, BadZipFile):
-        return None
 
 
 def usual_of(recording: Recording, plan: Plan, windowing: Windowing) -> dict[str, Usual]:
@@ -519,26 +397,6 @@ def _samples(
     return Samples(
         "eeg", values, meta, (channels, times), sfreq_hz=plan.sfreq_hz, raw=raw, common=common
     )
-
-
-def _check_alike(recording: Recording, plan: Plan, first: Recording, first_plan: Plan) -> None:
-    """Recordings that are to stand in one array need the same channels and the same rate."""
-    if recording.ch_names != first.ch_names:
-        extra = [name for name in recording.ch_names if name not in first.ch_names]
-        lacking = [name for name in first.ch_names if name not in recording.ch_names]
-        found = [f"has {_some(extra)} more"] * bool(extra) + [f"lacks {_some(lacking)}"] * bool(
-            lacking
-        )
-        raise InputError(
-            f"recording {recording.name!r} {' and '.join(found) or 'has the same channels in '}"
-            f"{'' if found else 'another order'} compared with {first.name!r}; set source.pick to "
-            "the channels common to all, put the others under source.exclude, or drop the file"
-        )
-    if plan.sfreq_hz != first_plan.sfreq_hz:
-        raise InputError(
-            f"recording {recording.name!r} is cleaned to {plan.sfreq_hz:g} Hz, {first.name!r} to "
-            f"{first_plan.sfreq_hz:g} Hz; set preprocess.sfreq_hz to the lower"
-        )
 
 
 def _some(names: list[str]) -> str:

@@ -6,53 +6,35 @@ Each input that cannot be used is a :class:`Failure` with its one line; the othe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.bundle import BundleInfo
-from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording, Samples
 from ae_pipeline.eeg.interpolation import with_channels
 from ae_pipeline.eeg.preprocess import Plan, usual_amplitude_uv
 from ae_pipeline.eeg.survey import survey
-from ae_pipeline.eeg.windows import count_windows, materialise
-from ae_pipeline.runtime.files import cache_dir, digest_files, digest_json, key
+from ae_pipeline.eeg.windows import count_windows
+from ae_pipeline.ingest.inputs import Failure
+from ae_pipeline.ingest.materialise import materialise
+from ae_pipeline.runtime.files import cache_dir, digest_files, key
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.sources import eeg, questionnaire
 from ae_pipeline.sources import images as mnist
 from ae_pipeline.sources.finding import task_of
-from ae_pipeline.study import Study, load_study
-from ae_pipeline.training.split import divide
+from ae_pipeline.study import Study
 
 __all__ = [
-    "Failure",
     "Gathered",
-    "Input",
-    "Origin",
-    "find_inputs",
     "gather",
-    "open_input",
-    "origin",
-    "rows_of",
 ]
 
 Advance = Callable[[int, int, str], None]
 Spread = Callable[[Callable[["_Task"], Any], Sequence["_Task"]], Iterable[tuple["_Task", Any]]]
 """Does a piece of work for many tasks, as :func:`ae_pipeline.runtime.workers.each` does."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An input that could not be used, and why (one line)."""
-
-    name: str
-    subject: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -298,116 +280,4 @@ def _modern(names: Sequence[str]) -> set[str]:
 # ------------------------------------------------------------------- what a model was made of
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The data a model was trained on, and data of the same study that it never saw."""
-
-    train: Samples
-    held_out: Samples
-
-
-def origin(folder: Path, info: BundleInfo, study: Path | None = None) -> Origin:
-    """Read again what a bundle was trained on, by the study file beside it.
-
-    Parameters
-    ----------
-    folder : Path
-        The bundle; a training writes ``study.yaml`` into the folder around it.
-    info : BundleInfo
-    study : Path, optional
-        Another place of the study file.
-
-    Raises
-    ------
-    InputError
-        Where the study or its data is not at hand, or has changed; the model works without.
-    """
-    file = study or folder.absolute().parent / "study.yaml"
-    if not file.is_file():
-        raise InputError(f"{file}: no study file beside the model; name it with --study")
-    try:
-        read = load_study(file)
-        data = gather(read, lambda line: None, lambda done, total, name: None)
-    except StudyError as error:
-        raise InputError(str(error)) from None
-    if digest_json(sorted(data.digests.values())) != info.training_digest:
-        raise InputError(f"{file}: its data is not what the model was trained on")
-    division = divide(data.samples.meta, read.split)
-    held = [rows for part in ("calibration", "test") if len(rows := division.rows(part))]
-    # with few subjects every one of them trains, and blocks of time were kept back
-    unseen = np.concatenate(held) if held else division.rows("validation")
-    return Origin(data.samples.take(division.rows("train")), data.samples.take(unseen))
-
-
 # ------------------------------------------------------------------------------ scoring
-
-
-@dataclass(frozen=True)
-class Input:
-    """One thing to be scored: a recording, a table or a file of images."""
-
-    name: str
-    subject: str
-    path: Path
-    files: tuple[Path, ...]
-    """What its digest covers; empty until a recording is opened."""
-    found: eeg.Found | None = None
-
-
-def find_inputs(source: Any, inputs: Sequence[str]) -> Iterator[Input | Failure]:
-    """Turn what a user named into inputs, in a fixed order; what is missing is a failure."""
-    if isinstance(source, eeg.EegSource):
-        yield from _found_recordings(source, inputs)
-        return
-    reader = mnist if isinstance(source, mnist.MnistSource) else questionnaire
-    files: list[Path] = []
-    for given in inputs:
-        try:
-            files += reader.find(given)
-        except InputError as error:
-            yield Failure(Path(given).name, "", str(error))
-    for file, name in _names(dict.fromkeys(file.absolute() for file in files)).items():
-        members = mnist.members(file) if reader is mnist else (file,)
-        yield Input(name, "", file, tuple(members))
-
-
-def _names(files: Iterable[Path]) -> dict[Path, str]:
-    """A name for each file: its stem, with the folder's and then the ending where they collide."""
-    names = {file: Path(file.name.removesuffix(".gz")).stem for file in files}
-    for step in range(3):
-        often = Counter(names.values())
-        for file, name in [(file, name) for file, name in names.items() if often[name] > 1]:
-            longer = (
-                f"{file.parent.name}__{name}",
-                f"{name}_{file.suffix.lstrip('.').lower()}",
-                f"{file.parent.parent.name}__{name}",
-            )
-            names[file] = longer[step]
-    return names
-
-
-def _found_recordings(source: eeg.EegSource, inputs: Sequence[str]) -> Iterator[Input | Failure]:
-    usable: list[str] = []
-    for given in inputs:  # each by itself first, so that one wrong path does not hide the others
-        try:
-            eeg.find([given], source.pattern, source.subject_pattern)
-            usable.append(given)
-        except InputError as error:
-            yield Failure(Path(given).name, "", str(error))
-    if usable:
-        for item in eeg.find(usable, source.pattern, source.subject_pattern):
-            yield Input(item.name, item.subject, item.path, (), item)
-
-
-def open_input(source: eeg.EegSource, item: Input) -> Recording:
-    """Open a recording that was found."""
-    assert item.found is not None
-    return eeg.open_recording(item.found, source)
-
-
-def rows_of(source: Any, item: Input, columns: Sequence[Any]) -> tuple[Samples, tuple[str, ...]]:
-    """Rows of an image file or a table, with the reader's notes."""
-    if isinstance(source, mnist.MnistSource):
-        return mnist.load([item.path], source.model_copy(update={"digits": None})), ()
-    table = questionnaire.load([item.path], source, columns)
-    return table.samples, table.notes

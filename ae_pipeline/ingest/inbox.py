@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.gather import Failure, Input, find_inputs, open_input
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input
 from ae_pipeline.runtime.files import (
     STEP_VERSION,
     digest_files,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_pipeline.calibrate import Calibration, Span
+from ae_pipeline.detectors.calibration import Calibration
+from ae_pipeline.detectors.ensemble import VIEW_WORDS
+from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.tags import CATEGORY, Tag
-from ae_pipeline.ensemble import VIEW_WORDS
 
 if TYPE_CHECKING:
     import pandas as pd

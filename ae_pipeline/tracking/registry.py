@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
-    from ae_pipeline.bundle import Bundle
+    from ae_pipeline.scoring.bundle import Bundle
 
 __all__ = ["aliases", "point", "promote", "resolve", "send_model"]
 
 ALIAS = "newest"
 CHAMPION = "champion"
-DIGEST = "ae_pipeline.bundle"
+DIGEST = "ae_pipeline.scoring.bundle"
 REASON = "ae_pipeline.promoted_because"
 LONGEST_MODEL_DESCRIPTION = 5000
 
@@ -113,7 +113,8 @@ def _save_model(place: Path, folder: Path, record: Record, model: LoggedModel, r
     from mlflow.models import Model, infer_signature
     from mlflow.types import Schema, TensorSpec
 
-    from ae_pipeline import __version__, bundle
+    from ae_pipeline import __version__
+    from ae_pipeline.scoring import bundle
 
     detector = bundle.load(folder)
     table = detector.info.kind == "questionnaire"

@@ -1,0 +1,1 @@
+"""What turns samples into scores, and scores into statements."""

@@ -1,0 +1,1 @@
+"""A study's or a user's files to recordings and samples."""

@@ -1,0 +1,1 @@
+"""A trained model on disk, and new data judged by it."""
