@@ -11,20 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.experiment import Progress, Step, TrainJob, score_job
 from ae_pipeline.ingest.inbox import Inbox
+from ae_pipeline.outputs.masking import pseudonyms
+from ae_pipeline.outputs.publish import publish, summary_markdown
+from ae_pipeline.outputs.score import SHARED
 from ae_pipeline.report import Headline, Listing, Number, listing_page
-from ae_pipeline.runtime.files import (
-    digest_json,
-    pseudonyms,
-    read_json,
-    write_frame,
-    write_json,
-    write_text,
-)
+from ae_pipeline.runtime.files import digest_json, read_json, write_frame, write_json, write_text
 from ae_pipeline.study import Study, load_study
+from ae_pipeline.tracking.registry import model_folder, registered_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +99,7 @@ class RetrainJob:
     def summary(self) -> str:
         """Markdown: what would change."""
         if "comparison" in self.result:
-            return outputs.summary_markdown(Path(self.result["comparison"]).parent)
+            return summary_markdown(Path(self.result["comparison"]).parent)
         return self.training.summary()
 
     def _name(self) -> None:
@@ -123,9 +119,9 @@ class RetrainJob:
 
     def _champion(self) -> Path | None:
         """The champion of the registry, else the model that scores the inbox, else the study's."""
-        name = outputs.registered_name(self.study.study)
+        name = registered_name(self.study.study)
         try:
-            return outputs.model_folder(f"models:/{name}@champion")
+            return model_folder(f"models:/{name}@champion")
         except StudyError:
             pass
         if self.study.operation is not None:
@@ -153,7 +149,7 @@ class RetrainJob:
             if read_json(file)["reference"] != reference
         ][:1]
         names = pseudonyms(table["recording"].astype(str), "rec")
-        for folder, codes in ((place, None), (place / outputs.SHARED, names)):
+        for folder, codes in ((place, None), (place / SHARED, names)):
             shown, spans = table.copy(), stretches
             if codes is not None:
                 shown["recording"] = shown["recording"].map(codes)
@@ -170,7 +166,7 @@ class RetrainJob:
             write_frame(folder / "comparison.tsv", shown)
         changed = int(table["changes"].sum())
         text = _markdown(self.title, head)
-        write_text(place / outputs.SHARED / "summary.md", text)
+        write_text(place / SHARED / "summary.md", text)
         scores = {
             f"{which}_flagged": float(pd.Series(table[f"{which}_flagged"]).sum())
             for which in ("champion", CHALLENGER)
@@ -185,7 +181,7 @@ class RetrainJob:
             "metrics": {"compared": float(len(table)), "changed": float(changed), **scores},
             "tags": {"step": "comparison", "model_digest": new.bundle.digest},
         }
-        write_json(place / outputs.SHARED / "run.json", record)
+        write_json(place / SHARED / "run.json", record)
         write_json(
             place / "comparison.json",
             {"reference": reference, "changed": changed, "key": record["key"]},
@@ -197,7 +193,7 @@ class RetrainJob:
         }
 
     def _publish(self) -> None:
-        outputs.publish(Path(self.result["comparison"]).parent, self.progress.warn)
+        publish(Path(self.result["comparison"]).parent, self.progress.warn)
 
 
 def _short(model: Path) -> str:

@@ -668,8 +668,8 @@ def evaluate(
     """
     import pandas as pd
 
-    from ae_pipeline.evaluate import evaluate as hold_against
-    from ae_pipeline.evaluate import read_truth
+    from ae_pipeline.analysis.evaluate import evaluate as hold_against
+    from ae_pipeline.analysis.evaluate import read_truth
 
     if not scores.is_file():
         raise StudyError(f"{scores}: no such file; expected the scores.parquet of a scoring")

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_pipeline import outputs, report
+from ae_pipeline import report
 from ae_pipeline.choice import choose, tabulate
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.experiment import Progress, Step
 from ae_pipeline.grid import ARCHITECTURES, LINEAR, Cell, Outcome, in_words, run_cells
 from ae_pipeline.ingest.gather import gather
+from ae_pipeline.outputs.publish import markdown, publish, summary_markdown
+from ae_pipeline.outputs.run_folder import refuse_foreign
+from ae_pipeline.outputs.score import SHARED
 from ae_pipeline.runtime.files import (
     digest_json,
     read_json,
@@ -107,7 +110,7 @@ class CompareJob:
         self.exit_status = 0
         self.result: dict[str, Any] = {}
         self.findings: list[str] = []
-        outputs.refuse_foreign(self.out, "compare")
+        refuse_foreign(self.out, "compare")
 
     def steps(self) -> Iterator[Step]:
         """Read once, train every cell, compare, publish."""
@@ -118,7 +121,7 @@ class CompareJob:
 
     def summary(self) -> str:
         """Markdown: the choice and its reason."""
-        return outputs.summary_markdown(self.out)
+        return summary_markdown(self.out)
 
     # -------------------------------------------------------------------------- steps
 
@@ -182,7 +185,7 @@ class CompareJob:
         self.chosen = self.out / "cells" / first.name
         failed = [(o.cell.name, o.reason) for o in self.outcomes if o.reason]
         write_frame(self.out / "comparison.csv", table)
-        shared = self.out / outputs.SHARED
+        shared = self.out / SHARED
         write_frame(shared / "comparison.csv", table)
         for folder in (self.out, shared):
             local = folder == self.out
@@ -203,7 +206,7 @@ class CompareJob:
             )
             write_text(folder / "report.html", report.compare_page(view))
         headline = view.headline
-        write_text(shared / "summary.md", outputs.markdown(self.study.study, headline))
+        write_text(shared / "summary.md", markdown(self.study.study, headline))
         this = digest_json([sorted(o.cell.name for o in self.outcomes), self._keys()])
         best = table[table["model"] == choice["model"]].iloc[0]
         measured = {n: best[n] for n in ("test_loss", "downstream", "detection", "parameters")}
@@ -212,7 +215,7 @@ class CompareJob:
             "experiment": self.study.study,
             "run_name": f"compare {len(table)} models",
             "key": this,
-            "description": outputs.markdown(self.study.study, headline),
+            "description": markdown(self.study.study, headline),
             "params": {"chosen": choice["model"], "models": len(table), "seeds": self._seeds()},
             "metrics": {name: _plain(value) for name, value in measured.items()},
             "tags": {
@@ -252,16 +255,14 @@ class CompareJob:
     def _publish(self) -> None:
         """The comparison, then its models under it; only the chosen model is registered."""
         self.progress.stage("publishing to MLflow")
-        parent = outputs.publish(self.out, self.progress.warn)
+        parent = publish(self.out, self.progress.warn)
         self.result |= parent
         if "run" not in parent:
             return
         for outcome in self.outcomes:
             folder = self.out / "cells" / outcome.cell.name
             if not outcome.reason:
-                outputs.publish(
-                    folder, self.progress.warn, parent["run"], register=folder == self.chosen
-                )
+                publish(folder, self.progress.warn, parent["run"], register=folder == self.chosen)
 
     # ------------------------------------------------------------------------- pieces
 

@@ -16,8 +16,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import completion, outputs, report, restore
-from ae_pipeline.completion import PARTS, Part, Simple, Way
+from ae_pipeline import report
+from ae_pipeline.analysis import completion
+from ae_pipeline.analysis.completion import PARTS, Part, Simple, Way
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording, Samples
 from ae_pipeline.eeg.cleaning import apply
@@ -26,7 +27,9 @@ from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import cut
 from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
 from ae_pipeline.ingest.origin import origin, source_of
-from ae_pipeline.report import portraits
+from ae_pipeline.outputs import export as restore
+from ae_pipeline.outputs.export import open_model
+from ae_pipeline.report.pictures import portraits
 from ae_pipeline.runtime.files import digest_files, read_json, write_frame, write_json, write_text
 from ae_pipeline.scoring.bundle import Bundle, columns_of
 from ae_pipeline.sources import questionnaire
@@ -100,7 +103,7 @@ def complete(
     """
     if way not in ("auto", *completion.WAYS):
         raise StudyError(f"--way {way}: expected auto, {', '.join(completion.WAYS)}")
-    place, bundle = outputs.open_model(model, out)
+    place, bundle = open_model(model, out)
     source = source_of(bundle.info)
     found = list(find_inputs(source, [given]))
     failed = next((item for item in found if isinstance(item, Failure)), None)

@@ -243,7 +243,7 @@ class DemoJob:
     def _compare(self, kind: str) -> None:
         import pandas as pd
 
-        from ae_pipeline.evaluate import evaluate, read_truth
+        from ae_pipeline.analysis.evaluate import evaluate, read_truth
 
         self.progress.stage("holding what was found against what was planted")
         place = self.out / kind

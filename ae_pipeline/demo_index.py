@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ae_pipeline.analysis.evaluate import named_events
 from ae_pipeline.detectors.baselines import BASELINES
-from ae_pipeline.evaluate import named_events
 from ae_pipeline.report import Evidence, Headline, IndexEntry, IndexView, Number
-from ae_pipeline.report.truth import recording_strip, strips_by_kind
+from ae_pipeline.report.pictures.truth import recording_strip, strips_by_kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -363,7 +363,7 @@ def _answers(outcome: Outcome) -> Any:
     """What the most suspicious person answered, and what was expected."""
     import pandas as pd
 
-    from ae_pipeline.report.evidence import answers
+    from ae_pipeline.report.pictures.evidence import answers
 
     table = pd.read_csv(outcome.place / "new-data/answers.csv", dtype={"id": str})
     first = table[table["id"] == table["id"].iloc[0]]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import outputs
+from ae_pipeline.analysis.rehearsal import rehearse, summarise
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.fitting import (
@@ -31,19 +31,30 @@ from ae_pipeline.fitting import (
 from ae_pipeline.ingest.gather import Gathered, gather
 from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
 from ae_pipeline.ingest.origin import source_of
-from ae_pipeline.rehearsal import rehearse, summarise
+from ae_pipeline.outputs import training as outputs
+from ae_pipeline.outputs.group import write_group
+from ae_pipeline.outputs.masking import pseudonyms
+from ae_pipeline.outputs.publish import publish, summary_markdown
+from ae_pipeline.outputs.run_folder import ScoreRun, TrainRun, refuse_foreign
+from ae_pipeline.outputs.score import (
+    begin_score,
+    is_done,
+    write_failure,
+    write_recording,
+    write_rows,
+)
 from ae_pipeline.results import judge_held_out, make_bundle, train_metrics
 from ae_pipeline.runtime.files import (
     digest_files,
     key,
     locked,
-    pseudonyms,
     read_json,
     recover_folder,
     replace_folder,
 )
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.study import Study, load_study
+from ae_pipeline.tracking.registry import model_folder
 from ae_pipeline.training import distributed as together
 
 if TYPE_CHECKING:
@@ -188,7 +199,7 @@ class TrainJob:
         self.fresh = fresh
         self.exit_status = 0
         self.result: dict[str, Any] = {}
-        outputs.refuse_foreign(self.out, "train")
+        refuse_foreign(self.out, "train")
 
     def steps(self) -> Iterator[Step]:
         """Read, train, calibrate, report, publish; nothing but publishing where it is done."""
@@ -211,7 +222,7 @@ class TrainJob:
 
     def summary(self) -> str:
         """Markdown: the verdict and where things are."""
-        return outputs.summary_markdown(self.out)
+        return summary_markdown(self.out)
 
     # ------------------------------------------------------------------------- steps
 
@@ -470,7 +481,7 @@ class TrainJob:
             rows = np.concatenate(self.division.folds)
             latents = self.ensemble.autoencoder.latents(self.data.samples.take(rows))
         n_parameters = outputs.count_parameters(bundle)
-        self.run = outputs.TrainRun(
+        self.run = TrainRun(
             self.study,
             self.key,
             self.data,
@@ -490,14 +501,14 @@ class TrainJob:
 
     def _of_people(self, frame: pd.DataFrame) -> dict[str, Any]:
         """What a questionnaire's metrics have beside those of all data."""
-        from ae_pipeline.persons import PROPOSED
+        from ae_pipeline.analysis.persons import PROPOSED
 
         proposed = int((frame["p_value"] <= PROPOSED).sum())
         return {"proposed": proposed, "factors": self._beside_factors()}
 
     def _beside_factors(self) -> dict[str, Any] | None:
         """The latents of a questionnaire beside factor analysis."""
-        from ae_pipeline.factors import beside
+        from ae_pipeline.analysis.factors import beside
 
         person = self.ensemble.person
         assert person is not None
@@ -554,7 +565,7 @@ class TrainJob:
 
     def _publish(self) -> None:
         self.progress.stage("publishing to MLflow")
-        self.result |= outputs.publish(self.out, self.progress.warn)
+        self.result |= publish(self.out, self.progress.warn)
 
     def _announce(self) -> None:
         self.result = {
@@ -605,7 +616,7 @@ def score_job(
 
     if jobs < 1:
         raise StudyError(f"--jobs {jobs}: expected at least 1 process")
-    place = outputs.model_folder(model)
+    place = model_folder(model)
     job = ScoreJob(load(place), inputs, out.absolute(), error_rate, progress or Progress(), fresh)
     job.apart = None if jobs == 1 else _Apart(place.absolute(), job.out, error_rate, fresh, jobs)
     return job
@@ -689,13 +700,13 @@ class ScoreJob:
             raise StudyError(
                 f"--error-rate {error_rate:g}: expected a share between 0 and 1, such as 0.05"
             ) from None
-        self.run = outputs.ScoreRun(out, bundle, self.detection)
+        self.run = ScoreRun(out, bundle, self.detection)
         self.source = source_of(bundle.info)
-        outputs.refuse_foreign(out, "score", self.run.identity)
+        refuse_foreign(out, "score", self.run.identity)
 
     def steps(self) -> Iterator[Step]:
         """One step for each input, then the group, then MLflow."""
-        outputs.begin_score(self.run)
+        begin_score(self.run)
         found = list(find_inputs(self.source, self.inputs))
         items = [item for item in found if isinstance(item, Input)]
         codes = pseudonyms([item.name for item in items], "rec")  # Prefect shows names of steps
@@ -715,7 +726,7 @@ class ScoreJob:
 
     def summary(self) -> str:
         """Markdown: the verdict and where things are."""
-        return outputs.summary_markdown(self.out)
+        return summary_markdown(self.out)
 
     def score_input(self, item: Input, n: int = 0, total: int = 1) -> None:
         """Score one input, unless that is done already; a bad one is a failure with its reason."""
@@ -731,7 +742,7 @@ class ScoreJob:
                     digest = digest_files(item.files)
                     work = partial(self._rows, item)
                 this = key("score", digest, self.run.config, self.bundle.digest)
-                if not self.fresh and outputs.is_done(self.out, item.name, this):
+                if not self.fresh and is_done(self.out, item.name, this):
                     self.progress.say(f"{item.name}: already scored with this model")
                     return
                 work(this)
@@ -780,7 +791,7 @@ class ScoreJob:
         self.progress.advance(1, 1, recording.name)
         for warning in result.summary["warnings"]:
             self.progress.warn(warning)
-        outputs.write_recording(self.run, result, this)
+        write_recording(self.run, result, this)
 
     def _rows(self, item: Input, this: str) -> None:
         from ae_pipeline.scoring.bundle import columns_of
@@ -793,21 +804,21 @@ class ScoreJob:
             self.detection,
             lambda rows: self.progress.advance(rows, len(samples), item.name),
         )
-        outputs.write_rows(self.run, item, result, samples, notes, this)
+        write_rows(self.run, item, result, samples, notes, this)
 
     def _fail(self, failure: Failure, digest: str | None) -> None:
         self.exit_status = 1
         self.failures.append(failure)
         self.progress.warn(failure.reason)
-        outputs.write_failure(self.run, failure, digest)
+        write_failure(self.run, failure, digest)
 
     def put_together(self) -> None:
         """Rebuild what is about all inputs of the folder."""
         self.progress.stage("putting the group together")
         with locked(self.out / ".group.lock"):
-            self.result = outputs.write_group(self.run)
+            self.result = write_group(self.run)
         self.result["failed"] = [failure.reason for failure in self.failures]
 
     def _publish(self) -> None:
         self.progress.stage("publishing to MLflow")
-        self.result |= outputs.publish(self.out, self.progress.warn)
+        self.result |= publish(self.out, self.progress.warn)

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import likeness, outputs, report, restore
+from ae_pipeline import report
+from ae_pipeline.analysis import likeness
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, InputError, Samples
 from ae_pipeline.detectors.ensemble import bands
 from ae_pipeline.ingest.origin import Origin, origin, source_of
-from ae_pipeline.report import portraits
+from ae_pipeline.outputs import export as restore
+from ae_pipeline.outputs.export import open_model
+from ae_pipeline.report.pictures import portraits
 from ae_pipeline.runtime.files import write_frame, write_json, write_text
 from ae_pipeline.scoring.bundle import Bundle, columns_of
 from ae_pipeline.sources import questionnaire
@@ -260,7 +263,7 @@ def generate(
     """
     if n < 1:
         raise StudyError(f"-n {n}: how many samples to generate; at least 1")
-    place, bundle = outputs.open_model(model, out)
+    place, bundle = open_model(model, out)
     drawn = draw(bundle, n, seed, codes, noise)
     _write(bundle, drawn, out)
     real: Origin | None = None

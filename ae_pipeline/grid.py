@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import outputs
+from ae_pipeline.analysis.rehearsal import area_and_interval, originals_and_copies
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.downstream import cross_validated_probe
 from ae_pipeline.experiment import Progress, TrainJob, run_plainly
 from ae_pipeline.fitting import cleaned_band_hz, known_labels
 from ae_pipeline.ingest.gather import Gathered, gather
-from ae_pipeline.rehearsal import area_and_interval, originals_and_copies
+from ae_pipeline.outputs.score import SHARED
 from ae_pipeline.runtime.environment import environment, threads_of_processes
 from ae_pipeline.runtime.files import (
     key,
@@ -399,5 +399,5 @@ def _write_linear(
             "metrics": {n: v for n, v in metrics.items() if isinstance(v, int | float)},
             "tags": {"kind": study.kind, "step": "train"},
         }
-        write_json(place / outputs.SHARED / "run.json", record)
+        write_json(place / SHARED / "run.json", record)
         write_json(place / "provenance.json", {"kind": "linear", "status": "done", "key": this})

@@ -21,18 +21,21 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_pipeline import digest, outputs
 from ae_pipeline.config import StudyError
-from ae_pipeline.digest import Night
 from ae_pipeline.experiment import Progress, ScoreJob, Step
 from ae_pipeline.ingest.inbox import Arrival, Inbox, Pin, note_inbox, open_inbox
 from ae_pipeline.ingest.inputs import Failure
+from ae_pipeline.outputs.masking import _copy_masked, pseudonyms
+from ae_pipeline.outputs.publish import publish
+from ae_pipeline.outputs.run_folder import score_config
+from ae_pipeline.outputs.score import SHARED, begin_score, write_failure
+from ae_pipeline.report.findings import night as digest
+from ae_pipeline.report.findings.night import Night
 from ae_pipeline.runtime import workers
 from ae_pipeline.runtime.files import (
     STEP_VERSION,
     digest_json,
     held,
-    pseudonyms,
     read_json,
     sweep,
     write_folder,
@@ -40,11 +43,16 @@ from ae_pipeline.runtime.files import (
     write_text,
 )
 from ae_pipeline.runtime.operation import Sequential, due_between
+from ae_pipeline.tracking.registry import model_folder, registered_name
 
 if TYPE_CHECKING:
     from ae_pipeline.scoring.bundle import Bundle
 
-__all__ = ["NightJob", "night_job", "pin_model"]
+__all__ = [
+    "NightJob",
+    "night_job",
+    "pin_model",
+]
 
 GRACE = timedelta(minutes=10)
 """A run this late still counts as the scheduled one."""
@@ -210,7 +218,7 @@ class NightJob:
 
     def summary(self) -> str:
         """Markdown: the digest, with pseudonyms."""
-        file = self.folder / outputs.SHARED / "digest.md" if self.mine else Path()
+        file = self.folder / SHARED / "digest.md" if self.mine else Path()
         return file.read_text(encoding="utf-8") if file.is_file() else self.result["verdict"]
 
     def _scoring(self) -> Iterator[Step]:
@@ -235,7 +243,7 @@ class NightJob:
 
     def _begin_results(self) -> None:
         job = _job(str(self.inbox.model(self.pin.model_id)), str(self._results))
-        outputs.begin_score(job.run)
+        begin_score(job.run)
 
     @property
     def _results(self) -> Path:
@@ -323,7 +331,7 @@ class NightJob:
         up = {name: f"../../{address}" for name, address in reports.items()}
         codes = pseudonyms(_names(night), "rec")
         masked = night.masked(codes)
-        shared = self.folder / outputs.SHARED
+        shared = self.folder / SHARED
         write_text(self.folder / "digest.md", digest.markdown(night))
         write_text(self.folder / "digest.html", digest.page(night, up))
         write_text(shared / "digest.md", digest.markdown(masked))
@@ -338,7 +346,7 @@ class NightJob:
     def _write_run(self, masked: Night) -> None:
         """What the MLflow run of this night says."""
         text = digest.markdown(masked)
-        write_text(self.folder / outputs.SHARED / "summary.md", text)
+        write_text(self.folder / SHARED / "summary.md", text)
         record = {
             "kind": "night",
             "experiment": self.title,
@@ -362,7 +370,7 @@ class NightJob:
             },
             "children": self._children(),
         }
-        write_json(self.folder / outputs.SHARED / "run.json", record)
+        write_json(self.folder / SHARED / "run.json", record)
 
     def _children(self) -> list[dict[str, Any]]:
         """A run for each recording that a reviewer has to look at, with its report and events."""
@@ -375,7 +383,7 @@ class NightJob:
             row = known.get(name, {})
             verdict = "failed" if failed else str(row.get("verdict", "flagged"))
             reason = "See the local digest." if failed else self.night.flagged[name]
-            place = self.folder / outputs.SHARED / "children" / code
+            place = self.folder / SHARED / "children" / code
             text = f"# {code}: {verdict}\n\n{reason}\n"
             write_text(place / "summary.md", text)
             if not failed:
@@ -421,7 +429,7 @@ class NightJob:
             return
         self.progress.stage("publishing to MLflow")
         for folder in waiting:
-            found = outputs.publish(folder, self.progress.warn)
+            found = publish(folder, self.progress.warn)
             if not found:
                 return  # MLflow is away: the next run tries again
             if folder == self.folder:
@@ -429,8 +437,8 @@ class NightJob:
 
     def _hook(self) -> None:
         command = self.inbox.operation.hook
-        text = (self.folder / outputs.SHARED / "digest.md").read_text(encoding="utf-8")
-        place = str(self.folder / outputs.SHARED / "digest.html")
+        text = (self.folder / SHARED / "digest.md").read_text(encoding="utf-8")
+        place = str(self.folder / SHARED / "digest.html")
         environment = os.environ | {
             "AE_PIPELINE_DIGEST": place,
             "AE_PIPELINE_VERDICT": text.splitlines()[2],
@@ -549,7 +557,7 @@ def _set_aside(work: _Work, reason: str) -> dict[str, Any]:
     """Record an input as failed; it is tried again when it changes."""
     item, out = work.arrival.item, _results_of(work)
     run = _job(work.bundle, str(out)).run
-    outputs.write_failure(run, Failure(item.name, item.subject, reason), work.arrival.digest)
+    write_failure(run, Failure(item.name, item.subject, reason), work.arrival.digest)
     _remember(work, work.arrival.files, read_json(out / f"{item.name}_provenance.json"))
     return {"state": "failed", "reason": reason}
 
@@ -580,21 +588,6 @@ def _remember(work: _Work, files: Mapping[str, list[int]], provenance: Mapping[s
 
 def _now_stats(work: _Work) -> dict[str, list[int]]:
     return work.inbox.stats_now(work.arrival)
-
-
-def _copy_masked(source: Path, target: Path, names: Mapping[str, str]) -> None:
-    """Copy a text with pseudonyms for names; nothing where a name would still stand in it."""
-    import html
-    import re
-
-    if not source.is_file():
-        return
-    text = source.read_text(encoding="utf-8")
-    for name, code in names.items():  # the recording first: its name may hold the subject's
-        for shape in {name, html.escape(name), html.escape(name, quote=False)} - {""}:
-            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(shape)}(?![A-Za-z0-9])", code, text)
-    if not any(name and name.lower() in text.lower() for name in names if len(name) > 2):
-        write_text(target, text)
 
 
 def _is_below(file: Any, folder: Path) -> bool:
@@ -652,7 +645,7 @@ def pin_model(inbox: Inbox, progress: Progress, keep: bool = True) -> Pin:
         bundle.digest,
         datetime.now().astimezone().isoformat(timespec="seconds"),
         version,
-        outputs.score_config(bundle.info.detection),
+        score_config(bundle.info.detection),
     )
     if keep:
         write_json(inbox.place / "model.json", asdict(pin))
@@ -663,10 +656,10 @@ def pin_model(inbox: Inbox, progress: Progress, keep: bool = True) -> Pin:
 def _find_model(inbox: Inbox, asked: str) -> tuple[Path, str]:
     if asked:
         version = asked.rpartition("/")[2] if asked.startswith("models:/") else ""
-        return outputs.model_folder(asked), version
-    name = outputs.registered_name(inbox.study.study)
+        return model_folder(asked), version
+    name = registered_name(inbox.study.study)
     try:
-        return outputs.model_folder(f"models:/{name}@champion"), "champion"
+        return model_folder(f"models:/{name}@champion"), "champion"
     except StudyError:
         own = inbox.study.outputs.root / inbox.study.study / "model"
     if not own.is_dir():

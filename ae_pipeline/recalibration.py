@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import outputs
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.experiment import Progress
 from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
 from ae_pipeline.ingest.origin import source_of
+from ae_pipeline.tracking.registry import model_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ def recalibrate(
     progress = progress or Progress()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StudyError(f"{out}: is there already; name a new folder with --out")
-    old = bundles.load(outputs.model_folder(model))
+    old = bundles.load(model_folder(model))
     source = source_of(old.info)
     frames: list[pd.DataFrame] = []
     errors: list[NDArray[np.float32]] = []

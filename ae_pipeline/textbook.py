@@ -109,7 +109,7 @@ class TextbookJob:
         import numpy as np
         import pandas as pd
 
-        from ae_pipeline.findings import layers_of
+        from ae_pipeline.analysis.layers import layers_of
         from ae_pipeline.scoring.bundle import load
 
         self.progress.stage("showing it beside the text")

@@ -1,11 +1,12 @@
 """Does a flag mean what it says? Fresh simulations through the package's own calibration.
 
 Scores are simulated, everything after them is the real thing
-(``ae_pipeline.detectors.calibration``). A window's score is ``exp(level + spread * noise)``: subjects differ in level and spread, recordings
-of one subject resemble each other, and the noise of neighbouring windows is correlated (0.9), as
-that of overlapping windows is. Every simulation draws new subjects for calibration and for the
-batch that is judged. What is claimed is a mean over simulations, so that is what is tested:
-one-sided, simulations as the unit; "held" unless the mean lies above the claim with p < 0.01.
+(``ae_pipeline.detectors.calibration``). A window's score is ``exp(level + spread * noise)``:
+subjects differ in level and spread, recordings of one subject resemble each other, and the noise
+of neighbouring windows is correlated (0.9), as that of overlapping windows is. Every simulation
+draws new subjects for calibration and for the batch that is judged. What is claimed is a mean over
+simulations, so that is what is tested: one- sided, simulations as the unit; "held" unless the mean
+lies above the claim with p < 0.01.
 
     python benchmarks/calibration.py               500 simulations (some CPU minutes)
     python benchmarks/calibration.py --quick       100 of them

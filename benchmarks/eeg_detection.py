@@ -42,11 +42,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ae_pipeline.analysis.evaluate import evaluate
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import cut
-from ae_pipeline.evaluate import evaluate
 from ae_pipeline.ingest.materialise import materialise
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
 from ae_pipeline.sources.faults import KINDS, plant, scatter

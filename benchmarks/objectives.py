@@ -201,7 +201,7 @@ def samples(seeds: int) -> None:
     import torch
     from sklearn.mixture import GaussianMixture
 
-    from ae_pipeline.likeness import two_samples
+    from ae_pipeline.analysis.likeness import two_samples
 
     train, test = digits()
     real = test.take(slice(0, 2000))

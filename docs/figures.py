@@ -36,10 +36,10 @@ from ae_pipeline.report.drawing import (
     legend,
     picture,
 )
-from ae_pipeline.report.evidence import traces
-from ae_pipeline.report.figures import latent_map
-from ae_pipeline.report.portraits import rows_of
-from ae_pipeline.report.truth import strips_by_kind
+from ae_pipeline.report.pictures.evidence import traces
+from ae_pipeline.report.pictures.figures import latent_map
+from ae_pipeline.report.pictures.portraits import rows_of
+from ae_pipeline.report.pictures.truth import strips_by_kind
 from ae_pipeline.report.views import Evidence
 from ae_pipeline.sources.images import read_idx
 from ae_pipeline.sources.sample_data import fetch

@@ -16,7 +16,7 @@ from ae_pipeline.challenge import retrain_job
 from ae_pipeline.demo import KINDS, DemoJob
 from ae_pipeline.experiment import score_job, train_job
 from ae_pipeline.night import night_job
-from ae_pipeline.runtime.files import pseudonyms
+from ae_pipeline.outputs.masking import pseudonyms
 from flows.run import NOTHING_KEPT, current_progress, run_name, run_steps
 
 if TYPE_CHECKING:

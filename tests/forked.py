@@ -44,7 +44,7 @@ MODULES = (
     "mne.io",
     "flows.pipeline",
     "ae_pipeline.cli",
-    "ae_pipeline.outputs",
+    "ae_pipeline.outputs.training",
 )
 TYPED = """#!{python} -IS
 import json, os, socket, sys

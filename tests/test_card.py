@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tiny
 
-from ae_pipeline.card import model_card
+from ae_pipeline.report.findings.model_card import model_card
 
 
 def test_the_card_says_what_for_from_what_and_what_not() -> None:

@@ -13,7 +13,7 @@ import pytest
 import tiny
 from lab import noise, write_edf
 
-from ae_pipeline import completion
+from ae_pipeline.analysis import completion
 from ae_pipeline.complete import complete
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError

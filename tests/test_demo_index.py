@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ae_pipeline.analysis.evaluate import evaluate
 from ae_pipeline.demo_index import Outcome, index_of, sentence_of
-from ae_pipeline.evaluate import evaluate
 
 
 def outcome(shift: float, simple_shift: float, kind: str = "mnist") -> Outcome:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ae_pipeline.digest import Night, markdown, page, sentence
 from ae_pipeline.report import Listing, listing_page
+from ae_pipeline.report.findings.night import Night, markdown, page, sentence
 
 NIGHT = Night(
     "sleep",

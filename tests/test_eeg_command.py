@@ -17,8 +17,8 @@ import pytest
 from test_eeg_source import discontinuous
 
 from ae_pipeline.eeg.features import FEATURE_BANDS_HZ
-from ae_pipeline.findings import recording_view
 from ae_pipeline.report import recording_page
+from ae_pipeline.report.findings.recording import recording_view
 from ae_pipeline.scoring.bundle import Bundle, load
 from ae_pipeline.scoring.recording import RecordingResult, score_recording
 from ae_pipeline.sources.eeg import EegSource, find, open_recording

@@ -19,7 +19,7 @@ from lab import noise
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.experiment import Job, score_job, train_job
-from ae_pipeline.methods import methods_paragraph
+from ae_pipeline.report.findings.methods import methods_paragraph
 
 NAMES = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "T3", "T4")
 PERSON = ("Mustermann", "Erika", "MRN4711", "17-mar-1961", "1961-03-17", "17.03.61")

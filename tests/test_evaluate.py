@@ -13,8 +13,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring
 
+from ae_pipeline.analysis.evaluate import evaluate, label_windows, named_events, read_truth
 from ae_pipeline.data import InputError
-from ae_pipeline.evaluate import evaluate, label_windows, named_events, read_truth
 
 
 def scored(n_recordings: int = 4, n: int = 60, seed: int = 0) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_personfit import people, trained
 
-from ae_pipeline import factors
+from ae_pipeline.analysis import factors
 
 
 def simple_structure(n: int, seed: int = 0, loading: float = 0.7) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ae_pipeline.outputs.masking import pseudonyms
 from ae_pipeline.runtime import files as folder
 from ae_pipeline.runtime.files import (
     STEP_VERSION,
@@ -26,7 +27,6 @@ from ae_pipeline.runtime.files import (
     key,
     locked,
     project_root,
-    pseudonyms,
     read_json,
     recover_folder,
     replace_folder,

@@ -13,12 +13,12 @@ import pytest
 import tiny
 from scipy.stats import ks_2samp
 
-from ae_pipeline import likeness
+from ae_pipeline.analysis import likeness
 from ae_pipeline.config import StudyError
 from ae_pipeline.generate import decode, draw, generate
 from ae_pipeline.models.scaler import Scaler
-from ae_pipeline.report import portraits
-from ae_pipeline.restore import check_ending, sheet
+from ae_pipeline.outputs.export import check_ending, sheet
+from ae_pipeline.report.pictures import portraits
 from ae_pipeline.runtime.files import read_json
 from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.sources import images as mnist

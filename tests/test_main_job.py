@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from ae_pipeline.analysis.evaluate import named_events, read_truth
 from ae_pipeline.data import InputError
 from ae_pipeline.demo import KINDS, DemoJob
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import cut
-from ae_pipeline.evaluate import named_events, read_truth
 from ae_pipeline.experiment import run_plainly, score_job, train_job
 from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.initial import initial_study

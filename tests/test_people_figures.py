@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ae_pipeline.persons import flag_rates
-from ae_pipeline.report import people
+from ae_pipeline.analysis.persons import flag_rates
+from ae_pipeline.report.pictures import people
 
 
 def answers(n: int = 12) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_personfit import N_ITEMS, careless, people, trained
 
-from ae_pipeline import persons
+from ae_pipeline.analysis import persons
 from ae_pipeline.detectors import personfit
 from ae_pipeline.runtime.files import harmless
 

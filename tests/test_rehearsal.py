@@ -12,9 +12,7 @@ import tiny
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from ae_pipeline.data import Column, Samples
-from ae_pipeline.findings import rehearsal_sentence
-from ae_pipeline.rehearsal import (
+from ae_pipeline.analysis.rehearsal import (
     EEG_KINDS,
     SIMPLEST_FIRST,
     _areas,
@@ -22,6 +20,8 @@ from ae_pipeline.rehearsal import (
     rehearse,
     summarise,
 )
+from ae_pipeline.data import Column, Samples
+from ae_pipeline.report.findings.training import rehearsal_sentence
 from ae_pipeline.scoring.judge import raw_scores
 
 BAND_HZ = (2.0, 20.0)

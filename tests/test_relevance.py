@@ -12,12 +12,12 @@ import tiny
 import torch
 from torch import nn
 
+from ae_pipeline.analysis.relevance import relevance
 from ae_pipeline.data import Axis, Column, Samples
-from ae_pipeline.findings import relevance_section
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler
-from ae_pipeline.relevance import relevance
+from ae_pipeline.report.findings.training import relevance_section
 from ae_pipeline.training.loop import FittedAutoencoder
 
 

@@ -19,10 +19,6 @@ import pytest
 
 from ae_pipeline import report
 from ae_pipeline.report.drawing import envelope, merge
-from ae_pipeline.report.evidence import answers, image_cards, traces
-from ae_pipeline.report.figures import heat_map, latent_map, score_histogram, timeline
-from ae_pipeline.report.glance import strips
-from ae_pipeline.report.interactive import moving_map, moving_timeline, policy, scripts
 from ae_pipeline.report.pages import (
     group_page,
     index_page,
@@ -30,8 +26,12 @@ from ae_pipeline.report.pages import (
     rows_page,
     train_page,
 )
+from ae_pipeline.report.pictures.evidence import answers, image_cards, traces
+from ae_pipeline.report.pictures.figures import heat_map, latent_map, score_histogram, timeline
+from ae_pipeline.report.pictures.glance import strips
+from ae_pipeline.report.pictures.interactive import moving_map, moving_timeline, policy, scripts
+from ae_pipeline.report.pictures.truth import recording_strip, strips_by_kind
 from ae_pipeline.report.tables import link
-from ae_pipeline.report.truth import recording_strip, strips_by_kind
 from ae_pipeline.report.views import (
     Evidence,
     GroupView,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ae_pipeline.report.scalp import scalp_maps
+from ae_pipeline.report.pictures.scalp import scalp_maps
 
 NAMES = tuple(f"E{i}" for i in range(12))
 ANGLES = np.linspace(0, 2 * np.pi, 12, endpoint=False)

@@ -16,8 +16,8 @@ on, compressed beyond three of them, and the views are added. Nothing here has s
 the sum is calibrated as one.
 
 Of a questionnaire the views are those of :mod:`ae_pipeline.detectors.personfit` instead: how
-surprising a person's answers are, whether a pattern explains them better than the questions do, how their
-profile runs against everybody's, how easily it is set apart.
+surprising a person's answers are, whether a pattern explains them better than the questions do,
+how their profile runs against everybody's, how easily it is set apart.
 
 EEG has three views more, on features of each channel before re-referencing
 (:mod:`ae_pipeline.eeg.features`), each the largest deviations over channels and features:

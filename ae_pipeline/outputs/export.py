@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.files import write_bytes, write_through
-from ae_pipeline.scoring.bundle import BundleInfo
+from ae_pipeline.scoring import bundle as bundles
+from ae_pipeline.scoring.bundle import Bundle, BundleInfo
+from ae_pipeline.tracking.registry import model_folder
 
-__all__ = ["check_ending", "sheet", "write_epochs", "write_images", "write_signal"]
+__all__ = [
+    "check_ending",
+    "open_model",
+    "sheet",
+    "write_epochs",
+    "write_images",
+    "write_signal",
+]
 
 ENDINGS = {
     "eeg": (".fif", ".fif.gz", ".edf"),
@@ -136,3 +145,17 @@ def sheet(images: NDArray[Any], columns: int | None = None) -> NDArray[Any]:
         top, left = row * (height + 2), column * (width + 2)
         out[top : top + height, left : left + width] = image
     return out
+
+
+def open_model(model: str, out: Path) -> tuple[Path, Bundle]:
+    """A model's folder and the model, to write data of its kind to the file ``out``.
+
+    Raises
+    ------
+    StudyError
+        Where the model cannot be read or the file's ending says another kind of data.
+    """
+    place = model_folder(model)
+    bundle = bundles.load(place)
+    check_ending(bundle.info.kind, out)
+    return place, bundle

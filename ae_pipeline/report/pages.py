@@ -15,12 +15,12 @@ import numpy as np
 from markupsafe import Markup
 
 from ae_pipeline.data import Kind
-from ae_pipeline.report import figures
 from ae_pipeline.report.drawing import Picture, flags, floats, time_unit
-from ae_pipeline.report.evidence import ImageCard, answers, image_cards, traces
-from ae_pipeline.report.glance import strips
-from ae_pipeline.report.interactive import moving_map, moving_timeline, policy, scripts
-from ae_pipeline.report.scalp import scalp_maps
+from ae_pipeline.report.pictures import figures
+from ae_pipeline.report.pictures.evidence import ImageCard, answers, image_cards, traces
+from ae_pipeline.report.pictures.glance import strips
+from ae_pipeline.report.pictures.interactive import moving_map, moving_timeline, policy, scripts
+from ae_pipeline.report.pictures.scalp import scalp_maps
 from ae_pipeline.report.tables import Cell, Column, Table, link, losses, others, table
 from ae_pipeline.report.views import (
     Evidence,

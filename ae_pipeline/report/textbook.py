@@ -14,9 +14,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ae_pipeline.report.drawing import HALF, SERIES, Picture, figure, house_style, legend, picture
-from ae_pipeline.report.evidence import png
-from ae_pipeline.report.figures import loss_curve
 from ae_pipeline.report.pages import layers_table, render
+from ae_pipeline.report.pictures.evidence import png
+from ae_pipeline.report.pictures.figures import loss_curve
 from ae_pipeline.report.tables import Cell, Column, Table
 from ae_pipeline.report.views import Headline, Number
 

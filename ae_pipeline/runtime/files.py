@@ -32,7 +32,6 @@ __all__ = [
     "key",
     "locked",
     "project_root",
-    "pseudonyms",
     "read_json",
     "recover_folder",
     "replace_folder",
@@ -332,27 +331,6 @@ def key(step: str, inputs: Any, config: Any, bundle: str | None = None) -> str:
         "bundle": bundle,
     }
     return digest_json(parts)
-
-
-def pseudonyms(names: Iterable[str], kind: str, root: Path | None = None) -> dict[str, str]:
-    """Stable pseudonyms (``sub-1f3a9c02b7d4``) for identities in all that leaves the folder.
-
-    Keyed with a secret that is made once under the project's root, so that nobody can try names
-    against the published pseudonyms.
-    """
-    place = (root or project_root()) / "data" / ".pseudonym-key"
-    if not place.is_file():
-        with locked(place.with_suffix(".lock")):
-            if not place.is_file():
-                with write_through(place) as temporary:
-                    temporary.touch(mode=0o600)
-                    temporary.write_bytes(os.urandom(32))
-    secret = place.read_bytes()
-
-    def code(name: str) -> str:
-        return hashlib.blake2b(name.encode(), key=secret, digest_size=6).hexdigest()
-
-    return {name: f"{kind}-{code(name)}" for name in names}
 
 
 def versions() -> Mapping[str, str]:

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from ae_pipeline.scoring.bundle import Bundle
 
-__all__ = ["aliases", "point", "promote", "resolve", "send_model"]
+__all__ = [
+    "aliases",
+    "model_folder",
+    "point",
+    "promote",
+    "registered_name",
+    "resolve",
+    "send_model",
+]
 
 ALIAS = "newest"
 CHAMPION = "champion"
@@ -324,3 +332,18 @@ def _registered(client: MlflowClient, model: str) -> tuple[str, str]:
     if parts["alias"]:
         return name, str(client.get_model_version_by_alias(name, parts["alias"]).version)
     return name, str(client.get_model_version(name, str(parts["version"])).version)
+
+
+def model_folder(model: str) -> Path:
+    """A bundle's folder from what a user names a model by."""
+    if model.startswith(("runs:/", "models:/")):
+        from ae_pipeline.tracking.registry import resolve
+        from ae_pipeline.tracking.settings import load_settings
+
+        return resolve(model, load_settings())
+    return Path(model).expanduser()
+
+
+def registered_name(title: str) -> str:
+    """Name of a study's model: MLflow allows no slash or colon; spaces are awkward in a URI."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in title)

@@ -43,7 +43,7 @@ MAX_EVENTS = 500
 MOST_BINS = 5_000
 COLORS = ("label", "score", "subject", "part")
 SEED = 0
-_SCRIPTS = Path(__file__).with_name("scripts")
+_SCRIPTS = Path(__file__).parent.with_name("scripts")
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def group_rates(rates: pd.DataFrame) -> Picture | None:
     Parameters
     ----------
     rates : DataFrame
-        From :func:`ae_pipeline.persons.flag_rates`.
+        From :func:`ae_pipeline.analysis.persons.flag_rates`.
     """
     if rates.empty or "worst_low" not in rates:
         return None

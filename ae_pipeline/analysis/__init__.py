@@ -1,0 +1,1 @@
+"""What a fitted model tells beside its scores."""

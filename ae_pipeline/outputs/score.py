@@ -1,0 +1,212 @@
+"""The files of each input that was scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ae_pipeline import report
+from ae_pipeline.analysis.persons import describe
+from ae_pipeline.data import Samples
+from ae_pipeline.ingest.inputs import Failure, Input
+from ae_pipeline.ingest.origin import source_of
+from ae_pipeline.outputs.bids import (
+    BIDS_ENDINGS,
+    EVENT_SIDECAR,
+    _bids_folder,
+    _write_annotations,
+    _write_bids,
+)
+from ae_pipeline.outputs.run_folder import _now
+from ae_pipeline.report.findings.recording import recording_view
+from ae_pipeline.runtime.files import (
+    digest_files,
+    read_json,
+    versions,
+    write_frame,
+    write_json,
+    write_text,
+    write_through,
+)
+from ae_pipeline.scoring.examples import Example
+from ae_pipeline.scoring.recording import RecordingResult
+from ae_pipeline.scoring.rows import RowsResult
+from ae_pipeline.scoring.tables import latents_frame
+
+if TYPE_CHECKING:
+    from ae_pipeline.outputs.run_folder import ScoreRun
+
+__all__ = [
+    "SHARED",
+    "begin_score",
+    "is_done",
+    "write_failure",
+    "write_recording",
+    "write_rows",
+]
+
+
+TABLE_ENDINGS = ("persons.parquet", "answers.parquet", "items.tsv")
+"""What is written about each questionnaire, and put together for all of them."""
+
+
+SHARED = "pseudonymised"
+"""Subfolder with what may leave this machine."""
+
+
+def begin_score(run: ScoreRun) -> None:
+    """Mark the folder as this model's before the first result stands in it."""
+    run.out.mkdir(parents=True, exist_ok=True)
+    provenance = run.out / "provenance.json"
+    if not provenance.is_file():
+        content = {"kind": "score", "status": "begun", "config": run.identity}
+        write_json(provenance, content)
+
+
+def is_done(out: Path, name: str, this: str) -> bool:
+    """Whether the files of an input are there, complete, and made from the same things."""
+    provenance = out / f"{name}_provenance.json"
+    if not provenance.is_file():
+        return False
+    there = read_json(provenance)
+    if there["key"] != this or there["status"] != "done":
+        return False
+    return all((out / file).is_file() for file in there["outputs"])
+
+
+def write_failure(run: ScoreRun, failure: Failure, digest: str | None) -> None:
+    """A failed input: its reason, and nothing else of it."""
+    for stale in run.out.glob(f"{_glob_safe(failure.name)}_*"):
+        if stale.name in _file_names(failure.name) | {
+            f"{failure.name}_{ending}" for ending in TABLE_ENDINGS
+        }:
+            stale.unlink()
+    folder = _bids_folder(failure.name)
+    if folder is not None:
+        for ending in BIDS_ENDINGS:
+            (run.out / folder / f"{failure.name}_desc-anomaly_{ending}").unlink(missing_ok=True)
+    summary = {
+        "recording": failure.name,
+        "subject": failure.subject,
+        "verdict": "failed",
+        "reason": failure.reason,
+    }
+    _write_provenance(run, failure.name, None, [], summary, digest, "failed")
+
+
+def _glob_safe(name: str) -> str:
+    import glob
+
+    return glob.escape(name)
+
+
+def _file_names(name: str) -> set[str]:
+    endings = (
+        "scores.parquet",
+        "desc-anomaly_events.tsv",
+        "desc-anomaly_events.json",
+        "desc-anomaly_annot.fif",
+        "bads.tsv",
+        "desc-latent_features.tsv",
+        "report.html",
+        "examples.npz",
+        "items.tsv",
+    )
+    return {f"{name}_{ending}" for ending in endings}
+
+
+def _write_provenance(
+    run: ScoreRun,
+    name: str,
+    this: str | None,
+    files: list[str],
+    summary: Mapping[str, Any],
+    digest: str | None,
+    status: str,
+) -> None:
+    info = run.bundle.info
+    content = {
+        "kind": "score-input",
+        "status": status,
+        "key": this,
+        "input": digest,
+        "model": run.bundle.digest,
+        "model_id": run.bundle.model_id,
+        "config": run.config,
+        "preprocess": None if info.preprocess is None else info.preprocess.model_dump(mode="json"),
+        "summary": {k: _plain(v) for k, v in summary.items()},
+        "versions": dict(versions()),
+        "finished": _now(),
+        "outputs": {file: digest_files([run.out / file]) for file in files},
+    }
+    write_json(run.out / f"{name}_provenance.json", content)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def write_recording(run: ScoreRun, result: RecordingResult, this: str) -> None:
+    """Files of one recording; provenance last."""
+    out, info = run.out, run.bundle.info
+    name = result.recording.name
+    (out / f"{name}_provenance.json").unlink(missing_ok=True)  # from here on it is not done
+    write_frame(out / f"{name}_scores.parquet", result.frame)
+    write_frame(out / f"{name}_desc-anomaly_events.tsv", result.events)
+    write_json(out / f"{name}_desc-anomaly_events.json", EVENT_SIDECAR)
+    _write_annotations(out / f"{name}_desc-anomaly_annot.fif", result.events, result.recording)
+    write_frame(out / f"{name}_bads.tsv", result.bads)
+    latents = latents_frame(result.frame, result.latents)
+    write_frame(out / f"{name}_desc-latent_features.tsv", latents)
+    assert info.threshold is not None
+    view = recording_view(run.bundle, result, info.threshold, run.detection)
+    write_text(out / f"{name}_report.html", report.recording_page(view))
+    files = sorted(_file_names(name) - {f"{name}_examples.npz", f"{name}_items.tsv"})
+    files += _write_bids(out, result)
+    digest = digest_files(result.recording.files)
+    _write_provenance(run, name, this, files, result.summary, digest, "done")
+
+
+def write_rows(
+    run: ScoreRun,
+    item: Input,
+    result: RowsResult,
+    samples: Samples,
+    notes: tuple[str, ...],
+    this: str,
+) -> None:
+    """Files of one table or image file; provenance last."""
+    out, name = run.out, item.name
+    (out / f"{name}_provenance.json").unlink(missing_ok=True)
+    write_frame(out / f"{name}_scores.parquet", result.frame)
+    latents = latents_frame(result.frame, result.latents)
+    write_frame(out / f"{name}_desc-latent_features.tsv", latents)
+    files = [f"{name}_scores.parquet", f"{name}_desc-latent_features.tsv", f"{name}_examples.npz"]
+    _save_examples(out / f"{name}_examples.npz", result.worst, result.best)
+    person = run.bundle.ensemble.person
+    if person is not None:
+        source = source_of(run.bundle.info)
+        about, answers, items = describe(person, samples, source, result.frame, result.latents)
+        write_frame(out / f"{name}_persons.parquet", about)
+        write_frame(out / f"{name}_answers.parquet", answers)
+        write_frame(out / f"{name}_items.tsv", items)
+        files += [f"{name}_{ending}" for ending in TABLE_ENDINGS]
+    summary = {"recording": name, "rows": len(result.frame), "notes": list(notes)}
+    _write_provenance(run, name, this, files, summary, digest_files(item.files), "done")
+
+
+def _save_examples(path: Path, worst: Example, best: Example) -> None:
+    """Examples as plain arrays and JSON, so that the page can be made again from the folder."""
+    arrays: dict[str, Any] = {}
+    for which, example in (("worst", worst), ("best", best)):
+        arrays[f"{which}_values"] = example.values
+        arrays[f"{which}_reconstructions"] = example.reconstructions
+        text = example.frame.to_json(orient="records")
+        arrays[f"{which}_rows"] = np.frombuffer(text.encode(), np.uint8)
+    with write_through(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)

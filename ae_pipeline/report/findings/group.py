@@ -1,0 +1,84 @@
+"""What is said of a group of recordings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ae_pipeline.detectors.calibration import Detection, reach
+from ae_pipeline.report import GroupView, Headline, Number
+from ae_pipeline.report.findings.methods import methods_paragraph
+from ae_pipeline.report.findings.training import _facts, rehearsal_sentence
+from ae_pipeline.report.findings.words import _alarms, _no_promise
+from ae_pipeline.scoring.bundle import Bundle
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "group_view",
+]
+
+
+def group_view(
+    bundle: Bundle,
+    detection: Detection,
+    recordings: pd.DataFrame,
+    scores: pd.DataFrame | None = None,
+) -> GroupView:
+    """The page of everything scored into one folder; ``scores`` are all its windows."""
+    info = bundle.info
+    done = recordings[recordings["verdict"] != "failed"]
+    n_failed = len(recordings) - len(done)
+    odd = done[(done["verdict"] != "clean") | done["flagged"].fillna(False).astype(bool)]
+    warnings = list(info.claims)
+    allowed = reach(
+        bundle.calibration.n_units, len(done), detection.error_rate, detection.dependence
+    ).sentence(f"{info.exchangeable_unit}s")
+    promise = _no_promise(bundle, detection)
+    if allowed:
+        warnings.append(
+            f"Whole recordings: {allowed}{'' if promise else ' Events are not affected.'}"
+        )
+    rate = f"q at most {detection.error_rate:g}"
+    said = f"{len(odd)} of {len(done)} recordings deserve a look"
+    if promise and len(odd) < len(done):
+        said += f"; the other {len(done) - len(odd)} cannot be called clean"
+        warnings.append(f"Recordings with nothing flagged: {promise} on each one's page.")
+        shown = recordings["verdict"].replace("clean", "nothing flagged")
+        recordings = recordings.assign(verdict=shown)
+    if not len(done):
+        said = f"None of {len(recordings)} recordings could be scored"
+    elif n_failed:
+        said += f"; {n_failed} could not be read"
+    headline = Headline(
+        f"{said}.",
+        (
+            Number("Scored", str(len(done))),
+            Number("Flagged as a whole", str(int(done["flagged"].sum())), rate),
+            Number("False alarms", *_alarms(bundle)),
+            Number("Failed", str(n_failed)),
+        ),
+        ("Open the worst first; each name leads to its report",)
+        if len(done)
+        else ("Read the reasons below; mend or remove those files and score again",),
+        rehearsal_sentence(info.rehearsal),
+        tuple(warnings),
+    )
+    links = {name: f"{name}_report.html" for name in done["recording"]}
+    return GroupView(
+        title=info.study,
+        headline=headline,
+        recordings=recordings,
+        scores=scores,
+        threshold=info.threshold,
+        links=links,
+        facts=_facts(info, bundle.digest),
+        methods=methods_paragraph(bundle, detection),
+    )
+
+
+def _first_to_look_at(n_flagged: int, n_proposed: int | None) -> str:
+    """Whom a reader should turn to."""
+    if n_flagged or n_proposed is None:
+        return "the flagged ones"
+    return "those proposed for a look, from the top," if n_proposed else "the highest scores"
