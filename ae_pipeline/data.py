@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ae_pipeline.eeg.features import Usual
 
 __all__ = [
     "SAME_PLACE",
@@ -356,7 +355,7 @@ class Samples:
     sfreq_hz: float | None = None
     raw: Float | Windows | None = None
     common: Float | Windows | None = None
-    usual: Mapping[str, Usual] = field(default_factory=dict)
+    usual: Mapping[str, Any] = field(default_factory=dict)
     response_times: tuple[str, ...] = ()
     scaled: Float | None = None
 

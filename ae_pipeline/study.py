@@ -6,13 +6,13 @@ A study names its source; everything else has a default that fits the kind of da
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ae_pipeline.config import Config, StudyError, described, explain
+from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.windows import Windowing
@@ -24,7 +24,13 @@ from ae_pipeline.sources.questionnaire import QuestionnaireSource
 from ae_pipeline.training.loop import Training
 from ae_pipeline.training.split import Split
 
-__all__ = ["DEFAULTS", "AnySource", "Outputs", "Study", "load_study", "study_file"]
+__all__ = [
+    "DEFAULTS",
+    "AnySource",
+    "Outputs",
+    "Study",
+    "load_study",
+]
 
 AnySource = EegSource | MnistSource | QuestionnaireSource
 
@@ -242,124 +248,3 @@ def _set(content: dict[str, Any], override: str) -> None:
 
 
 # ------------------------------------------------------------------------------- writing
-
-
-def study_file(given: Mapping[str, Any], notes: Mapping[str, str] | None = None) -> str:
-    """A study file with every default written out and explained.
-
-    Parameters
-    ----------
-    given : mapping
-        What is already known: at least ``study`` and ``source.kind``; the rest from defaults.
-    notes : mapping of dotted key to str, optional
-        Further comments on single keys (why ``init`` chose a value).
-
-    Returns
-    -------
-    str
-        YAML with comments.
-    """
-    kind = given["source"]["kind"]
-    content = _merge(DEFAULTS[kind], given)
-    content["source"] = {"path": "path/to/the/data", **content["source"]}
-    lines = [
-        "# A study: one file that decides everything. Change what you like, then check it with",
-        "#   ae-pipeline validate THIS_FILE",
-        "# and run it with",
-        "#   ae-pipeline train THIS_FILE",
-        "",
-    ]
-    unused = () if kind == "eeg" else ("preprocess", "windows")
-    lines += _yaml_lines(Study, content, "", notes or {}, skip=unused)
-    return "\n".join(lines) + "\n"
-
-
-def _yaml_lines(
-    model: type[BaseModel],
-    content: Mapping[str, Any],
-    path: str,
-    notes: Mapping[str, str],
-    skip: Iterable[str] = (),
-    indent: str = "",
-) -> list[str]:
-    lines: list[str] = []
-    for own, field in model.model_fields.items():
-        if own in skip:
-            continue
-        name = field.alias or own
-        dotted = f"{path}{name}"
-        lines += _comment(
-            f"{described(model).get(own, '')} {_sentence(notes.get(dotted, ''))}", indent
-        )
-        value = content.get(name, field.get_default(call_default_factory=True))
-        inner = _model_for(field.annotation, value)
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-            lines.append(f"{indent}{name}:")
-            lines += _yaml_rows(value, dotted, notes, indent + "  ")
-        elif inner is not None and not isinstance(value, (list, tuple)):
-            filled = value.model_dump(mode="json") if isinstance(value, BaseModel) else value or {}
-            lines.append(f"{indent}{name}:")
-            lines += _yaml_lines(inner, filled, f"{dotted}.", notes, (), indent + "  ")
-        else:
-            lines.append(f"{indent}{name}: {_yaml_value(value)}")
-        if not indent:
-            lines.append("")
-    return lines
-
-
-def _yaml_rows(
-    rows: Sequence[Any], path: str, notes: Mapping[str, str], indent: str
-) -> Iterator[str]:
-    """One line for each block of a list; a note that several of them share stands once."""
-    said: set[str] = set()
-    for number, row in enumerate(rows):
-        for dotted, note in notes.items():
-            parent, _, name = dotted.rpartition(".")
-            if parent == f"{path}.{number}" and f"{name}: {note}" not in said:
-                said.add(f"{name}: {note}")
-                yield from _comment(f"{name}: {_sentence(note)}", indent)
-        yield f"{indent}- {_yaml_value(row)}"
-
-
-def _comment(text: str, indent: str) -> list[str]:
-    import textwrap
-
-    start = f"{indent}# "
-    return textwrap.wrap(text, 96, initial_indent=start, subsequent_indent=start)
-
-
-def _sentence(note: str) -> str:
-    note = note.strip()
-    return note and note[0].upper() + note[1:] + ("" if note.endswith((".", "?", "!")) else ".")
-
-
-def _model_for(annotation: Any, value: Any) -> type[BaseModel] | None:
-    """The configuration class behind a field, chosen by ``kind`` where there are several."""
-    if isinstance(value, BaseModel):
-        return type(value)
-    found = _models(annotation)
-    if isinstance(value, Mapping) and "kind" in value:
-        found = [m for m in found if m.model_fields["kind"].default == value["kind"]]
-    if value is None or not found:
-        return None
-    return found[0]
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]
-
-
-def _yaml_value(value: Any) -> str:
-    import json
-
-    import yaml
-
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    value = json.loads(json.dumps(value, default=str))  # tuples to lists, paths to text
-    text = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
-    )
-    return text.removesuffix("\n").removesuffix("\n...").strip()

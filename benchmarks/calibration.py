@@ -608,7 +608,7 @@ def report_eeg(folder: Path, pattern: str, epochs: int) -> None:
 def _study(folder: Path, pattern: str) -> dict[str, Any]:
     import yaml
 
-    from ae_pipeline.initial import initial_study
+    from ae_pipeline.jobs.init import initial_study
 
     study = yaml.safe_load(initial_study("eeg", folder, "calibration"))
     study["source"]["pattern"] = pattern
@@ -625,7 +625,9 @@ def _leave_out(
     """Train on recordings, score others; the latter's rows, and the smallest p there is."""
     import yaml
 
-    from ae_pipeline.experiment import run_plainly, score_job, train_job
+    from ae_pipeline.jobs.job import run_plainly
+    from ae_pipeline.jobs.score import score_job
+    from ae_pipeline.jobs.train import train_job
     from ae_pipeline.scoring.bundle import load
 
     links = place / "recordings"

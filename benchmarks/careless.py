@@ -35,10 +35,10 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from ae_pipeline.experiment import TrainJob
-from ae_pipeline.fitting import Fitting
 from ae_pipeline.ingest.gather import gather
-from ae_pipeline.initial import initial_study
+from ae_pipeline.jobs.fit import Fitting
+from ae_pipeline.jobs.init import initial_study
+from ae_pipeline.jobs.train import TrainJob
 from ae_pipeline.models.objectives import Vanilla
 from ae_pipeline.sources.sample_data import fetch
 from ae_pipeline.study import load_study

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from ae_pipeline.data import Samples
-from ae_pipeline.downstream import linear_probe
+from ae_pipeline.jobs.compare.probe import linear_probe
+from ae_pipeline.jobs.demo.textbook import STUDY
 from ae_pipeline.sources.images import MnistSource, load
 from ae_pipeline.sources.sample_data import fetch
 from ae_pipeline.study import Study, load_study
-from ae_pipeline.textbook import STUDY
 
 CONV: dict[str, Any] = {
     "architecture": {

@@ -35,7 +35,7 @@ from sklearn.metrics import roc_auc_score
 
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.detectors.ensemble import TWO_SIDED, VIEW_WORDS
-from ae_pipeline.fitting import Fitting
+from ae_pipeline.jobs.fit import Fitting
 from ae_pipeline.sources.images import MnistSource, load
 from ae_pipeline.sources.sample_data import fetch
 from ae_pipeline.stats import interval

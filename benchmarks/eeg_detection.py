@@ -142,7 +142,7 @@ class Ours:
     """The package's default detector, its views, and its baselines."""
 
     def __init__(self, train: list[Recording], study: Study, place: Path) -> None:
-        from ae_pipeline.fitting import Fitting
+        from ae_pipeline.jobs.fit import Fitting
 
         self.study = study
         assert study.preprocess is not None

@@ -140,7 +140,7 @@ def ingest(file: Path | None, rounds: int) -> None:
 
 def small_bundle(file: Path | None, folder: Path, epochs: int = 2) -> Path:
     """A model of 64 channels trained for a moment; scoring costs what a long training's does."""
-    from ae_pipeline.experiment import train_job
+    from ae_pipeline.jobs.train import train_job
 
     one = real_recording(file)
     write_edf(folder / "train/P1_rest.edf", repeated(one, 240), one.ch_names)

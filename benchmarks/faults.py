@@ -73,14 +73,15 @@ class Lab:
             self.made += 1
 
     def night(self) -> None:
-        from ae_pipeline.experiment import run_plainly
-        from ae_pipeline.night import _job, night_job
+        from ae_pipeline.jobs.job import run_plainly
+        from ae_pipeline.jobs.night import _job, night_job
 
         _job.cache_clear()
         run_plainly(night_job(self.study))
 
     def train(self, seed: int) -> None:
-        from ae_pipeline.experiment import run_plainly, train_job
+        from ae_pipeline.jobs.job import run_plainly
+        from ae_pipeline.jobs.train import train_job
 
         run_plainly(train_job(self.study, None, [f"training.seed={seed}"]))
 
@@ -314,7 +315,8 @@ def two_at_once(lab: Lab) -> Count:
     count.repeated += len(done) - len(set(done))
     lab.settle(count)
     # and two that know nothing of each other's lock: scoring into the same folder
-    from ae_pipeline.experiment import run_plainly, score_job
+    from ae_pipeline.jobs.job import run_plainly
+    from ae_pipeline.jobs.score import score_job
 
     inputs = [str(lab.place / "inbox")]
     out, model = lab.place / "derivatives/together", str(lab.place / "derivatives/small/model")
@@ -372,7 +374,7 @@ def main() -> None:
     import mne  # noqa: F401
     import sklearn.ensemble  # noqa: F401
 
-    import ae_pipeline.challenge  # noqa: F401
+    import ae_pipeline.jobs.retrain  # noqa: F401
 
     place = Path(tempfile.mkdtemp(prefix="ae-pipeline-faults-"))
     rng = random.Random(given.seed)

@@ -285,7 +285,7 @@ def eeg(seeds: int) -> None:
     import yaml
 
     from ae_pipeline.ingest.gather import gather
-    from ae_pipeline.initial import initial_study
+    from ae_pipeline.jobs.init import initial_study
     from ae_pipeline.models.layers import n_parameters
     from ae_pipeline.sources.sample_data import fetch
     from ae_pipeline.study import Study

@@ -324,8 +324,9 @@ def eeg(runs: Runs) -> Picture:
     """Two seconds of EEG with a planted artefact, and what the model expected."""
     from ae_pipeline.eeg.survey import survey
     from ae_pipeline.eeg.windows import cut
-    from ae_pipeline.experiment import run_plainly, train_job
-    from ae_pipeline.initial import initial_study
+    from ae_pipeline.jobs.init import initial_study
+    from ae_pipeline.jobs.job import run_plainly
+    from ae_pipeline.jobs.train import train_job
     from ae_pipeline.runtime.files import write_text
     from ae_pipeline.scoring.bundle import load
     from ae_pipeline.sources.eeg import EegSource, open_recording

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flows.run import prepare_environment, run_job, using
+from flows.environment import prepare_environment
+from flows.run import run_job, using
 
 if TYPE_CHECKING:
     from flows.deployments import serve

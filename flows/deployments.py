@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
-from prefect import get_client
 from prefect import serve as prefect_serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
@@ -22,8 +19,12 @@ from prefect.types.entrypoint import EntrypointType
 
 from ae_pipeline.ingest.inbox import Inbox
 from flows import pipeline
+from flows.late import drop_late
 
-__all__ = ["deployments", "drop_late", "serve"]
+__all__ = [
+    "deployments",
+    "serve",
+]
 
 AT_ONCE = 2
 """Flow runs that one ``serve`` has under way: a night, and something that a person asked for."""
@@ -100,51 +101,3 @@ def serve(inboxes: Sequence[Inbox]) -> None:
         drop_late(f"inbox/inbox-{inbox.study.study}")
         drop_late(f"retrain/retrain-{inbox.study.study}")
     prefect_serve(*made, limit=AT_ONCE)
-
-
-def drop_late(deployment: str | UUID, but: UUID | None = None) -> int:
-    """Cancel scheduled runs of a deployment whose time has passed: the next one does their work.
-
-    Parameters
-    ----------
-    deployment : str or UUID
-        ``FLOW/DEPLOYMENT``, or its id.
-    but : UUID, optional
-        The run that is to stay.
-
-    Returns
-    -------
-    int
-        How many were cancelled.
-    """
-    from prefect.client.schemas.filters import (
-        DeploymentFilter,
-        DeploymentFilterId,
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-    )
-    from prefect.client.schemas.objects import StateType
-    from prefect.exceptions import ObjectNotFound
-    from prefect.states import Cancelled
-
-    now, dropped = datetime.now(UTC), 0
-    with get_client(sync_client=True) as client:
-        if isinstance(deployment, str):
-            try:
-                deployment = client.read_deployment_by_name(deployment).id
-            except ObjectNotFound:
-                return 0
-        waiting = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
-            ),
-            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
-        )
-        for run in waiting:
-            due = run.expected_start_time
-            if run.id != but and run.auto_scheduled and due is not None and due < now:
-                message = "its time had passed; the run that is at work does what it would have"
-                client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
-                dropped += 1
-    return dropped

@@ -12,15 +12,16 @@ from uuid import UUID
 from prefect import Flow, flow, get_client
 from prefect.runtime import deployment, flow_run
 
-from ae_pipeline.challenge import retrain_job
-from ae_pipeline.demo import KINDS, DemoJob
-from ae_pipeline.experiment import score_job, train_job
-from ae_pipeline.night import night_job
+from ae_pipeline.jobs.demo.job import KINDS, DemoJob
+from ae_pipeline.jobs.night import night_job
+from ae_pipeline.jobs.retrain import retrain_job
+from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.outputs.masking import pseudonyms
 from flows.run import NOTHING_KEPT, current_progress, run_name, run_steps
 
 if TYPE_CHECKING:
-    from ae_pipeline.experiment import Job
+    from ae_pipeline.jobs.job import Job
 
 __all__ = ["demo", "inbox", "retrain", "score", "train"]
 
@@ -132,7 +133,7 @@ def demo(kinds: list[str] | None = None, out: str = "demo", quick: bool = False)
 
 def _drop_late() -> None:
     """Cancel runs that should have been by now: this one does their work."""
-    from flows.deployments import drop_late
+    from flows.late import drop_late
 
     if deployment.id is not None:
         drop_late(UUID(str(deployment.id)), but=UUID(str(flow_run.id)))

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.files import project_root
+from flows.environment import START_S, prepare_environment
 from flows.server import start_server
 from flows.servers import find_servers
 
 if TYPE_CHECKING:
-    from ae_pipeline.experiment import Job, Progress, Step
+    from ae_pipeline.jobs.job import Job, Progress, Step
 
 __all__ = [
     "current_progress",
-    "prepare_environment",
     "run_job",
     "run_name",
     "run_steps",
@@ -31,33 +31,8 @@ __all__ = [
 NOTHING_KEPT: dict[str, Any] = {"persist_result": False, "result_serializer": "json"}
 """For each flow. Prefect writes down the exception of a failed one all the same, as a pickle."""
 RETRY_DELAY_S = 1
-START_S = 90
-"""Longest start of a server: on a slow machine the first one makes the database."""
 
 _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
-
-
-def prepare_environment(root: Path | None = None) -> None:
-    """Set what Prefect reads from the environment at its import, where the user has not.
-
-    Parameters
-    ----------
-    root : Path, optional
-        The project's root; Prefect keeps its database in ``data/prefect`` under it.
-    """
-    defaults = {
-        "DO_NOT_TRACK": "true",
-        "PREFECT_HOME": str((root or project_root()).absolute() / "data" / "prefect"),
-        # The terminal belongs to the command line; Prefect's record gets every line.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_S),
-        # One write for many tasks: sqlite spends seconds on locks otherwise.
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
-    }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
     from ae_pipeline.runtime.files import project_root, write_json
     from ae_pipeline.tracking.commands import ui_command
     from ae_pipeline.tracking.settings import load_settings
-    from flows.run import prepare_environment
+    from flows.environment import prepare_environment
 
     root = project_root()
     prepare_environment(root)

@@ -15,12 +15,14 @@ from edfio import Edf, EdfAnnotation, EdfSignal
 from lab import NAMES, SFREQ_HZ, noise, write_edf, write_study
 from safetensors.numpy import load_file
 
-from ae_pipeline import cli
+from ae_pipeline.cli import commands as cli
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.detectors.calibration import reach
-from ae_pipeline.experiment import Job, score_job, train_job
-from ae_pipeline.recalibration import recalibrate
+from ae_pipeline.jobs.job import Job
+from ae_pipeline.jobs.recalibrate import recalibrate
+from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.scoring.bundle import load
 
 N_NORMAL = 6

@@ -8,10 +8,11 @@ import lab
 import pandas as pd
 import pytest
 
-from ae_pipeline.challenge import changes, retrain_job
 from ae_pipeline.config import StudyError
-from ae_pipeline.experiment import run_plainly, train_job
-from ae_pipeline.night import night_job
+from ae_pipeline.jobs.job import run_plainly
+from ae_pipeline.jobs.night import night_job
+from ae_pipeline.jobs.retrain import changes, retrain_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.tracking.registry import aliases, promote
 from ae_pipeline.tracking.settings import load_settings
 

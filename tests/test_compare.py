@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ae_pipeline.choice import choose, tabulate
-from ae_pipeline.compare import CompareJob
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, Samples
 from ae_pipeline.detectors.baselines import FactorAnalysis, PrincipalComponents
-from ae_pipeline.downstream import cross_validated_probe, linear_probe
-from ae_pipeline.experiment import run_plainly
-from ae_pipeline.grid import Cell, Outcome, run_cells
+from ae_pipeline.jobs.compare.choice import choose, tabulate
+from ae_pipeline.jobs.compare.grid import Cell, Outcome, run_cells
+from ae_pipeline.jobs.compare.job import CompareJob
+from ae_pipeline.jobs.compare.probe import cross_validated_probe, linear_probe
+from ae_pipeline.jobs.job import run_plainly
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.report.comparison import compare_page, text_table
 from ae_pipeline.report.views import CompareView, Headline

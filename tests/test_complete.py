@@ -14,10 +14,10 @@ import tiny
 from lab import noise, write_edf
 
 from ae_pipeline.analysis import completion
-from ae_pipeline.complete import complete
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.generate import generate
+from ae_pipeline.jobs.complete import complete
+from ae_pipeline.jobs.generate import generate
 from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.sources import images as mnist
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ae_pipeline.analysis.evaluate import evaluate
-from ae_pipeline.demo_index import Outcome, index_of, sentence_of
+from ae_pipeline.jobs.demo.index import Outcome, index_of, sentence_of
 
 
 def outcome(shift: float, simple_shift: float, kind: str = "mnist") -> Outcome:

@@ -29,7 +29,8 @@ def main() -> None:
         from prefect.states import Scheduled
 
         from flows import pipeline
-        from flows.deployments import deployments, drop_late
+        from flows.deployments import deployments
+        from flows.late import drop_late
 
         inbox = open_inbox(Path("study.yaml"))
         ids = {each.name: each.apply() for each in deployments([inbox])}

@@ -18,7 +18,9 @@ import yaml
 from lab import noise
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.experiment import Job, score_job, train_job
+from ae_pipeline.jobs.job import Job
+from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.report.findings.methods import methods_paragraph
 
 NAMES = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "T3", "T4")

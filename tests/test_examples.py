@@ -19,10 +19,12 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from ae_pipeline.cli import app
+from ae_pipeline.cli.commands import app
 from ae_pipeline.data import InputError
-from ae_pipeline.experiment import run_plainly, score_job, train_job
-from ae_pipeline.initial import initial_study
+from ae_pipeline.jobs.init import initial_study
+from ae_pipeline.jobs.job import run_plainly
+from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.sources.sample_data import fetch
 
 BIN = Path(sys.executable).parent

@@ -21,7 +21,7 @@ import yaml
 import flows
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.experiment import Progress, Step
+from ae_pipeline.jobs.job import Progress, Step
 from flows.run import current_progress
 from flows.server import PATIENCE_S
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ae_pipeline.experiment import train_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.scoring.bundle import load
 
 

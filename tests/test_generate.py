@@ -15,7 +15,7 @@ from scipy.stats import ks_2samp
 
 from ae_pipeline.analysis import likeness
 from ae_pipeline.config import StudyError
-from ae_pipeline.generate import decode, draw, generate
+from ae_pipeline.jobs.generate import decode, draw, generate
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.outputs.export import check_ending, sheet
 from ae_pipeline.report.pictures import portraits
@@ -233,8 +233,9 @@ def test_portraits_are_drawn_for_every_kind() -> None:
 
 
 def test_generated_answers_are_held_against_the_study_they_come_from(tmp_path: Path) -> None:
-    from ae_pipeline.experiment import run_plainly, train_job
     from ae_pipeline.ingest.origin import origin
+    from ae_pipeline.jobs.job import run_plainly
+    from ae_pipeline.jobs.train import train_job
 
     samples = tiny.answers(300)
     table = pd.DataFrame(np.asarray(samples.values), columns=samples.entries).astype(int)

@@ -18,8 +18,8 @@ import test_textbook
 import tiny
 from test_digest import NIGHT
 
-from ae_pipeline.complete import complete
-from ae_pipeline.generate import generate
+from ae_pipeline.jobs.complete import complete
+from ae_pipeline.jobs.generate import generate
 from ae_pipeline.report.comparison import compare_page
 from ae_pipeline.report.findings import night as digest
 from ae_pipeline.report.textbook import textbook_page

@@ -17,10 +17,11 @@ import pytest
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.experiment import Progress, run_plainly, train_job
-from ae_pipeline.ingest import inbox
-from ae_pipeline.ingest.inbox import open_inbox, overview, why
-from ae_pipeline.night import NightJob, _job, night_job
+from ae_pipeline.ingest.inbox import open_inbox
+from ae_pipeline.jobs.job import Progress, run_plainly
+from ae_pipeline.jobs.night import NightJob, _job, night_job
+from ae_pipeline.jobs.status import overview, study_of, why
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.runtime import files as folder
 
 
@@ -282,7 +283,7 @@ def test_only_one_run_at_a_time(place: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_left(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ae_pipeline.experiment import ScoreJob
+    from ae_pipeline.jobs.score import ScoreJob
 
     score = ScoreJob.score_input
 
@@ -403,6 +404,6 @@ def test_a_study_without_inbox_says_what_to_add(after: Path) -> None:
 
 def test_the_study_of_an_inbox_is_known_once_it_has_run(after: Path) -> None:
     night(after)
-    assert inbox.study_of(after / "inbox/N00_rest.edf") == after / "study.yaml"
+    assert study_of(after / "inbox/N00_rest.edf") == after / "study.yaml"
     with pytest.raises(StudyError, match="--study"):
-        inbox.study_of(after / "N00_rest.edf")
+        study_of(after / "N00_rest.edf")

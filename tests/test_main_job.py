@@ -17,12 +17,14 @@ import yaml
 
 from ae_pipeline.analysis.evaluate import named_events, read_truth
 from ae_pipeline.data import InputError
-from ae_pipeline.demo import KINDS, DemoJob
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import cut
-from ae_pipeline.experiment import run_plainly, score_job, train_job
 from ae_pipeline.ingest.origin import source_of
-from ae_pipeline.initial import initial_study
+from ae_pipeline.jobs.demo.job import KINDS, DemoJob
+from ae_pipeline.jobs.init import initial_study
+from ae_pipeline.jobs.job import run_plainly
+from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.scoring.bundle import Bundle, load
 from ae_pipeline.sources import eeg
 from ae_pipeline.sources.sample_data import fetch

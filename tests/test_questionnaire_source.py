@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from ae_pipeline import initial
 from ae_pipeline.data import InputError
+from ae_pipeline.jobs import init as initial
 from ae_pipeline.sources.proposal import propose
 from ae_pipeline.sources.questionnaire import (
     ItemBlock,

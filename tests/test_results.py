@@ -10,7 +10,7 @@ import tiny
 from scipy import stats
 
 from ae_pipeline.detectors.conformal import conformal_p
-from ae_pipeline.results import judge_held_out, train_metrics
+from ae_pipeline.jobs.fit import judge_held_out, train_metrics
 from ae_pipeline.stats import interval
 from ae_pipeline.training.history import History
 
@@ -93,7 +93,7 @@ def test_only_windows_have_a_threshold() -> None:
 
 
 def test_the_order_of_the_inputs_does_not_change_the_training_digest() -> None:
-    from ae_pipeline.results import make_bundle
+    from ae_pipeline.jobs.fit import make_bundle
 
     trained = tiny.eeg()
     digests = dict(reversed(trained.data.digests.items()))

@@ -14,7 +14,8 @@ from pathlib import Path
 import lab
 import pytest
 
-from ae_pipeline.experiment import run_plainly, train_job
+from ae_pipeline.jobs.job import run_plainly
+from ae_pipeline.jobs.train import train_job
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "ae_pipeline")

@@ -10,11 +10,11 @@ from edfio import Edf, EdfSignal
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.initial import initial_study
+from ae_pipeline.jobs.init import initial_study, study_file
 from ae_pipeline.models.architectures import Conv, Dense
 from ae_pipeline.sources.eeg import EegSource
 from ae_pipeline.sources.questionnaire import QuestionnaireSource
-from ae_pipeline.study import DEFAULTS, Study, load_study, study_file
+from ae_pipeline.study import DEFAULTS, Study, load_study
 
 SOURCES: dict[str, dict[str, Any]] = {
     "eeg": {"kind": "eeg", "path": "recordings"},

@@ -16,7 +16,9 @@ import torch
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.detectors import heads as supervised
-from ae_pipeline.experiment import run_plainly, score_job, train_job
+from ae_pipeline.jobs.job import run_plainly
+from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.heads import Head, supervised_loss

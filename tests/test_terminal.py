@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ae_pipeline.cli import _print_result, _print_worst
+from ae_pipeline.cli.console import _print_result, _print_worst
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ae_pipeline.jobs.demo.textbook import STUDY
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.report.textbook import TextbookView, textbook_page
 from ae_pipeline.study import Study, load_study
-from ae_pipeline.textbook import STUDY
 from ae_pipeline.training.loop import _optimizer
 from ae_pipeline.training.split import divide
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from test_tracking import all_runs, run_folder
 
-from ae_pipeline.cli import clean
+from ae_pipeline.cli.commands import clean
+from ae_pipeline.jobs.clean import leftovers, remove
 from ae_pipeline.runtime.files import sweep
-from ae_pipeline.tidy import leftovers, remove
 from ae_pipeline.tracking.commands import deleted_runs
 from ae_pipeline.tracking.connection import connected
 from ae_pipeline.tracking.publishing import publish

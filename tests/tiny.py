@@ -102,9 +102,9 @@ def train(study: Study, data: Gathered) -> Trained:
     from ae_pipeline.detectors.baselines import BASELINES, PrincipalComponents
     from ae_pipeline.detectors.calibration import Calibration
     from ae_pipeline.detectors.ensemble import Ensemble
+    from ae_pipeline.jobs.fit import make_bundle
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
-    from ae_pipeline.results import make_bundle
     from ae_pipeline.scoring.judge import raw_scores
     from ae_pipeline.training.loop import fit
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ae_pipeline.cli.console import _console, _err, _last_resort, _print_result
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 
 if TYPE_CHECKING:
-    from ae_pipeline.experiment import Job
+    from ae_pipeline.jobs.job import Job
 
 __all__ = [
     "app",
@@ -90,157 +89,7 @@ def main() -> None:
         sys.exit(_last_resort(error))
 
 
-def _last_resort(error: Exception) -> int:
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of typer's
-        context = getattr(error, "ctx", None)
-        if type(error).__name__ == "NoArgsIsHelpError":
-            _err(error.format_message())
-        else:
-            _err(f"error: {error.format_message()}")
-            if context is not None:
-                _err(f"next: {context.command_path} --help")
-        return int(error.exit_code)
-    if isinstance(error, typer.Abort):
-        return 130
-    if type(error).__name__ == "TrainingError":
-        _err(f"error: {error}")
-        return 1
-    if isinstance(error, OSError):
-        what = error.strerror or error
-        _err(f"error: {error.filename or 'a file'}: {what}; free it or name another place")
-        return 1
-    raise error
-
-
-def _err(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 # ----------------------------------------------------------------------------- progress
-
-
-@contextmanager
-def _console() -> Iterator[Any]:
-    """Progress on a terminal as a bar, elsewhere as a line for each stage; warnings come last."""
-    from ae_pipeline.experiment import Progress
-
-    class Plain(Progress):
-        def __init__(self) -> None:
-            self.warnings: dict[str, None] = {}
-            self.last = time.monotonic()
-
-        def stage(self, name: str) -> None:
-            _err(f"- {name}")
-
-        def say(self, line: str) -> None:
-            _err(f"  {line}")
-
-        def warn(self, line: str) -> None:
-            self.warnings[line] = None
-
-        def training(self, event: Any) -> None:
-            if hasattr(event, "is_best") and (
-                time.monotonic() - self.last > 10 or event.epoch in (1, event.n_epochs)
-            ):
-                self.last = time.monotonic()
-                _err(f"  {_epoch(event)}")
-
-    if not sys.stderr.isatty():
-        plain = Plain()
-        try:
-            yield plain
-        finally:
-            _warn_last(plain.warnings)
-        return
-
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import (
-        Progress as Bars,
-    )
-
-    console = Console(stderr=True)
-    # The time that is left is what one looks for: all else gives way on a narrow terminal.
-    bar, note = (24, 44) if console.width >= 110 else (10, 28) if console.width >= 70 else (6, 0)
-    name = max(12, console.width - bar - note - 20)
-    columns = [
-        TextColumn("{task.description}", table_column=_column(name)),
-        BarColumn(bar_width=bar),
-        TextColumn("{task.fields[note]}", table_column=_column(note)),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    bars = Bars(*(columns if note else (*columns[:2], columns[4])), console=console, transient=True)
-
-    class Live(Plain):
-        def __init__(self) -> None:
-            super().__init__()
-            self.task: Any = None
-            self.name = ""
-
-        def stage(self, name: str) -> None:
-            self._close()
-            self.name = name
-            self.task = bars.add_task(name, total=None, note="")
-            self.started = time.monotonic()
-
-        def _close(self) -> None:
-            if self.task is not None:
-                bars.remove_task(self.task)
-                took = time.monotonic() - self.started
-                console.print(f"[green]\u2713[/] {self.name} [dim]{took:.0f} s[/]", highlight=False)
-                self.task = None
-
-        def say(self, line: str) -> None:
-            console.print(f"  {line}", markup=False, highlight=False)
-
-        def advance(self, done: float, total: float, what: str) -> None:
-            if self.task is not None:
-                bars.update(self.task, completed=done, total=total, note=what[:40])
-
-        def training(self, event: Any) -> None:
-            if self.task is None:
-                return
-            if hasattr(event, "is_best"):
-                bars.update(
-                    self.task, completed=event.epoch, total=event.n_epochs, note=_epoch(event)
-                )
-            elif event.batch % 10 == 0:
-                done = event.epoch - 1 + event.batch / event.n_batches
-                bars.update(self.task, completed=done, total=event.n_epochs)
-
-    live = Live()
-    with bars:
-        try:
-            yield live
-            live._close()
-        finally:
-            if live.task is not None:
-                bars.remove_task(live.task)
-    _warn_last(live.warnings)
-
-
-def _column(width: int) -> Any:
-    """A column of text that is cut where it is longer."""
-    from rich.table import Column
-
-    return Column(no_wrap=True, overflow="ellipsis", max_width=width)
-
-
-def _epoch(event: Any) -> str:
-    validation = event.validation_loss
-    held_out = "" if validation is None else f", validation {validation:.4f}"
-    return f"epoch {event.epoch}/{event.n_epochs}: loss {event.train_loss:.4f}{held_out}"
-
-
-def _warn_last(warnings: dict[str, None]) -> None:
-    for line in warnings:
-        _err(f"warning: {line}")
 
 
 def _run(make: Callable[[Any], Job], flow: str, no_prefect: bool, as_json: bool) -> None:
@@ -248,12 +97,12 @@ def _run(make: Callable[[Any], Job], flow: str, no_prefect: bool, as_json: bool)
     from ae_pipeline.training import distributed as together
 
     if together.rank():  # under torchrun one process speaks for all
-        from ae_pipeline.experiment import Progress, run_plainly
+        from ae_pipeline.jobs.job import Progress, run_plainly
 
         run_plainly(make(Progress()))
         return
     if no_prefect:
-        from ae_pipeline.experiment import run_plainly as run
+        from ae_pipeline.jobs.job import run_plainly as run
 
         with _console() as progress:
             job = make(progress)
@@ -273,62 +122,6 @@ def _finish(job: Job, as_json: bool) -> None:
     else:
         _print_result(job)
     raise typer.Exit(job.exit_status)
-
-
-def _print_result(job: Job) -> None:
-    result = job.result
-    if "verdict" in result:
-        print(result["verdict"])
-    for line in getattr(job, "findings", ()):
-        print(line)
-    if job.kind == "score":
-        _print_worst(Path(result["out"]))
-        if "report" in result:  # else nothing could be scored: the reasons are what there is
-            print(f"next: open {result['report']}")
-    elif getattr(job, "findings", ()):
-        print(f"next: open {result['report']}")
-        print("then: ae-pipeline init eeg YOUR_RECORDINGS/ -o study.yaml (or questionnaire, mnist)")
-        return
-    elif job.kind == "train":
-        print(f"next: ae-pipeline score --model {result['bundle']} --out RESULTS YOUR_DATA")
-    for name in ("run", "bundle", "out", "report"):
-        if name in result:
-            print(f"{name}: {result[name]}")
-
-
-def _print_worst(out: Path, n: int = 8) -> None:
-    """The most abnormal of what stands in a folder, as a table as wide as the terminal."""
-    import pandas as pd
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    file, names = out / "recordings.parquet", ["recording", "verdict", "events_per_hour"]
-    if not file.is_file():
-        file, names = out / "scores.parquet", ["recording", "flagged"]
-    if not file.is_file():
-        return
-    frame = pd.read_parquet(file, columns=[*names, "score", "p_value", "q_value"])
-    worst = frame.sort_values("score", ascending=False, kind="stable").head(n)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in worst:
-        short = {"p_value": "p", "q_value": "q", "events_per_hour": "events/h"}
-        label = short.get(str(name), str(name))
-        left = name in ("recording", "verdict")
-        table.add_column(label, justify="left" if left else "right", overflow="fold")
-    for row in worst.itertuples(index=False):
-        table.add_row(*(Text(_cell(value)) for value in row))
-    Console(highlight=False).print(table)
-    if len(frame) > n:
-        print(f"... and {len(frame) - n:,} more in {file.name}")
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}" if value == value else "n/a"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
 
 
 # ----------------------------------------------------------------------------- commands
@@ -381,7 +174,7 @@ def init(
 
     Example: ae-pipeline init eeg recordings/ -o study.yaml
     """
-    from ae_pipeline.initial import initial_study
+    from ae_pipeline.jobs.init import initial_study
     from ae_pipeline.runtime.files import write_text
 
     if out.exists():
@@ -425,7 +218,7 @@ def validate(
 
         samples = data.samples
         Autoencoder(checked.model, samples.kind, samples.shape, samples.columns)
-        from ae_pipeline.fitting import known_labels
+        from ae_pipeline.jobs.fit import known_labels
 
         known = known_labels(checked, data)
         if known is not None:
@@ -481,7 +274,7 @@ def train(
 
     Example: ae-pipeline train study.yaml --set training.epochs=20
     """
-    from ae_pipeline.experiment import train_job
+    from ae_pipeline.jobs.train import train_job
 
     given = [*(overrides or []), *([] if seed is None else [f"training.seed={seed}"])]
     _run(lambda p: train_job(study, out, given, p, no_cache, jobs), "train", no_prefect, as_json)
@@ -504,7 +297,7 @@ def score(
 
     Example: ae-pipeline score --model derivatives/study/model --out results recordings/
     """
-    from ae_pipeline.experiment import score_job
+    from ae_pipeline.jobs.score import score_job
 
     _run(
         lambda p: score_job(model, inputs, out, error_rate, p, no_cache, jobs),
@@ -543,7 +336,7 @@ def compare(
 
     Example: ae-pipeline compare study.yaml --architecture dense --architecture conv --seeds 3
     """
-    from ae_pipeline.compare import CompareJob
+    from ae_pipeline.jobs.compare.job import CompareJob
 
     grid = (architectures or (), objectives or (), latent_dims or ())
     _run(
@@ -565,7 +358,7 @@ def calibrate(
 
     Example: ae-pipeline calibrate --model derivatives/study/model --out recalibrated normal/
     """
-    from ae_pipeline.recalibration import recalibrate
+    from ae_pipeline.jobs.recalibrate import recalibrate
 
     with _console() as progress:
         result = recalibrate(model, inputs, out.absolute(), progress)
@@ -602,7 +395,7 @@ def generate(
 
     Example: ae-pipeline generate --model derivatives/study/model -n 200 --out synthetic.csv
     """
-    from ae_pipeline.generate import generate as make
+    from ae_pipeline.jobs.generate import generate as make
 
     if codes not in ("auto", "prior", "density"):
         raise StudyError(f"--codes {codes}: expected auto, prior or density")
@@ -641,7 +434,7 @@ def complete(
 
     Example: ae-pipeline complete --model derivatives/study/model answers.csv --out completed.csv
     """
-    from ae_pipeline.complete import complete as fill
+    from ae_pipeline.jobs.complete import complete as fill
 
     with _console() as progress:
         result = fill(model, given, out.absolute(), hide, way, study, seed, progress)
@@ -736,12 +529,12 @@ def demo(
     Example: ae-pipeline demo --quick
     """
     if textbook:
-        from ae_pipeline.textbook import TextbookJob
+        from ae_pipeline.jobs.demo.textbook import TextbookJob
 
         if kinds not in (None, [], ["mnist"]):
             raise StudyError("--textbook: the worked example is of digits: demo mnist --textbook")
         _run(lambda p: TextbookJob(out / "textbook", quick, p), "demo", no_prefect, as_json)
-    from ae_pipeline.demo import KINDS, DemoJob
+    from ae_pipeline.jobs.demo.job import KINDS, DemoJob
 
     unknown = [kind for kind in kinds or () if kind not in KINDS]
     if unknown:
@@ -773,7 +566,8 @@ def status(study: StudyFile, as_json: Json = False) -> None:
             "published": published.is_file(),
         }
     if checked.operation is not None:
-        from ae_pipeline.ingest.inbox import open_inbox, overview
+        from ae_pipeline.ingest.inbox import open_inbox
+        from ae_pipeline.jobs.status import overview
 
         found |= overview(open_inbox(study))
     if as_json:
@@ -816,14 +610,14 @@ def run_inbox(
     """
     import os
 
-    from ae_pipeline.night import night_job
+    from ae_pipeline.jobs.night import night_job
 
     days = [None if day is None else day.date() for day in (since, until)]
     with _console() as progress:
         job = night_job(study, days[0], days[1], verify, model, progress)
         # with nothing to do, a server would take longer to start than the run takes
         if no_prefect or not (job.begin() or os.environ.get("PREFECT_API_URL")):
-            from ae_pipeline.experiment import run_plainly
+            from ae_pipeline.jobs.job import run_plainly
 
             run_plainly(job)
         else:
@@ -845,7 +639,8 @@ def why_command(
 
     Example: ae-pipeline why inbox/sub-07_eeg.edf
     """
-    from ae_pipeline.ingest.inbox import open_inbox, study_of, why
+    from ae_pipeline.ingest.inbox import open_inbox
+    from ae_pipeline.jobs.status import study_of, why
 
     lines = why(open_inbox(study or study_of(file)), file)
     print(json.dumps({"file": str(file), "why": lines}) if as_json else "\n".join(lines))
@@ -862,7 +657,7 @@ def retrain(
 
     Example: ae-pipeline retrain study.yaml
     """
-    from ae_pipeline.challenge import retrain_job
+    from ae_pipeline.jobs.retrain import retrain_job
 
     _run(lambda p: retrain_job(study, p, no_cache), "retrain", no_prefect, as_json)
 
@@ -939,8 +734,8 @@ def clean(
 
     Example: ae-pipeline clean --dry-run
     """
+    from ae_pipeline.jobs.clean import leftovers, remove
     from ae_pipeline.study import load_study
-    from ae_pipeline.tidy import leftovers, remove
     from ae_pipeline.tracking.commands import deleted_runs
     from ae_pipeline.tracking.connection import Unreachable
     from ae_pipeline.tracking.settings import load_settings

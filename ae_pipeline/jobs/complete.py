@@ -77,7 +77,7 @@ def complete(
     given : str
         One recording, table or file of images.
     out : Path
-        As in :func:`ae_pipeline.generate.generate`.
+        As in :func:`ae_pipeline.jobs.generate.generate`.
     hide : str, optional
         What to hide and predict although it is known: channels or items (``Fz,Cz``), seconds
         (``12-13.5``), or a half of images (``lower``, ``upper``, ``left``, ``right``).

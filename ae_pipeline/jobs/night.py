@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.experiment import Progress, ScoreJob, Step
 from ae_pipeline.ingest.inbox import Arrival, Inbox, Pin, note_inbox, open_inbox
 from ae_pipeline.ingest.inputs import Failure
+from ae_pipeline.jobs.job import Progress, Step
+from ae_pipeline.jobs.score import ScoreJob
 from ae_pipeline.outputs.masking import _copy_masked, pseudonyms
 from ae_pipeline.outputs.publish import publish
 from ae_pipeline.outputs.run_folder import score_config

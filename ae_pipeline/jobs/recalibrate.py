@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.experiment import Progress
 from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
 from ae_pipeline.ingest.origin import source_of
+from ae_pipeline.jobs.job import Progress
 from ae_pipeline.tracking.registry import model_folder
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.experiment import Progress, Step, TrainJob, score_job
 from ae_pipeline.ingest.inbox import Inbox
+from ae_pipeline.jobs.job import Progress, Step
+from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.train import TrainJob
 from ae_pipeline.outputs.masking import pseudonyms
 from ae_pipeline.outputs.publish import publish, summary_markdown
 from ae_pipeline.outputs.score import SHARED

@@ -8,11 +8,10 @@ folder a job writes is the record: what is there is done, and what is not is mad
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,41 +19,31 @@ from numpy.typing import NDArray
 from ae_pipeline.analysis.rehearsal import rehearse, summarise
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
-from ae_pipeline.fitting import (
+from ae_pipeline.ingest.gather import Gathered, gather
+from ae_pipeline.jobs.fit import (
     Fitting,
     HeldOut,
     cleaned_band_hz,
     heads_of,
     held_out_scores,
+    judge_held_out,
     known_labels,
+    make_bundle,
+    train_metrics,
 )
-from ae_pipeline.ingest.gather import Gathered, gather
-from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
-from ae_pipeline.ingest.origin import source_of
+from ae_pipeline.jobs.job import Progress, Step
 from ae_pipeline.outputs import training as outputs
-from ae_pipeline.outputs.group import write_group
-from ae_pipeline.outputs.masking import pseudonyms
 from ae_pipeline.outputs.publish import publish, summary_markdown
-from ae_pipeline.outputs.run_folder import ScoreRun, TrainRun, refuse_foreign
-from ae_pipeline.outputs.score import (
-    begin_score,
-    is_done,
-    write_failure,
-    write_recording,
-    write_rows,
-)
-from ae_pipeline.results import judge_held_out, make_bundle, train_metrics
+from ae_pipeline.outputs.run_folder import TrainRun, refuse_foreign
 from ae_pipeline.runtime.files import (
     digest_files,
     key,
-    locked,
     read_json,
     recover_folder,
     replace_folder,
 )
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.study import Study, load_study
-from ae_pipeline.tracking.registry import model_folder
 from ae_pipeline.training import distributed as together
 
 if TYPE_CHECKING:
@@ -64,20 +53,12 @@ if TYPE_CHECKING:
     from ae_pipeline.detectors.ensemble import Ensemble
     from ae_pipeline.detectors.heads import FittedHead
     from ae_pipeline.models.heads import Labels
-    from ae_pipeline.scoring.bundle import Bundle
-    from ae_pipeline.training.history import Batch, Epoch
     from ae_pipeline.training.known import Known
     from ae_pipeline.training.loop import FittedAutoencoder, Training
     from ae_pipeline.training.split import Division
 
 __all__ = [
-    "Job",
-    "Progress",
-    "ScoreJob",
-    "Step",
     "TrainJob",
-    "run_plainly",
-    "score_job",
     "train_job",
 ]
 
@@ -87,55 +68,6 @@ MIN_COMPARED = 20
 
 MIN_TRAIN = 2
 """A spread takes two samples; a model worth having takes thousands, which the report shows."""
-
-
-class Progress:
-    """Who is told what happens; this one keeps silent."""
-
-    def stage(self, name: str) -> None:
-        """A step begins."""
-
-    def say(self, line: str) -> None:
-        """Something worth a line."""
-
-    def warn(self, line: str) -> None:
-        """Something that limits the result."""
-
-    def advance(self, done: float, total: float, what: str) -> None:
-        """Part of a step is done."""
-
-    def training(self, event: Epoch | Batch) -> None:
-        """An epoch or a batch has ended."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One piece of a job; ``retries`` only where input or output may fail for a moment."""
-
-    name: str
-    run: Callable[[], None]
-    retries: int = 0
-
-
-class Job(Protocol):
-    """What the flows and :func:`run_plainly` need."""
-
-    kind: str
-    title: str
-    exit_status: int
-    result: dict[str, Any]
-
-    def steps(self) -> Iterator[Step]:
-        """The steps, each to be run before the next is asked for."""
-
-    def summary(self) -> str:
-        """Markdown: the verdict and where things are; valid after the last step."""
-
-
-def run_plainly(job: Job) -> None:
-    """Run a job's steps without Prefect."""
-    for step in job.steps():
-        step.run()
 
 
 # -------------------------------------------------------------------------------- train
@@ -578,247 +510,3 @@ class TrainJob:
 
 
 # -------------------------------------------------------------------------------- score
-
-
-def score_job(
-    model: str,
-    inputs: Sequence[str],
-    out: Path,
-    error_rate: float | None = None,
-    progress: Progress | None = None,
-    fresh: bool = False,
-    jobs: int = 1,
-) -> ScoreJob:
-    """Prepare to score inputs with a model.
-
-    Parameters
-    ----------
-    model : str
-        A bundle's folder, ``runs:/RUN_ID/model`` or ``models:/NAME@ALIAS``.
-    inputs : sequence of str
-        Files, folders, globs or BIDS roots.
-    out : Path
-        Folder for the results; a second call with the same model and rates adds to it.
-    error_rate : float, optional
-        Instead of the one the model was trained with.
-    progress : Progress, optional
-    fresh : bool
-        Score again what is done already.
-    jobs : int
-        Inputs scored at a time, each in a process of its own with one thread.
-
-    Raises
-    ------
-    StudyError
-        Where the model cannot be used or the folder holds the results of another.
-    """
-    from ae_pipeline.scoring.bundle import load
-
-    if jobs < 1:
-        raise StudyError(f"--jobs {jobs}: expected at least 1 process")
-    place = model_folder(model)
-    job = ScoreJob(load(place), inputs, out.absolute(), error_rate, progress or Progress(), fresh)
-    job.apart = None if jobs == 1 else _Apart(place.absolute(), job.out, error_rate, fresh, jobs)
-    return job
-
-
-@dataclass(frozen=True)
-class _Apart:
-    """What a process needs to score inputs of a job; ``item`` is the one it is sent."""
-
-    model: Path
-    out: Path
-    error_rate: float | None
-    fresh: bool
-    jobs: int
-    item: Input | None = None
-
-
-class _Kept(Progress):
-    """Keeps what is said in a process of its own, for the one that asked."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
-
-    def warn(self, line: str) -> None:
-        self.warned.append(line)
-
-
-def _score_apart(task: _Apart) -> tuple[list[str], list[str], list[Failure]]:
-    """Score one input in this process; what was said, what was warned of, and failures."""
-    assert task.item is not None
-    progress = _Kept()
-    job = ScoreJob(_loaded(task.model), [], task.out, task.error_rate, progress, task.fresh)
-    job.score_input(task.item)
-    return progress.said, progress.warned, job.failures
-
-
-@lru_cache(maxsize=1)
-def _loaded(model: Path) -> Bundle:
-    """A process that scores several inputs reads the model once."""
-    from ae_pipeline.scoring.bundle import load
-
-    return load(model)
-
-
-class ScoreJob:
-    """From a model and inputs to judged recordings or rows."""
-
-    kind = "score"
-
-    def __init__(
-        self,
-        bundle: Bundle,
-        inputs: Sequence[str],
-        out: Path,
-        error_rate: float | None,
-        progress: Progress,
-        fresh: bool,
-    ) -> None:
-        from ae_pipeline.detectors.calibration import Detection
-
-        self.bundle = bundle
-        self.inputs = inputs
-        self.out = out
-        self.progress = progress
-        self.fresh = fresh
-        self.title = bundle.info.study
-        self.exit_status = 0
-        self.result: dict[str, Any] = {}
-        self.failures: list[Failure] = []
-        self.apart: _Apart | None = None
-        given = bundle.info.detection.model_dump()
-        if error_rate is not None:
-            given["error_rate"] = error_rate
-        try:
-            self.detection = Detection(**given)
-        except ValueError:
-            raise StudyError(
-                f"--error-rate {error_rate:g}: expected a share between 0 and 1, such as 0.05"
-            ) from None
-        self.run = ScoreRun(out, bundle, self.detection)
-        self.source = source_of(bundle.info)
-        refuse_foreign(out, "score", self.run.identity)
-
-    def steps(self) -> Iterator[Step]:
-        """One step for each input, then the group, then MLflow."""
-        begin_score(self.run)
-        found = list(find_inputs(self.source, self.inputs))
-        items = [item for item in found if isinstance(item, Input)]
-        codes = pseudonyms([item.name for item in items], "rec")  # Prefect shows names of steps
-        apart = self.apart if len(items) > 1 else None
-        if apart is not None:
-            n_processes = min(apart.jobs, len(items))
-            name = f"score {len(items)} inputs in {n_processes} processes"
-            yield Step(name, partial(self._score_apart, apart, items))
-        for n, item in enumerate(found):
-            if isinstance(item, Failure):
-                self._fail(item, None)
-            elif apart is None:
-                run = partial(self.score_input, item, n, len(found))
-                yield Step(f"score {codes[item.name]}", run)
-        yield Step("put the group together", self.put_together)
-        yield Step("publish to MLflow", self._publish)
-
-    def summary(self) -> str:
-        """Markdown: the verdict and where things are."""
-        return summary_markdown(self.out)
-
-    def score_input(self, item: Input, n: int = 0, total: int = 1) -> None:
-        """Score one input, unless that is done already; a bad one is a failure with its reason."""
-        self.progress.stage(f"scoring {n + 1} of {total}: {item.name}")
-        with locked(self.out / f".{item.name}.lock"):
-            digest: str | None = None
-            try:
-                if self.bundle.info.kind == "eeg":
-                    recording = open_input(self.source, item)
-                    digest = digest_files(recording.files)
-                    work: Callable[[str], None] = partial(self._recording, recording)
-                else:
-                    digest = digest_files(item.files)
-                    work = partial(self._rows, item)
-                this = key("score", digest, self.run.config, self.bundle.digest)
-                if not self.fresh and is_done(self.out, item.name, this):
-                    self.progress.say(f"{item.name}: already scored with this model")
-                    return
-                work(this)
-            except InputError as error:
-                self._fail(Failure(item.name, item.subject, str(error)), digest)
-            except MemoryError:
-                reason = f"{item.path}: does not fit into memory; score it on a larger machine"
-                self._fail(Failure(item.name, item.subject, reason), digest)
-
-    def _score_apart(self, apart: _Apart, items: list[Input]) -> None:
-        """Score inputs in processes; one that a process dies of is a failure like others."""
-        from ae_pipeline.runtime.operation import Processes
-        from ae_pipeline.runtime.workers import Died, each
-
-        self.progress.stage(f"scoring {len(items)} inputs, {apart.jobs} at a time")
-        tasks = [replace(apart, item=item) for item in items]
-        for done, (task, result) in enumerate(
-            each(Processes(workers=apart.jobs), _score_apart, tasks), start=1
-        ):
-            assert task.item is not None
-            self.progress.advance(done, len(items), task.item.name)
-            if isinstance(result, Died):
-                reason = f"{task.item.path.name}: the process that scored it died twice (memory?)"
-                self._fail(Failure(task.item.name, task.item.subject, reason), None)
-                continue
-            said, warned, failures = result
-            for line in said:
-                self.progress.say(line)
-            for line in warned:
-                self.progress.warn(line)
-            self.failures += failures
-            self.exit_status = 1 if failures else self.exit_status
-
-    def _recording(self, recording: Any, this: str) -> None:
-        from ae_pipeline.scoring.recording import score_recording
-
-        threshold = self.bundle.info.threshold
-        assert threshold is not None
-        result = score_recording(
-            self.bundle,
-            recording,
-            self.detection,
-            threshold,
-            lambda seconds: self.progress.advance(seconds, recording.duration_s, recording.name),
-        )
-        self.progress.advance(1, 1, recording.name)
-        for warning in result.summary["warnings"]:
-            self.progress.warn(warning)
-        write_recording(self.run, result, this)
-
-    def _rows(self, item: Input, this: str) -> None:
-        from ae_pipeline.scoring.bundle import columns_of
-        from ae_pipeline.scoring.rows import score_rows
-
-        samples, notes = rows_of(self.source, item, columns_of(self.bundle.info))
-        result = score_rows(
-            self.bundle,
-            samples,
-            self.detection,
-            lambda rows: self.progress.advance(rows, len(samples), item.name),
-        )
-        write_rows(self.run, item, result, samples, notes, this)
-
-    def _fail(self, failure: Failure, digest: str | None) -> None:
-        self.exit_status = 1
-        self.failures.append(failure)
-        self.progress.warn(failure.reason)
-        write_failure(self.run, failure, digest)
-
-    def put_together(self) -> None:
-        """Rebuild what is about all inputs of the folder."""
-        self.progress.stage("putting the group together")
-        with locked(self.out / ".group.lock"):
-            self.result = write_group(self.run)
-        self.result["failed"] = [failure.reason for failure in self.failures]
-
-    def _publish(self) -> None:
-        self.progress.stage("publishing to MLflow")
-        self.result |= publish(self.out, self.progress.warn)

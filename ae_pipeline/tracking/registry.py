@@ -35,7 +35,7 @@ __all__ = [
 
 ALIAS = "newest"
 CHAMPION = "champion"
-DIGEST = "ae_pipeline.scoring.bundle"
+DIGEST = "ae_pipeline.bundle"
 REASON = "ae_pipeline.promoted_because"
 LONGEST_MODEL_DESCRIPTION = 5000
 
@@ -47,7 +47,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from ae_pipeline import bundle
+from ae_pipeline.scoring import bundle
 
 
 class Detector(mlflow.pyfunc.PythonModel):
@@ -121,7 +121,6 @@ def _save_model(place: Path, folder: Path, record: Record, model: LoggedModel, r
     from mlflow.models import Model, infer_signature
     from mlflow.types import Schema, TensorSpec
 
-    from ae_pipeline import __version__
     from ae_pipeline.scoring import bundle
 
     detector = bundle.load(folder)
@@ -146,7 +145,7 @@ def _save_model(place: Path, folder: Path, record: Record, model: LoggedModel, r
         artifacts={"bundle": str(place / "model")},
         signature=signature,
         input_example=example,
-        pip_requirements=[f"ae-pipeline=={__version__}", *required],
+        pip_requirements=[f"ae-pipeline=={installed('ae-pipeline')}", *required],
         mlflow_model=Model(
             artifact_path=model.artifact_location,
             model_uuid=model.model_id,

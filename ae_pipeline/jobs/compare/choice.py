@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_pipeline.grid import LINEAR, Outcome, in_words
+from ae_pipeline.jobs.compare.grid import LINEAR, Outcome, in_words
 from ae_pipeline.stats import interval
 
 if TYPE_CHECKING:

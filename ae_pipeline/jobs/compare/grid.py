@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from ae_pipeline.analysis.rehearsal import area_and_interval, originals_and_copies
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
-from ae_pipeline.downstream import cross_validated_probe
-from ae_pipeline.experiment import Progress, TrainJob, run_plainly
-from ae_pipeline.fitting import cleaned_band_hz, known_labels
 from ae_pipeline.ingest.gather import Gathered, gather
+from ae_pipeline.jobs.compare.probe import cross_validated_probe
+from ae_pipeline.jobs.fit import cleaned_band_hz, known_labels
+from ae_pipeline.jobs.job import Progress, run_plainly
+from ae_pipeline.jobs.train import TrainJob
 from ae_pipeline.outputs.score import SHARED
 from ae_pipeline.runtime.environment import environment, threads_of_processes
 from ae_pipeline.runtime.files import (

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_pipeline import report
-from ae_pipeline.choice import choose, tabulate
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.experiment import Progress, Step
-from ae_pipeline.grid import ARCHITECTURES, LINEAR, Cell, Outcome, in_words, run_cells
 from ae_pipeline.ingest.gather import gather
+from ae_pipeline.jobs.compare.choice import choose, tabulate
+from ae_pipeline.jobs.compare.grid import ARCHITECTURES, LINEAR, Cell, Outcome, in_words, run_cells
+from ae_pipeline.jobs.job import Progress, Step
 from ae_pipeline.outputs.publish import markdown, publish, summary_markdown
 from ae_pipeline.outputs.run_folder import refuse_foreign
 from ae_pipeline.outputs.score import SHARED

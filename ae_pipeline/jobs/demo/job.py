@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_pipeline.demo_index import Outcome, entry_of, index_of, sentence_of
-from ae_pipeline.experiment import Job, Progress, Step, score_job, train_job
+from ae_pipeline.jobs.demo.index import Outcome, entry_of, index_of, sentence_of
+from ae_pipeline.jobs.job import Job, Progress, Step
+from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.report import IndexEntry, index_page
 from ae_pipeline.runtime.files import write_text
 
@@ -132,20 +134,20 @@ class DemoJob:
     # Each of these gives the study file and what is scored afterwards.
 
     def _eeg(self, data: Path) -> tuple[str, list[Path]]:
-        from ae_pipeline.initial import initial_study
+        from ae_pipeline.jobs.init import initial_study
 
         study = initial_study("eeg", data / "recordings", "demo-eeg")
         return self._shorter(study, 8), [data / "new"]
 
     def _mnist(self, data: Path) -> tuple[str, list[Path]]:
-        from ae_pipeline.initial import initial_study
+        from ae_pipeline.jobs.init import initial_study
 
         training, new = self._with_altered_images(data)
         study = initial_study("mnist", training, "demo-mnist")
         return self._shorter(study, 3), [new]
 
     def _questionnaire(self, data: Path) -> tuple[str, list[Path]]:
-        from ae_pipeline.initial import initial_study
+        from ae_pipeline.jobs.init import initial_study
 
         table, careless = self._with_careless_rows(data / "bfi.csv")
         study = initial_study("questionnaire", table, "demo-questionnaire")

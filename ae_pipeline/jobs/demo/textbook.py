@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_pipeline.experiment import Progress, Step, train_job
+from ae_pipeline.jobs.job import Progress, Step
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.report import TextbookView, textbook_page
 from ae_pipeline.runtime.files import read_json, write_frame, write_text
 

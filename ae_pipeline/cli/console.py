@@ -1,0 +1,221 @@
+"""What a terminal shows: progress, tables, exit status."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ae_pipeline.jobs.job import Job
+
+
+def _last_resort(error: Exception) -> int:
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of typer's
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            _err(error.format_message())
+        else:
+            _err(f"error: {error.format_message()}")
+            if context is not None:
+                _err(f"next: {context.command_path} --help")
+        return int(error.exit_code)
+    if isinstance(error, typer.Abort):
+        return 130
+    if type(error).__name__ == "TrainingError":
+        _err(f"error: {error}")
+        return 1
+    if isinstance(error, OSError):
+        what = error.strerror or error
+        _err(f"error: {error.filename or 'a file'}: {what}; free it or name another place")
+        return 1
+    raise error
+
+
+def _err(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _console() -> Iterator[Any]:
+    """Progress on a terminal as a bar, elsewhere as a line for each stage; warnings come last."""
+    from ae_pipeline.jobs.job import Progress
+
+    class Plain(Progress):
+        def __init__(self) -> None:
+            self.warnings: dict[str, None] = {}
+            self.last = time.monotonic()
+
+        def stage(self, name: str) -> None:
+            _err(f"- {name}")
+
+        def say(self, line: str) -> None:
+            _err(f"  {line}")
+
+        def warn(self, line: str) -> None:
+            self.warnings[line] = None
+
+        def training(self, event: Any) -> None:
+            if hasattr(event, "is_best") and (
+                time.monotonic() - self.last > 10 or event.epoch in (1, event.n_epochs)
+            ):
+                self.last = time.monotonic()
+                _err(f"  {_epoch(event)}")
+
+    if not sys.stderr.isatty():
+        plain = Plain()
+        try:
+            yield plain
+        finally:
+            _warn_last(plain.warnings)
+        return
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import (
+        Progress as Bars,
+    )
+
+    console = Console(stderr=True)
+    # The time that is left is what one looks for: all else gives way on a narrow terminal.
+    bar, note = (24, 44) if console.width >= 110 else (10, 28) if console.width >= 70 else (6, 0)
+    name = max(12, console.width - bar - note - 20)
+    columns = [
+        TextColumn("{task.description}", table_column=_column(name)),
+        BarColumn(bar_width=bar),
+        TextColumn("{task.fields[note]}", table_column=_column(note)),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    bars = Bars(*(columns if note else (*columns[:2], columns[4])), console=console, transient=True)
+
+    class Live(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.task: Any = None
+            self.name = ""
+
+        def stage(self, name: str) -> None:
+            self._close()
+            self.name = name
+            self.task = bars.add_task(name, total=None, note="")
+            self.started = time.monotonic()
+
+        def _close(self) -> None:
+            if self.task is not None:
+                bars.remove_task(self.task)
+                took = time.monotonic() - self.started
+                console.print(f"[green]\u2713[/] {self.name} [dim]{took:.0f} s[/]", highlight=False)
+                self.task = None
+
+        def say(self, line: str) -> None:
+            console.print(f"  {line}", markup=False, highlight=False)
+
+        def advance(self, done: float, total: float, what: str) -> None:
+            if self.task is not None:
+                bars.update(self.task, completed=done, total=total, note=what[:40])
+
+        def training(self, event: Any) -> None:
+            if self.task is None:
+                return
+            if hasattr(event, "is_best"):
+                bars.update(
+                    self.task, completed=event.epoch, total=event.n_epochs, note=_epoch(event)
+                )
+            elif event.batch % 10 == 0:
+                done = event.epoch - 1 + event.batch / event.n_batches
+                bars.update(self.task, completed=done, total=event.n_epochs)
+
+    live = Live()
+    with bars:
+        try:
+            yield live
+            live._close()
+        finally:
+            if live.task is not None:
+                bars.remove_task(live.task)
+    _warn_last(live.warnings)
+
+
+def _column(width: int) -> Any:
+    """A column of text that is cut where it is longer."""
+    from rich.table import Column
+
+    return Column(no_wrap=True, overflow="ellipsis", max_width=width)
+
+
+def _epoch(event: Any) -> str:
+    validation = event.validation_loss
+    held_out = "" if validation is None else f", validation {validation:.4f}"
+    return f"epoch {event.epoch}/{event.n_epochs}: loss {event.train_loss:.4f}{held_out}"
+
+
+def _warn_last(warnings: dict[str, None]) -> None:
+    for line in warnings:
+        _err(f"warning: {line}")
+
+
+def _print_result(job: Job) -> None:
+    result = job.result
+    if "verdict" in result:
+        print(result["verdict"])
+    for line in getattr(job, "findings", ()):
+        print(line)
+    if job.kind == "score":
+        _print_worst(Path(result["out"]))
+        if "report" in result:  # else nothing could be scored: the reasons are what there is
+            print(f"next: open {result['report']}")
+    elif getattr(job, "findings", ()):
+        print(f"next: open {result['report']}")
+        print("then: ae-pipeline init eeg YOUR_RECORDINGS/ -o study.yaml (or questionnaire, mnist)")
+        return
+    elif job.kind == "train":
+        print(f"next: ae-pipeline score --model {result['bundle']} --out RESULTS YOUR_DATA")
+    for name in ("run", "bundle", "out", "report"):
+        if name in result:
+            print(f"{name}: {result[name]}")
+
+
+def _print_worst(out: Path, n: int = 8) -> None:
+    """The most abnormal of what stands in a folder, as a table as wide as the terminal."""
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    file, names = out / "recordings.parquet", ["recording", "verdict", "events_per_hour"]
+    if not file.is_file():
+        file, names = out / "scores.parquet", ["recording", "flagged"]
+    if not file.is_file():
+        return
+    frame = pd.read_parquet(file, columns=[*names, "score", "p_value", "q_value"])
+    worst = frame.sort_values("score", ascending=False, kind="stable").head(n)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in worst:
+        short = {"p_value": "p", "q_value": "q", "events_per_hour": "events/h"}
+        label = short.get(str(name), str(name))
+        left = name in ("recording", "verdict")
+        table.add_column(label, justify="left" if left else "right", overflow="fold")
+    for row in worst.itertuples(index=False):
+        table.add_row(*(Text(_cell(value)) for value in row))
+    Console(highlight=False).print(table)
+    if len(frame) > n:
+        print(f"... and {len(frame) - n:,} more in {file.name}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if value == value else "n/a"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,1 @@
+"""Many trainings of one study, and which of them to choose."""

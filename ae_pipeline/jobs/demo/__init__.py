@@ -1,0 +1,1 @@
+"""The demonstration: sample data through the whole pipeline."""
