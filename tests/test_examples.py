@@ -35,8 +35,8 @@ SERVERS = {"up": "http://127.0.0.1", "ui": "http://127.0.0.1", "serve": "serv"}
 ELSEWHERE = {  # minutes, or in need of a registered model: what runs them
     "compare": "test_compare.py",
     "demo": "test_main_job.py",
-    "promote": "test_challenge.py",
-    "retrain": "test_challenge.py",
+    "promote": "test_retrain.py",
+    "retrain": "test_retrain.py",
 }
 
 

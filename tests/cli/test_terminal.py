@@ -20,7 +20,7 @@ import pytest
 
 from ae_pipeline.cli.console import _print_result, _print_worst
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def scored(place: Path, n: int, eeg: bool) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-FILE = Path(__file__).resolve().parent.parent / "benchmarks" / "calibration.py"
+FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "calibration.py"
 N = 200
 
 

@@ -25,7 +25,7 @@ from ae_pipeline.jobs.job import Progress, Step
 from flows.run import current_progress
 from flows.server import PATIENCE_S
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass

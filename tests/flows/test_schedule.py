@@ -17,7 +17,7 @@ import pytest
 from ae_pipeline.jobs.job import run_plainly
 from ae_pipeline.jobs.train import train_job
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "ae_pipeline")
 
 

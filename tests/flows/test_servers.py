@@ -16,7 +16,7 @@ import pytest
 
 from flows.servers import find_servers
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:

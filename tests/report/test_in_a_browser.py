@@ -16,7 +16,7 @@ import test_compare
 import test_report
 import test_textbook
 import tiny
-from test_digest import NIGHT
+from test_night_digest import NIGHT
 
 from ae_pipeline.jobs.complete import complete
 from ae_pipeline.jobs.generate import generate

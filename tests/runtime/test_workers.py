@@ -16,7 +16,7 @@ from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.operation import Dask, Processes, Sequential
 from ae_pipeline.runtime.workers import Died, each, n_workers
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def work(item: int) -> tuple[int, int, str | None]:

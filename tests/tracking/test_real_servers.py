@@ -31,7 +31,7 @@ from ae_pipeline.tracking.settings import load_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
 
@@ -139,7 +139,7 @@ def test_prefect_on_postgresql(postgres: str, tmp_path: Path) -> None:
     address = f"postgresql+asyncpg://{postgres}/prefect"
     with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
         done = subprocess.run(
-            [sys.executable, str(ROOT / "tests/test_flows.py"), "again"],
+            [sys.executable, str(ROOT / "tests/flows/test_flows.py"), "again"],
             stdout=out,
             stderr=err,
             cwd=tmp_path,

@@ -32,7 +32,7 @@ from ae_pipeline.tracking.record import Record
 from ae_pipeline.tracking.registry import resolve
 from ae_pipeline.tracking.settings import Server, Settings, load_settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 # ----------------------------------------------------------------------------- settings
