@@ -72,7 +72,7 @@ def _classes(module: str) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str) -> StudyError:
+def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> StudyError:
     """Turn pydantic's report into one line that names the key and the nearest valid one.
 
     Parameters

@@ -161,7 +161,7 @@ class Autoencoder(
                 }
             )
         except ValidationError as error:
-            raise explain(error, Model, "Autoencoder") from None
+            raise explain(error, Model, where="Autoencoder") from None
         try:
             training = Training(
                 epochs=self.epochs,
@@ -173,7 +173,7 @@ class Autoencoder(
                 seed=seed,
             )
         except ValidationError as error:
-            raise explain(error, Training, "Autoencoder") from None
+            raise explain(error, Training, where="Autoencoder") from None
         n = len(samples)
         order = rng.permutation(n)
         wanted = self.early_stopping is not None and n >= LEAST_TO_HOLD_OUT
@@ -184,9 +184,15 @@ class Autoencoder(
         has_missing = samples.mask is not None and not samples.mask.all()
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers are the caller's
             torch.manual_seed(seed)
-            network = Network(config, samples.kind, samples.shape, samples.columns, has_missing)
+            network = Network(
+                config,
+                samples.kind,
+                shape=samples.shape,
+                columns=samples.columns,
+                has_missing=has_missing,
+            )
         fitted, history = fit(network, inside, held, scaler, training)
-        self._ensemble = Ensemble.fit(fitted, inside, held, seed)
+        self._ensemble = Ensemble.fit(fitted, inside, reference=held, seed=seed)
         self._draw_seed = int(rng.randint(2**31 - 1))
         self.history_ = history.rows
         self._noise = self._residual(inside)

@@ -74,7 +74,7 @@ class _Areas:
         default: Float | None = None
         result = {}
         for name, values in self.scores.items():
-            roc, precision = self._curves(values, positive, negative)
+            roc, precision = self._curves(values, positive, negative=negative)
             default = roc if default is None else default
             difference = default - roc
             result[name] = {
@@ -88,11 +88,11 @@ class _Areas:
         return result
 
     def _curves(
-        self, values: Float, positive: NDArray[np.bool_], negative: NDArray[np.bool_]
+        self, values: Float, positive: NDArray[np.bool_], *, negative: NDArray[np.bool_]
     ) -> tuple[Float, Float]:
         """Both areas, of the data and of every resample; NaN where a class is missing."""
-        exact = self._count(values, positive, negative, None)
-        coarse = self._count(values, positive, negative, N_LEVELS)
+        exact = self._count(values, positive, negative=negative, n_levels=None)
+        coarse = self._count(values, positive, negative=negative, n_levels=N_LEVELS)
         rows = 1 + int(4e6) // max(coarse[1].shape[1], self.n_units)  # what memory holds at once
         parts = [
             _areas(weights, *(coarse if n else exact))
@@ -104,6 +104,7 @@ class _Areas:
         self,
         values: Float,
         positive: NDArray[np.bool_],
+        *,
         negative: NDArray[np.bool_],
         n_levels: int | None,
     ) -> tuple[Any, Any]:

@@ -221,7 +221,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise explain(error, Study, str(path)) from None
+        raise explain(error, Study, where=str(path)) from None
 
 
 def _set(content: dict[str, Any], override: str) -> None:

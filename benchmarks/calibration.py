@@ -100,7 +100,7 @@ def rows(rng: np.random.Generator, n: int, n_odd: int = 0) -> Float:
 
 
 def calibrate(frame: pd.DataFrame, unit: str = "subject") -> Calibration:
-    return Calibration.from_frame(frame, np.zeros((len(frame), 0), np.float32), unit)
+    return Calibration.from_frame(frame, np.zeros((len(frame), 0), np.float32), unit=unit)
 
 
 def calibrate_rows(scores: Float) -> Calibration:
@@ -127,7 +127,9 @@ def count_alarms(frame: pd.DataFrame, threshold: float) -> NDArray[np.int64]:
     scores = windows_of(frame)
     onset = np.arange(scores.shape[1]) * STRIDE_S
     duration = np.full(scores.shape[1], LENGTH_S)
-    return np.array([len(find_events(onset, duration, each, threshold)) for each in scores])
+    return np.array(
+        [len(find_events(onset, duration, scores=each, threshold=threshold)) for each in scores]
+    )
 
 
 def simulate(n: int, one: Simulation, seed: int = 0) -> pd.DataFrame:
@@ -261,7 +263,7 @@ def judge_windows(rng: np.random.Generator, n_subjects: int) -> Figures:
     detection = Detection(false_alarms_per_hour=ALARMS_PER_HOUR)
     tops = windows_of(fresh).max(1)
     verdicts = [
-        calibration.unusual(int(n), hours, float(top), detection)[0]
+        calibration.unusual(int(n), hours, top=float(top), detection=detection)[0]
         for n, top in zip(counts[:50], tops, strict=False)
     ]
     p = conformal_p(windows_of(fresh), calibration.scores["score"])
@@ -537,9 +539,9 @@ def report_views(n: int) -> None:
     content = {"architecture": {"kind": "dense", "hidden": [256]}, "objective": {"kind": "vanilla"}}
     model = Model.model_validate({**content, "latent_dim": 10})
     training = Training(epochs=15, optimizer="rmsprop", batch_size=256)
-    autoencoder = Autoencoder(model, "mnist", (28, 28))
+    autoencoder = Autoencoder(model, "mnist", shape=(28, 28))
     fitted, _ = fit(autoencoder, train, held, Scaler.fit(train), training)
-    ensemble = Ensemble.fit(fitted, train, held, 0)
+    ensemble = Ensemble.fit(fitted, train, reference=held, seed=0)
 
     def scores(given: Samples) -> dict[str, Float]:
         seen = ensemble.look(given)
@@ -581,7 +583,7 @@ def report_eeg(folder: Path, pattern: str, epochs: int) -> None:
     # one subject is what init takes for one
     study_of = partial(_study, pattern=pattern)
     source = study_of(folder)["source"]
-    found = eeg.find([folder], pattern, source["subject_pattern"])
+    found = eeg.find([folder], pattern, subject_pattern=source["subject_pattern"])
     subjects = sorted({item.subject for item in found})
     lines, p_values, n_alarms, hours = [], [], 0, 0.0
     for subject in subjects:
@@ -610,7 +612,7 @@ def _study(folder: Path, pattern: str) -> dict[str, Any]:
 
     from ae_pipeline.jobs.init import initial_study
 
-    study = yaml.safe_load(initial_study("eeg", folder, "calibration"))
+    study = yaml.safe_load(initial_study("eeg", folder, name="calibration"))
     study["source"]["pattern"] = pattern
     return study
 
@@ -644,7 +646,7 @@ def _leave_out(
     study["detection"] = {"false_alarms_per_hour": ALARMS_PER_HOUR}
     (place / "study.yaml").write_text(yaml.safe_dump(study))
     run_plainly(train_job(place / "study.yaml", place / "trained"))
-    job = score_job(str(place / "trained/model"), [str(path) for path in own], place / "scored")
+    job = score_job(str(place / "trained/model"), [str(path) for path in own], out=place / "scored")
     run_plainly(job)
     smallest = load(place / "trained/model").calibration.smallest_p
     return pd.read_parquet(place / "scored/recordings.parquet"), smallest

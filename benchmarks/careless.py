@@ -89,11 +89,11 @@ def through_the_pipeline(table: Path, folder: Path, **changes: Any) -> tuple[pd.
     """Scores of the rows that nothing was fitted on, and the bundle; as ``init`` and ``train``."""
     import yaml
 
-    study = yaml.safe_load(initial_study("questionnaire", table, "careless"))
+    study = yaml.safe_load(initial_study("questionnaire", table, name="careless"))
     study["source"].update(changes)
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(study))
-    job = TrainJob(load_study(file), folder / "train", _Silent(), True)
+    job = TrainJob(load_study(file), folder / "train", progress=_Silent(), fresh=True)
     for step in job.steps():
         if not step.name.startswith("publish"):
             step.run()
@@ -183,7 +183,7 @@ def planted(seeds: int, few: int | None = None) -> None:
 
 def _onsets(bundle: Any, file: Path, folder: Path, shown: list[str]) -> pd.DataFrame:
     study = load_study(folder / "study.yaml")
-    data = gather(study, lambda line: None, lambda *_: None)
+    data = gather(study, lambda line: None, advance=lambda *_: None)
     found = bundle.ensemble.person.onset(data.samples)
     found.index = pd.Index(data.samples.meta["recording"])
     return found
@@ -202,7 +202,7 @@ def survey(folder: Path) -> None:
         items.to_csv(file, index=False)
         scores, bundle = through_the_pipeline(file, Path(place))
         study = load_study(Path(place) / "study.yaml")
-        data = gather(study, lambda line: None, lambda *_: None)
+        data = gather(study, lambda line: None, advance=lambda *_: None)
         samples = data.samples
         in_sample = bundle.judge(samples).frame
         plain = study.model.model_copy(

@@ -64,7 +64,7 @@ def train(study: Study, images: Samples, test: Samples) -> dict[str, float]:
     from ae_pipeline.training.loop import fit
 
     torch.manual_seed(study.training.seed)
-    model = Autoencoder(study.model, "mnist", images.shape)
+    model = Autoencoder(study.model, "mnist", shape=images.shape)
     started = time.process_time()
     fitted, history = fit(model, images, None, Scaler.fit(images), study.training, (_tell,))
     seconds = time.process_time() - started
@@ -87,14 +87,14 @@ def _tell(event: Any) -> None:
 
 def judge(codes: Any, new: Any, images: Samples, test: Samples) -> dict[str, float]:
     labels, truth = (each.meta["label"].to_numpy(int) for each in (images, test))
-    return {"probe": float((linear_probe(codes, labels, new) == truth).mean())}
+    return {"probe": float((linear_probe(codes, labels, new=new) == truth).mean())}
 
 
 def pca(images: Samples, test: Samples) -> dict[str, float]:
     from ae_pipeline.detectors.baselines import PrincipalComponents
     from ae_pipeline.models.scaler import Scaler
 
-    fitted = PrincipalComponents.fit(images, Scaler.fit(images), 10, 0)
+    fitted = PrincipalComponents.fit(images, Scaler.fit(images), latent_dim=10, seed=0)
     assert isinstance(fitted, PrincipalComponents)
     return {
         "test_loss": float(fitted.losses(test, "bernoulli").mean()),

@@ -73,7 +73,7 @@ SIMPLE = ("z-score", "Mahalanobis", "Isolation Forest", "PyOD AutoEncoder", "PCA
 
 def recordings(data: Path, name: str) -> list[Recording]:
     source = EegSource(kind="eeg", path=data / name, exclude=list(EXCLUDE))
-    found = find([data / name], SETS[name]["pattern"], source.subject_pattern)
+    found = find([data / name], SETS[name]["pattern"], subject_pattern=source.subject_pattern)
     return [open_recording(item, source) for item in found]
 
 
@@ -92,8 +92,10 @@ def planted(
         new = signal
         title = f"{recording.name}_copy{number}"
         length_s = recording.duration_s
-        for event in scatter(recording.ch_names, length_s, rng, kinds, apart_s=apart_s):
-            new = plant(new, recording.sfreq_hz, event, rng, SETS[name]["band_hz"])
+        for event in scatter(recording.ch_names, length_s, rng=rng, kinds=kinds, apart_s=apart_s):
+            new = plant(
+                new, recording.sfreq_hz, event=event, rng=rng, band_hz=SETS[name]["band_hz"]
+            )
             channels = ",".join(recording.ch_names[row] for row in event.channels)
             rows.append((title, event.onset_s, event.duration_s, event.trial_type, channels))
             rows[-1] = (*rows[-1], event.strength)
@@ -148,7 +150,7 @@ class Ours:
         assert study.preprocess is not None
         assert study.windows is not None
         parts = [(r, self._plan(r)) for r in train]
-        samples = materialise(parts, study.windows, place)
+        samples = materialise(parts, study.windows, path=place)
         # as with few subjects: all train, but for the blocks of time that stop it early
         meta = samples.meta.assign(subject=samples.meta["recording"])
         blocks = divide(meta, study.split)
@@ -161,7 +163,9 @@ class Ours:
         study = self.study
         assert study.preprocess is not None
         assert study.preprocess.sfreq_hz is not None
-        return survey(recording, study.preprocess, 50.0, study.preprocess.sfreq_hz)
+        return survey(
+            recording, study.preprocess, line_freq_hz=50.0, sfreq_hz=study.preprocess.sfreq_hz
+        )
 
     def score(self, recording: Recording) -> pd.DataFrame:
         from ae_pipeline.scoring.judge import raw_scores
@@ -169,8 +173,8 @@ class Ours:
         assert self.study.windows is not None
         plan = self._plan(recording)
         parts = [
-            raw_scores(self.ensemble, self.baselines, samples)[0]
-            for samples in cut(recording, plan, self.study.windows)
+            raw_scores(self.ensemble, self.baselines, samples=samples)[0]
+            for samples in cut(recording, plan, windowing=self.study.windows)
         ]
         frame = pd.concat(parts, ignore_index=True)
         names = [c for c in frame if str(c).startswith("score_")]
@@ -199,8 +203,8 @@ class Simple:
     def _windows(self, recording: Recording) -> tuple[Samples, list[NDArray[np.float32]]]:
         assert self.study.windows is not None
         assert self.cleaning.sfreq_hz is not None
-        plan = survey(recording, self.cleaning, 50.0, self.cleaning.sfreq_hz)
-        parts = list(cut(recording, plan, self.study.windows))
+        plan = survey(recording, self.cleaning, line_freq_hz=50.0, sfreq_hz=self.cleaning.sfreq_hz)
+        parts = list(cut(recording, plan, windowing=self.study.windows))
         return parts[0], [np.asarray(part.values[:], np.float32) for part in parts]
 
     def _powers(self, recording: Recording) -> tuple[Float, NDArray[np.float32]]:

@@ -86,9 +86,11 @@ def ingest(file: Path | None, rounds: int) -> None:
     info = mne.create_info(list(one.ch_names), SFREQ_HZ, "eeg")
 
     def ours() -> np.ndarray:
-        plan = survey(recording, clean, LINE_HZ, SFREQ_HZ)
+        plan = survey(recording, clean, line_freq_hz=LINE_HZ, sfreq_hz=SFREQ_HZ)
         scale = np.array(plan.amplitude_uv, np.float32)[:, None]
-        return np.concatenate([s.values[:] / scale for s in cut(recording, plan, windowing)])
+        return np.concatenate(
+            [s.values[:] / scale for s in cut(recording, plan, windowing=windowing)]
+        )
 
     def filtered() -> np.ndarray:
         data = mne.filter.filter_data(signal.astype(np.float64), SFREQ_HZ, *BAND_HZ)
@@ -123,9 +125,9 @@ def ingest(file: Path | None, rounds: int) -> None:
             begun = time.process_time()
             run()
             times[name].append(time.process_time() - begun)
-    plan = survey(recording, clean, LINE_HZ, SFREQ_HZ)
+    plan = survey(recording, clean, line_freq_hz=LINE_HZ, sfreq_hz=SFREQ_HZ)
     reference = filtered()
-    mine = np.concatenate([s.values[:] for s in cut(recording, plan, windowing)])
+    mine = np.concatenate([s.values[:] for s in cut(recording, plan, windowing=windowing)])
     theirs = reference.reshape(len(reference), -1, round(SFREQ_HZ)).transpose(1, 0, 2)
     away = np.abs(mine - theirs).max(axis=(0, 2)) / reference.std(axis=1)
     print(f"ingest, 30 min x {len(signal)} channels x {SFREQ_HZ:g} Hz, {rounds} rounds, CPU s")
@@ -271,11 +273,13 @@ def stream(model: Path, file: Path, what: str) -> None:
         assert info.sfreq_hz is not None
         if what == "all":
             return len(
-                score_recording(bundle, recording, info.detection, info.threshold or 0).frame
+                score_recording(
+                    bundle, recording, detection=info.detection, threshold=info.threshold or 0
+                ).frame
             )
-        plan = survey(recording, info.preprocess, LINE_HZ, info.sfreq_hz)
+        plan = survey(recording, info.preprocess, line_freq_hz=LINE_HZ, sfreq_hz=info.sfreq_hz)
         n = 0
-        for samples in cut(recording, plan, info.windows):
+        for samples in cut(recording, plan, windowing=info.windows):
             n += len(bundle.autoencoder.score(samples).total)
         return n
 

@@ -83,7 +83,7 @@ class Lab:
         from ae_pipeline.jobs.job import run_plainly
         from ae_pipeline.jobs.train import train_job
 
-        run_plainly(train_job(self.study, None, [f"training.seed={seed}"]))
+        run_plainly(train_job(self.study, None, overrides=[f"training.seed={seed}"]))
 
     def complete(self) -> dict[str, int]:
         """Provenance of what is done, and when it was written."""
@@ -322,7 +322,7 @@ def two_at_once(lab: Lab) -> Count:
     out, model = lab.place / "derivatives/together", str(lab.place / "derivatives/small/model")
 
     def score() -> None:
-        run_plainly(score_job(model, inputs, out))
+        run_plainly(score_job(model, inputs, out=out))
 
     first = os.fork()
     if first == 0:

@@ -69,9 +69,9 @@ def trained(
             "latent_dim": latent_dim,
         }
     )
-    model = Autoencoder(config, samples.kind, samples.shape, samples.columns)
+    model = Autoencoder(config, samples.kind, shape=samples.shape, columns=samples.columns)
     training = Training(epochs=epochs, early_stopping=None, seed=seed, device="cpu")
-    return fit(model, samples, None, Scaler.fit(samples), training)[0]
+    return fit(model, samples, validation=None, scaler=Scaler.fit(samples), config=training)[0]
 
 
 def over_seeds(measure: Callable[[int], list[float]], seeds: int) -> list[str]:
@@ -214,7 +214,7 @@ def samples(seeds: int) -> None:
         from dataclasses import replace
 
         drawn = replace(real, values=made)
-        return [float(two_samples(drawn, real, model.scaler)["area"])]
+        return [float(two_samples(drawn, real, scaler=model.scaler)["area"])]
 
     def variational(seed: int) -> list[float]:
         model = trained(train, {"kind": "variational"}, seed=seed)
@@ -292,9 +292,9 @@ def eeg(seeds: int) -> None:
     from ae_pipeline.training.split import divide
 
     study = Study.model_validate(
-        yaml.safe_load(initial_study("eeg", fetch("eeg") / "recordings", "architectures"))
+        yaml.safe_load(initial_study("eeg", fetch("eeg") / "recordings", name="architectures"))
     )
-    data = gather(study, lambda line: None, lambda done, total, what: None)
+    data = gather(study, lambda line: None, advance=lambda done, total, what: None)
     division = divide(data.samples.meta, study.split)
     train, test = (data.samples.take(division.rows(part)) for part in ("train", "test"))
     print(f"\nEEG: {len(train)} windows of {train.shape} train, {len(test)} judge", flush=True)

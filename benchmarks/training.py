@@ -68,7 +68,7 @@ def ours(x: np.ndarray) -> Epoch:
             "latent_dim": SIZES[2],
         }
     )
-    model = Autoencoder(config, "mnist", samples.shape)
+    model = Autoencoder(config, "mnist", shape=samples.shape)
     training = Training(epochs=1, batch_size=BATCH, optimizer="rmsprop", learning_rate=RATE)
     scaler = Scaler.fit(samples)
     seen: list[Any] = []
@@ -78,7 +78,16 @@ def ours(x: np.ndarray) -> Epoch:
             checkpoint = Path(folder) / "checkpoint.safetensors"
             seen.clear()
             listeners = (seen.append,)
-            fit(model, samples, None, scaler, training, listeners, checkpoint, 0.0)
+            fit(
+                model,
+                samples,
+                validation=None,
+                scaler=scaler,
+                config=training,
+                listeners=listeners,
+                checkpoint=checkpoint,
+                checkpoint_every_s=0.0,
+            )
 
     return epoch
 

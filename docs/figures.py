@@ -124,7 +124,7 @@ def reconstruction(runs: Runs) -> Picture:
     rows += [(f"{k} number{'s' * (k > 1)}", again(runs.by_width[k], shown)) for k in (1, 2, 10, 40)]
     names = [str(digit) for digit in range(N_SHOWN)]
     caption = "Held-out digits, and what models make of them whose code has so many numbers."
-    return rows_of("mnist", rows, names, (), None, caption)
+    return rows_of("mnist", rows, steps=names, names=(), sfreq_hz=None, caption=caption)
 
 
 def bottleneck(runs: Runs) -> Picture:
@@ -151,7 +151,7 @@ def bottleneck(runs: Runs) -> Picture:
             f"{k}: {a:.3f} and {b:.3f}" for k, a, b in zip(WIDTHS, own, linear, strict=True)
         )
         alt = f"Error on held-out digits by numbers in the code, autoencoder and PCA: {said}."
-        return picture(fig, alt, "Held-out digits.")
+        return picture(fig, alt, caption="Held-out digits.")
 
 
 def denoising(runs: Runs) -> Picture:
@@ -167,7 +167,9 @@ def denoising(runs: Runs) -> Picture:
         ("clean", shown),
     ]
     names = [str(digit) for digit in range(N_SHOWN)]
-    return rows_of("mnist", rows, names, (), None, "Held-out digits with noise.")
+    return rows_of(
+        "mnist", rows, steps=names, names=(), sfreq_hz=None, caption="Held-out digits with noise."
+    )
 
 
 def latents(runs: Runs) -> Picture:
@@ -175,7 +177,7 @@ def latents(runs: Runs) -> Picture:
     _, held, labels = runs.digits
     codes = runs.by_width[2].transform(held)
     frame = pd.DataFrame(codes, columns=["z00", "z01"])
-    found = latent_map(frame, pd.Series([str(label) for label in labels]), "digit")
+    found = latent_map(frame, pd.Series([str(label) for label in labels]), color_name="digit")
     assert found is not None
     return found
 
@@ -198,7 +200,7 @@ def anomaly(runs: Runs) -> Picture:
         p = (1 + (known >= score[:, None]).sum(1)) / (len(known) + 1)
         frames.append(pd.DataFrame({"kind": name, "score": score, "flagged": p <= 0.01}))
     scores = pd.concat(frames, ignore_index=True).iloc[rng.permutation(half + 500)]
-    return strips_by_kind(scores, list(parts), "images")
+    return strips_by_kind(scores, list(parts), what="images")
 
 
 def flags(runs: Runs) -> Picture:
@@ -239,7 +241,7 @@ def flags(runs: Runs) -> Picture:
             f"q = 0.1 means; {right.sum()} of 20 shifted ones are flagged, and {wrong.sum()} of "
             "180 others."
         )
-        return picture(fig, alt, "", wide=True)
+        return picture(fig, alt, caption="", wide=True)
 
 
 def samples(runs: Runs) -> Picture:
@@ -250,7 +252,9 @@ def samples(runs: Runs) -> Picture:
         ("variational: prior", runs.variational.sample(N_SHOWN).astype(np.float32)),
         ("plain: density", plain),
     ]
-    return rows_of("mnist", rows, [""] * N_SHOWN, (), None, "New digits.")
+    return rows_of(
+        "mnist", rows, steps=[""] * N_SHOWN, names=(), sfreq_hz=None, caption="New digits."
+    )
 
 
 def traversal(runs: Runs) -> Picture:
@@ -269,7 +273,7 @@ def traversal(runs: Runs) -> Picture:
         for a, b in ((0, 6), (1, 7), (3, 8))
     ]
     names = [f"{100 * float(s):.0f} %" for s in share[:, 0]]
-    return rows_of("mnist", rows, names, (), None, "Between codes.")
+    return rows_of("mnist", rows, steps=names, names=(), sfreq_hz=None, caption="Between codes.")
 
 
 def completion(runs: Runs) -> Picture:
@@ -280,7 +284,7 @@ def completion(runs: Runs) -> Picture:
     hidden[:, 14:] = 0
     rows = [("shown", hidden), ("completed", half_completed(masked, hidden)), ("original", shown)]
     names = [str(digit) for digit in range(N_SHOWN)]
-    return rows_of("mnist", rows, names, (), None, "Half a digit.")
+    return rows_of("mnist", rows, steps=names, names=(), sfreq_hz=None, caption="Half a digit.")
 
 
 def half_completed(model: Autoencoder, hidden: Float) -> Float:
@@ -317,7 +321,7 @@ def answers(runs: Runs) -> Picture:
             f"{k}: {a:.2f} and {b:.2f}" for k, a, b in zip(widths, own, linear, strict=True)
         )
         alt = f"Error on held-out people by numbers in the code, autoencoder and PCA: {said}."
-        return picture(fig, alt, "Held-out people.")
+        return picture(fig, alt, caption="Held-out people.")
 
 
 def eeg(runs: Runs) -> Picture:
@@ -335,18 +339,20 @@ def eeg(runs: Runs) -> Picture:
     data = fetch("eeg", lambda line: None)
     with tempfile.TemporaryDirectory() as place:
         study = Path(place) / "study.yaml"
-        write_text(study, initial_study("eeg", data / "recordings", "figures"))
-        job = train_job(study, Path(place) / "out", [f"training.epochs={runs.epochs}"])
+        write_text(study, initial_study("eeg", data / "recordings", name="figures"))
+        job = train_job(study, Path(place) / "out", overrides=[f"training.epochs={runs.epochs}"])
         job.publishing = False
         run_plainly(job)
         bundle = load(Path(place) / "out/model")
     found = next(each for each in find([data / "new"]) if each.name.endswith("run-14"))
     recording = open_recording(found, EegSource(path=data))
-    plan = survey(recording, bundle.info.preprocess, 50.0, bundle.info.sfreq_hz)
+    plan = survey(
+        recording, bundle.info.preprocess, line_freq_hz=50.0, sfreq_hz=bundle.info.sfreq_hz
+    )
     pop_s = 102.5
     samples = next(
         part
-        for part in cut(recording, plan, bundle.info.windows)
+        for part in cut(recording, plan, windowing=bundle.info.windows)
         if part.meta["onset_s"].max() >= pop_s
     )
     chosen = int(np.abs(samples.meta["onset_s"].to_numpy() - pop_s).argmin())
@@ -359,7 +365,7 @@ def eeg(runs: Runs) -> Picture:
         recording.ch_names,
         "µV",
     )
-    return traces(shown, 0, "A window with a planted electrode pop")
+    return traces(shown, 0, rank="A window with a planted electrode pop")
 
 
 FIGURES: dict[str, Callable[[Runs], Picture]] = {

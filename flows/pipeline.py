@@ -30,6 +30,7 @@ __all__ = ["demo", "inbox", "retrain", "score", "train"]
 def train(
     study: str,
     out: str | None = None,
+    *,
     overrides: list[str] | None = None,
     fresh: bool = False,
 ) -> dict[str, Any]:
@@ -47,13 +48,18 @@ def train(
         Train again even where the results are there.
     """
     place = Path(out) if out else None
-    return _run(train_job(Path(study), place, overrides or (), current_progress(), fresh))
+    return _run(
+        train_job(
+            Path(study), place, overrides=overrides or (), progress=current_progress(), fresh=fresh
+        )
+    )
 
 
 @flow(flow_run_name="{model}", **NOTHING_KEPT)
 def score(
     model: str,
     inputs: list[str],
+    *,
     out: str,
     error_rate: float | None = None,
     fresh: bool = False,
@@ -74,13 +80,23 @@ def score(
         Score again what is done already.
     """
     _hide("inputs", inputs)
-    return _run(score_job(model, inputs, Path(out), error_rate, current_progress(), fresh))
+    return _run(
+        score_job(
+            model,
+            inputs,
+            out=Path(out),
+            error_rate=error_rate,
+            progress=current_progress(),
+            fresh=fresh,
+        )
+    )
 
 
 @flow(flow_run_name="{study}", **NOTHING_KEPT)
 def inbox(
     study: str,
     since: date | None = None,
+    *,
     until: date | None = None,
     verify: bool = False,
     model: str | None = None,
@@ -99,7 +115,11 @@ def inbox(
         A backfill with this model, into a folder of its own.
     """
     _drop_late()
-    return _run(night_job(Path(study), since, until, verify, model, current_progress()))
+    return _run(
+        night_job(
+            Path(study), since, until=until, verify=verify, model=model, progress=current_progress()
+        )
+    )
 
 
 @flow(flow_run_name="{study}", **NOTHING_KEPT)
@@ -116,7 +136,9 @@ def retrain(study: str) -> dict[str, Any]:
 
 
 @flow(flow_run_name="demo", **NOTHING_KEPT)
-def demo(kinds: list[str] | None = None, out: str = "demo", quick: bool = False) -> dict[str, Any]:
+def demo(
+    kinds: list[str] | None = None, out: str = "demo", *, quick: bool = False
+) -> dict[str, Any]:
     """Do the main job on real sample data.
 
     Parameters
@@ -128,7 +150,7 @@ def demo(kinds: list[str] | None = None, out: str = "demo", quick: bool = False)
     quick : bool
         Fewer epochs and images.
     """
-    return _run(DemoJob(kinds or KINDS, Path(out), quick, current_progress()))
+    return _run(DemoJob(kinds or KINDS, Path(out), quick=quick, progress=current_progress()))
 
 
 def _drop_late() -> None:

@@ -61,9 +61,9 @@ def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
         _guarded(
             [*PREFECT, "--host", "127.0.0.1", "--port", str(prefect_port)],
             {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"},
-            home / "server.log",
+            log=home / "server.log",
         ),
-        _guarded(command, environment, home.parent / "mlflow-server.log"),
+        _guarded(command, environment, log=home.parent / "mlflow-server.log"),
     ]
     try:
         for name, guard, address in (
@@ -113,7 +113,7 @@ def find_servers(root: Path) -> dict[str, str]:
 
 
 def _guarded(
-    command: Sequence[str], environment: Mapping[str, str], log: Path
+    command: Sequence[str], environment: Mapping[str, str], *, log: Path
 ) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(

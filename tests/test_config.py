@@ -52,7 +52,7 @@ class Whole(Config):
 def complaint(given: Any) -> str:
     with pytest.raises(ValidationError) as caught:
         Whole.model_validate(given)
-    error = explain(caught.value, Whole, "study.yaml")
+    error = explain(caught.value, Whole, where="study.yaml")
     assert isinstance(error, StudyError)
     assert "\n" not in str(error)
     return str(error)

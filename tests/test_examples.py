@@ -77,7 +77,7 @@ def samples() -> tuple[Path, Path]:
 
 def study_of(kind: str, source: Path, place: Path, **more: object) -> Path:
     """A study called 'study', quick to train."""
-    content = yaml.safe_load(initial_study(kind, source, "study"))
+    content = yaml.safe_load(initial_study(kind, source, name="study"))
     content["training"]["epochs"] = 2
     content |= more
     file = place / "study.yaml"
@@ -101,7 +101,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = study_of("eeg", place / "recordings", place, operation=operation)
     run_plainly(train_job(study, place / "derivatives/study"))
     model = str(place / "derivatives/study/model")
-    run_plainly(score_job(model, [str(eeg / "new")], place / "results"))
+    run_plainly(score_job(model, [str(eeg / "new")], out=place / "results"))
     return place
 
 

@@ -64,7 +64,7 @@ def test_digits_start_from_the_model_of_the_text(tmp_path: Path) -> None:
     from ae_pipeline.models.autoencoder import Autoencoder
 
     study = load_study(written(tmp_path, minimal("mnist")))
-    model = Autoencoder(study.model, "mnist", (28, 28))
+    model = Autoencoder(study.model, "mnist", shape=(28, 28))
     assert sum(p.numel() for p in model.parameters()) == 407_834
     assert study.training.optimizer == "rmsprop"
 
@@ -360,7 +360,7 @@ def test_init_names_the_study_after_the_data(tmp_path: Path) -> None:
         (place / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + bytes(12))
         text = initial_study("mnist", place)
         assert load_study(written(tmp_path, text)).study == name
-    assert load_study(written(tmp_path, initial_study("mnist", place, "mine"))).study == "mine"
+    assert load_study(written(tmp_path, initial_study("mnist", place, name="mine"))).study == "mine"
 
 
 def test_init_on_rest_and_arithmetic_leaves_out_what_is_no_eeg(
@@ -393,7 +393,7 @@ def test_init_on_motor_imagery_finds_one_subject(shared_data: Path, tmp_path: Pa
 def subjects_of(source: EegSource) -> dict[str, str]:
     from ae_pipeline.sources.eeg import find
 
-    found = find([source.path], source.pattern, source.subject_pattern)
+    found = find([source.path], source.pattern, subject_pattern=source.subject_pattern)
     return {one.name: one.subject for one in found}
 
 

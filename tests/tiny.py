@@ -113,17 +113,21 @@ def train(study: Study, data: Gathered) -> Trained:
     inside = samples.take(division.rows("train"))
     scaler = Scaler.fit(inside, 0)
     model = Autoencoder(
-        study.model, samples.kind, samples.shape, samples.columns, samples.kind == "questionnaire"
+        study.model,
+        samples.kind,
+        shape=samples.shape,
+        columns=samples.columns,
+        has_missing=samples.kind == "questionnaire",
     )
     held = samples.take(division.rows("validation"))
     fitted, history = fit(model, inside, held, scaler, study.training)
     baselines: dict[str, Any] = {
-        name: scorer.fit(inside, scaler, study.model.latent_dim, 0)
+        name: scorer.fit(inside, scaler, latent_dim=study.model.latent_dim, seed=0)
         for name, scorer in BASELINES.items()
     }
     rows = np.concatenate([division.rows("calibration"), division.rows("test")])
-    ensemble = Ensemble.fit(fitted, inside, held, 0)
-    frame, scores, _ = raw_scores(ensemble, baselines, samples.take(rows))
+    ensemble = Ensemble.fit(fitted, inside, reference=held, seed=0)
+    frame, scores, _ = raw_scores(ensemble, baselines, samples=samples.take(rows))
     frame["part"] = division.part[rows]
     pca = baselines["pca"]
     assert isinstance(pca, PrincipalComponents)
@@ -134,9 +138,17 @@ def train(study: Study, data: Gathered) -> Trained:
     frame["n_observed"] = int(np.prod(samples.shape)) if mask is None else mask.sum(1)
     chosen = (frame["part"] == "calibration").to_numpy()
     calibration = Calibration.from_frame(
-        frame[chosen].reset_index(drop=True), scores.by_entry[chosen], division.unit
+        frame[chosen].reset_index(drop=True), scores.by_entry[chosen], unit=division.unit
     )
-    bundle = make_bundle(study, data, division, ensemble, baselines, calibration, history)
+    bundle = make_bundle(
+        study,
+        data,
+        division=division,
+        ensemble=ensemble,
+        baselines=baselines,
+        calibration=calibration,
+        history=history,
+    )
     return Trained(
         study,
         data,
@@ -192,10 +204,12 @@ def eeg() -> Trained:
     assert study.preprocess is not None
     assert study.windows is not None
     recordings = [one_recording(f"Anna_{n:02d}", f"Anna{n:02d}") for n in range(10)]
-    parts = [(r, survey(r, study.preprocess, 50.0, SFREQ_HZ)) for r in recordings]
+    parts = [
+        (r, survey(r, study.preprocess, line_freq_hz=50.0, sfreq_hz=SFREQ_HZ)) for r in recordings
+    ]
     place = Path(tempfile.mkdtemp(prefix="ae-pipeline-tiny-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    samples = materialise(parts, study.windows, place)
+    samples = materialise(parts, study.windows, path=place)
     digests = {r.name: f"digest of {r.name}" for r in recordings}
     return train(study, Gathered(samples, digests, facts={"subjects": 10}, sfreq_hz=SFREQ_HZ))
 

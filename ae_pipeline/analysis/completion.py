@@ -69,7 +69,7 @@ N_SETS = 6
 # ------------------------------------------------------------------------------- the model
 
 
-def complete(bundle: Bundle, x: Float, visible: Mask, way: Way) -> Float:
+def complete(bundle: Bundle, x: Float, *, visible: Mask, way: Way) -> Float:
     """What the model expects everywhere, given what is visible.
 
     Parameters
@@ -86,13 +86,13 @@ def complete(bundle: Bundle, x: Float, visible: Mask, way: Way) -> Float:
         Network units.
     """
     parts = [
-        _complete(bundle, x[start : start + BATCH], visible[start : start + BATCH], way)
+        _complete(bundle, x[start : start + BATCH], visible=visible[start : start + BATCH], way=way)
         for start in range(0, len(x), BATCH)
     ]
     return np.concatenate(parts) if parts else np.zeros_like(x)
 
 
-def _complete(bundle: Bundle, x: Float, visible: Mask, way: Way) -> Float:
+def _complete(bundle: Bundle, x: Float, *, visible: Mask, way: Way) -> Float:
     import torch
 
     model = bundle.autoencoder.model
@@ -110,10 +110,10 @@ def _complete(bundle: Bundle, x: Float, visible: Mask, way: Way) -> Float:
         if way == "iterated":
             return np.asarray(mean.cpu().numpy(), dtype=np.float32)
         start = model.encode(torch.where(seen > 0, shown, mean), everything).mean
-    return _optimised(bundle, shown, seen, start)
+    return _optimised(bundle, shown, seen=seen, start=start)
 
 
-def _optimised(bundle: Bundle, shown: Any, seen: Any, start: Any) -> Float:
+def _optimised(bundle: Bundle, shown: Any, *, seen: Any, start: Any) -> Float:
     """Decoding of the most probable code of what is visible."""
     import torch
 
@@ -199,7 +199,7 @@ class Simple:
 
 
 def simple_ways(
-    bundle: Bundle, part: Part, simple: Simple | None
+    bundle: Bundle, part: Part, *, simple: Simple | None
 ) -> dict[str, Callable[[Float, Mask], Float]]:
     """Completions by name for one way of hiding."""
     if part == "channels":
@@ -208,7 +208,9 @@ def simple_ways(
         if positions is not None:
 
             def spline(x: Float, visible: Mask) -> Float:
-                return _spline(x, visible, positions, bundle.autoencoder.scaler.scale)
+                return _spline(
+                    x, visible, positions=positions, scale=bundle.autoencoder.scaler.scale
+                )
 
             ways["spherical_spline"] = spline
         return ways
@@ -236,7 +238,7 @@ def _mean_of_channels(x: Float, visible: Mask) -> Float:
     return out
 
 
-def _spline(x: Float, visible: Mask, positions: NDArray[np.float64], scale: Float) -> Float:
+def _spline(x: Float, visible: Mask, *, positions: NDArray[np.float64], scale: Float) -> Float:
     """Spherical splines in microvolts; a set of hidden channels at a time."""
     out = x.copy()
     patterns, which = np.unique(visible[:, :, 0], axis=0, return_inverse=True)
@@ -283,7 +285,7 @@ def _last_value(x: Float, visible: Mask) -> Float:
 # ------------------------------------------------------------------------------- measuring
 
 
-def hide(part: Part, observed: Mask, rng: np.random.Generator) -> Mask:
+def hide(part: Part, observed: Mask, *, rng: np.random.Generator) -> Mask:
     """What stays visible when a part is hidden, an array like ``observed`` (what is known).
 
     Channels: a fifth of them, in a few sets; time: an eighth of the window, anywhere but at its
@@ -312,7 +314,7 @@ def hide(part: Part, observed: Mask, rng: np.random.Generator) -> Mask:
     return visible
 
 
-def without_hidden_reference(x: Float, visible: Mask, scale: Float) -> Float:
+def without_hidden_reference(x: Float, visible: Mask, *, scale: Float) -> Float:
     """EEG re-referenced to the mean of the visible channels.
 
     A common average holds a part of every hidden channel: with one of them hidden, the others
@@ -328,6 +330,7 @@ def without_hidden_reference(x: Float, visible: Mask, scale: Float) -> Float:
 def measure(
     bundle: Bundle,
     x: Float,
+    *,
     observed: Mask,
     unit: NDArray[Any],
     part: Part,
@@ -367,9 +370,9 @@ def measure(
 
     rng = np.random.default_rng(seed)
     if visible is None:
-        visible = hide(part, observed, rng)
+        visible = hide(part, observed, rng=rng)
     if part == "channels" and average_reference:
-        x = without_hidden_reference(x, visible, bundle.autoencoder.scaler.scale)
+        x = without_hidden_reference(x, visible, scale=bundle.autoencoder.scaler.scale)
     hidden = observed & ~visible
     units, place = np.unique(unit, return_inverse=True)
     chosen_on = rng.permutation(len(units))[: len(units) // 2]
@@ -379,17 +382,19 @@ def measure(
         choosing = judging
     few = np.flatnonzero(choosing)[:400]
     tried = {
-        way: error(complete(bundle, x[few], visible[few], way), x[few], hidden[few])[0]
+        way: error(
+            complete(bundle, x[few], visible=visible[few], way=way), x[few], hidden=hidden[few]
+        )[0]
         for way in WAYS
     }
     way = min(tried, key=lambda name: tried[name])
     rows = np.flatnonzero(judging)
-    made: dict[str, Float] = {"model": complete(bundle, x[rows], visible[rows], way)}
-    for name, simply in simple_ways(bundle, part, simple).items():
+    made: dict[str, Float] = {"model": complete(bundle, x[rows], visible=visible[rows], way=way)}
+    for name, simply in simple_ways(bundle, part, simple=simple).items():
         made[name] = simply(x[rows], visible[rows])
     errors, by_row = {}, {}
     for name, values in made.items():
-        errors[name], by_row[name] = error(values, x[rows], hidden[rows])
+        errors[name], by_row[name] = error(values, x[rows], hidden=hidden[rows])
     errors["variance"] = _variance(x[rows], hidden[rows])
     rivals = [name for name in made if name != "model"]
     best_simple = min(rivals, key=lambda name: errors[name]) if rivals else None
@@ -419,7 +424,7 @@ def measure(
     return found
 
 
-def error(made: Float, truth: Float, hidden: Mask) -> tuple[float, NDArray[np.float64]]:
+def error(made: Float, truth: Float, *, hidden: Mask) -> tuple[float, NDArray[np.float64]]:
     """Mean squared error over what was hidden; of each row (NaN where nothing was)."""
     squared = np.where(hidden, np.square(made.astype(np.float64) - truth), 0.0)
     axes = tuple(range(1, truth.ndim))

@@ -247,14 +247,15 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
         result["events"] = len(truth)
         result["found"] = len(found)
         result["uncovered"] = len(truth) - len(np.unique(met.event))
-        result["by_kind"] = _by_kind(truth, met, found, label == 0, areas)
-        result["event_scores"] = _score_events(scores, truth, flagged, codes)
+        result["by_kind"] = _by_kind(truth, met, found=found, negative=label == 0, areas=areas)
+        result["event_scores"] = _score_events(scores, truth, flagged=flagged, codes=codes)
     return result
 
 
 def _by_kind(
     truth: pd.DataFrame,
     met: _Meetings,
+    *,
     found: NDArray[np.intp],
     negative: NDArray[np.bool_],
     areas: _Areas,
@@ -341,6 +342,7 @@ def _units(scores: pd.DataFrame) -> tuple[str, NDArray[np.int64]]:
 def _score_events(
     scores: pd.DataFrame,
     truth: pd.DataFrame,
+    *,
     flagged: NDArray[np.bool_],
     codes: NDArray[np.int64],
 ) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def polychoric(levels: NDArray[np.int64]) -> Float:
                 continue
             table = np.zeros((len(a) - 1, len(b) - 1))
             np.add.at(table, (levels[known, i], levels[known, j]), 1)
-            r[i, j] = r[j, i] = _best_correlation(table, a, b, grid)
+            r[i, j] = r[j, i] = _best_correlation(table, a, b=b, grid=grid)
     return _definite(r)
 
 
@@ -124,7 +124,7 @@ def _thresholds(levels: NDArray[np.int64]) -> Float:
     return np.concatenate([[-8.0], inner, [8.0]])
 
 
-def _best_correlation(table: Float, a: Float, b: Float, grid: Float) -> float:
+def _best_correlation(table: Float, a: Float, *, b: Float, grid: Float) -> float:
     """Correlation that makes a table of two items' answers most probable, on a fine grid.
 
     The probability of a cell is an integral over the first variable's interval, taken at eight of
@@ -169,6 +169,7 @@ def _definite(r: Float) -> Float:
 def parallel_analysis(
     answers: Float,
     seed: int = 0,
+    *,
     levels: NDArray[np.int64] | None = None,
     n_shuffles: int = N_SHUFFLES,
 ) -> dict[str, Any]:
@@ -243,7 +244,7 @@ class Factors:
     noise: Float
 
     @classmethod
-    def fit(cls, answers: Float, k: int, method: str = "factors", seed: int = 0) -> Factors:
+    def fit(cls, answers: Float, k: int, *, method: str = "factors", seed: int = 0) -> Factors:
         """Fit on answers (n, items).
 
         Parameters
@@ -307,14 +308,17 @@ def _varimax(loadings: Float, n_steps: int = 200) -> Float:
 
 
 def split_half_congruence(
-    answers: Float, k: int, seed: int = 0, n_splits: int = 10, method: str = "factors"
+    answers: Float, k: int, *, seed: int = 0, n_splits: int = 10, method: str = "factors"
 ) -> Float:
     """Congruence of factors found in two halves of the people, (splits, k), best first."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(n_splits):
         half = rng.permutation(len(answers)) < len(answers) // 2
-        both = [Factors.fit(answers[rows], k, method, seed).loadings for rows in (half, ~half)]
+        both = [
+            Factors.fit(answers[rows], k, method=method, seed=seed).loadings
+            for rows in (half, ~half)
+        ]
         found.append(np.sort(matched(both[0], both[1]))[::-1])
     return np.array(found)
 
@@ -322,7 +326,9 @@ def split_half_congruence(
 # ------------------------------------------------------------------------------ hidden items
 
 
-def predict_hidden(factors: Factors, train: Float, test: Float, groups: NDArray[np.int64]) -> Float:
+def predict_hidden(
+    factors: Factors, train: Float, *, test: Float, groups: NDArray[np.int64]
+) -> Float:
     """Standardised answers of ``test``, each predicted from the items outside its group.
 
     Parameters
@@ -351,7 +357,7 @@ def predict_hidden(factors: Factors, train: Float, test: Float, groups: NDArray[
     return out
 
 
-def gain(truth: Float, first: Float, second: Float, known: NDArray[np.bool_]) -> dict[str, Any]:
+def gain(truth: Float, first: Float, *, second: Float, known: NDArray[np.bool_]) -> dict[str, Any]:
     """Mean squared errors of two predictions, and their difference with an interval over people.
 
     Returns
@@ -405,6 +411,7 @@ def aligned(codes: Float, target: Float) -> list[float]:
 def beside(
     person: PersonFit,
     train: Samples,
+    *,
     held_out: Samples,
     k: int,
     seed: int,
@@ -442,21 +449,25 @@ def beside(
     found: dict[str, Any] = {"k": k, "items": len(usable), "people": len(x)}
     curves = {"pearson": parallel_analysis(x, seed)}
     if ordinal and len(usable) <= MOST_POLYCHORIC:
-        curves["polychoric"] = parallel_analysis(x, seed, level, 3)
+        curves["polychoric"] = parallel_analysis(x, seed, levels=level, n_shuffles=3)
     found["parallel"] = {"pearson": curves["pearson"]["n"], "polychoric": None}
     found["parallel"] |= {name: curve["n"] for name, curve in curves.items()} | {"curves": curves}
-    splits = split_half_congruence(x, k, seed, 5)
+    splits = split_half_congruence(x, k, seed=seed, n_splits=5)
     found["split_half"] = {"mean": float(splits.mean()), "least": float(splits.min(0).min())}
 
     groups = rng.permutation(np.resize(np.arange(min(N_HIDDEN, len(usable))), len(usable)))
-    factors, components = (Factors.fit(x, k, m, seed) for m in ("factors", "components"))
+    factors, components = (
+        Factors.fit(x, k, method=m, seed=seed) for m in ("factors", "components")
+    )
     mean, spread = _over(np.nanmean, x), np.maximum(_over(np.nanstd, x), 1e-9)
     truth, known = np.nan_to_num((test - mean) / spread), ~np.isnan(test)
     own, _ = person.autoencoder.predict_hidden(held_out, N_HIDDEN)
     network = (person.positions(own)[:, usable] - mean) / spread
-    linear = predict_hidden(factors, x, test, groups)
-    against = gain(truth, network, linear, known)
-    others = gain(truth, network, predict_hidden(components, x, test, groups), known)
+    linear = predict_hidden(factors, x, test=test, groups=groups)
+    against = gain(truth, network, second=linear, known=known)
+    others = gain(
+        truth, network, second=predict_hidden(components, x, test=test, groups=groups), known=known
+    )
     found["hidden"] = {
         "autoencoder": against["first"],
         "factors": against["second"],
@@ -479,14 +490,14 @@ def beside(
         "latents": of_latents.round(4).tolist(),
     }
     found["factor_from_latents"] = aligned(codes, scores)
-    found["stability"] = _stability(train, some, codes, seed, refit)
+    found["stability"] = _stability(train, some, codes=codes, seed=seed, refit=refit)
     found["verdict"] = _verdict(found)
     return found
 
 
 def _usable(person: PersonFit, samples: Samples) -> tuple[Float, NDArray[np.int64], Any]:
     """Keyed answers and levels of the items that are numbers and vary in training."""
-    answers = coded(samples, person.low, person.high)
+    answers = coded(samples, person.low, high=person.high)
     vary = np.diag(person.precision) < 1 / 2e-4
     usable = np.flatnonzero([c.type != "nominal" for c in samples.columns] & vary)
     return answers.keyed[:, usable], answers.level[:, usable], usable
@@ -495,6 +506,7 @@ def _usable(person: PersonFit, samples: Samples) -> tuple[Float, NDArray[np.int6
 def _stability(
     train: Samples,
     shown: Samples,
+    *,
     codes: Float,
     seed: int,
     refit: Callable[[Samples, int], FittedAutoencoder],

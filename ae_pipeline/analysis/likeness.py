@@ -59,7 +59,7 @@ class Likeness:
     generated_power: Float
 
 
-def compare(generated: Samples, held_out: Samples, train: Samples, scaler: Scaler) -> Likeness:
+def compare(generated: Samples, held_out: Samples, *, train: Samples, scaler: Scaler) -> Likeness:
     """Everything at once.
 
     Parameters
@@ -73,9 +73,9 @@ def compare(generated: Samples, held_out: Samples, train: Samples, scaler: Scale
     """
     rng = np.random.default_rng(0)
     drawn, real, learned = (_some(samples, rng) for samples in (generated, held_out, train))
-    table = marginals(drawn, real, scaler)
-    names, real_r, generated_r = correlations(drawn, real, scaler)
-    _, _, train_r = correlations(learned, real, scaler)
+    table = marginals(drawn, real, scaler=scaler)
+    names, real_r, generated_r = correlations(drawn, real, scaler=scaler)
+    _, _, train_r = correlations(learned, real, scaler=scaler)
     upper = np.triu_indices(len(names), 1)
 
     def away(r: Float) -> float | None:
@@ -88,14 +88,14 @@ def compare(generated: Samples, held_out: Samples, train: Samples, scaler: Scale
         "held_out": len(real),
         "marginal_distance": {
             "value": float(table["distance"].mean()),
-            "training_data": float(marginals(learned, real, scaler)["distance"].mean()),
+            "training_data": float(marginals(learned, real, scaler=scaler)["distance"].mean()),
         },
         "correlation_difference": {"value": away(generated_r), "training_data": away(train_r)},
         "two_samples": {
-            **two_samples(drawn, real, scaler),
-            "training_data": two_samples(learned, real, scaler)["area"],
+            **two_samples(drawn, real, scaler=scaler),
+            "training_data": two_samples(learned, real, scaler=scaler)["area"],
         },
-        "copies": copies(drawn, real, learned, scaler),
+        "copies": copies(drawn, real, train=learned, scaler=scaler),
     }
     if len(freqs_hz):
         figures["spectrum_difference_db"] = {
@@ -123,7 +123,7 @@ def _matrix(samples: Samples, scaler: Scaler) -> Float:
 def _by_entry(samples: Samples, scaler: Scaler) -> tuple[tuple[str, ...], Float]:
     """What has a distribution of its own, (values, entries): items, channels, blocks of pixels."""
     if samples.kind == "mnist":
-        blocks = features(samples, scaler, slice(None))[:, 0].astype(np.float64)
+        blocks = features(samples, scaler, rows=slice(None))[:, 0].astype(np.float64)
         return tuple(f"block {i + 1}" for i in range(blocks.shape[1])), blocks
     if samples.kind == "questionnaire":
         return samples.entries, _matrix(samples, scaler)
@@ -131,7 +131,7 @@ def _by_entry(samples: Samples, scaler: Scaler) -> tuple[tuple[str, ...], Float]
     return samples.entries, x.transpose(0, 2, 1).reshape(-1, samples.shape[0])
 
 
-def marginals(generated: Samples, real: Samples, scaler: Scaler) -> pd.DataFrame:
+def marginals(generated: Samples, real: Samples, *, scaler: Scaler) -> pd.DataFrame:
     """Mean, spread, and the largest difference of the distribution functions of each entry.
 
     The distance is Kolmogorov's and Smirnov's: 0 alike, 1 apart.
@@ -161,7 +161,7 @@ def marginals(generated: Samples, real: Samples, scaler: Scaler) -> pd.DataFrame
 
 
 def correlations(
-    generated: Samples, real: Samples, scaler: Scaler
+    generated: Samples, real: Samples, *, scaler: Scaler
 ) -> tuple[tuple[str, ...], Float, Float]:
     """Correlations between entries: names, real ones, generated ones."""
     import pandas as pd
@@ -195,7 +195,7 @@ def spectra(each: list[Samples]) -> tuple[Float, list[Float]]:
     return np.asarray(freqs_hz[keep], dtype=np.float64), found
 
 
-def two_samples(generated: Samples, real: Samples, scaler: Scaler) -> dict[str, Any]:
+def two_samples(generated: Samples, real: Samples, *, scaler: Scaler) -> dict[str, Any]:
     """How well a classifier tells generated from real (Lopez-Paz and Oquab, 2017).
 
     A random forest on pixels, answers, or log powers of channels; the area under its curve on
@@ -215,7 +215,7 @@ def two_samples(generated: Samples, real: Samples, scaler: Scaler) -> dict[str, 
     for samples in (real, generated):
         few = samples.take(slice(0, n)) if len(samples) > n else samples
         if samples.kind == "eeg":
-            seen = features(few, scaler, slice(None)).reshape(len(few), -1).astype(np.float64)
+            seen = features(few, scaler, rows=slice(None)).reshape(len(few), -1).astype(np.float64)
         else:
             seen = _matrix(few, scaler)
         parts.append(np.nan_to_num(seen, nan=-9.0))
@@ -232,7 +232,9 @@ def two_samples(generated: Samples, real: Samples, scaler: Scaler) -> dict[str, 
     return {"area": area, "interval": [max(0.0, area - half), min(1.0, area + half)]}
 
 
-def copies(generated: Samples, held_out: Samples, train: Samples, scaler: Scaler) -> dict[str, Any]:
+def copies(
+    generated: Samples, held_out: Samples, *, train: Samples, scaler: Scaler
+) -> dict[str, Any]:
     """Whether training samples were memorised (after Meehan, Chaudhuri and Dasgupta, 2020).
 
     Of as many training as held-out samples, the nearest to a generated one is a training sample

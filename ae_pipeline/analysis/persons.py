@@ -65,7 +65,7 @@ def scale_totals(samples: Samples) -> pd.DataFrame:
     return pd.DataFrame(found, index=range(len(samples)))
 
 
-def persons_frame(person: PersonFit, samples: Samples, source: Any, told: Told) -> pd.DataFrame:
+def persons_frame(person: PersonFit, samples: Samples, *, source: Any, told: Told) -> pd.DataFrame:
     """Indices, onset, groups and totals of each person, in the order of ``samples``.
 
     Parameters
@@ -94,6 +94,7 @@ def persons_frame(person: PersonFit, samples: Samples, source: Any, told: Told) 
 def describe(
     person: PersonFit,
     samples: Samples,
+    *,
     source: Any,
     frame: pd.DataFrame,
     latents: NDArray[np.float32],
@@ -121,21 +122,21 @@ def describe(
     for rows in samples.chunks(MANY_ROWS):
         some = samples.take(rows)
         told = person.tell(some)
-        parts.append(persons_frame(person, some, source, told))
+        parts.append(persons_frame(person, some, source=source, told=told))
         n_known = n_known + told.answers.known.sum(0)
         surprise = surprise + told.surprise.sum(0)
     worst = np.argsort(-frame["score"].to_numpy(), kind="stable")[:N_SHOWN]
     shown = samples.take(worst)
-    answers = answers_frame(shown, person.tell(shown), frame.iloc[worst])
+    answers = answers_frame(shown, person.tell(shown), frame=frame.iloc[worst])
     chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:ITEM_ROWS])
     some = samples.take(chosen)
-    items = items_frame(some, person.tell(some), latents[chosen])
+    items = items_frame(some, person.tell(some), latents=latents[chosen])
     items["answered"], items["total_error"] = n_known, surprise
     return pd.concat(parts, ignore_index=True), answers, items
 
 
 def answers_frame(
-    samples: Samples, told: Told, frame: pd.DataFrame, n_shown: int = N_SHOWN
+    samples: Samples, told: Told, *, frame: pd.DataFrame, n_shown: int = N_SHOWN
 ) -> pd.DataFrame:
     """The most abnormal people's answers beside what was expected of them, one row an answer.
 
@@ -262,7 +263,7 @@ def _cut(values: pd.Series[Any], persons: pd.DataFrame) -> list[tuple[str, pd.Da
     ]
 
 
-def items_frame(samples: Samples, told: Told, latents: NDArray[np.float32]) -> pd.DataFrame:
+def items_frame(samples: Samples, told: Told, *, latents: NDArray[np.float32]) -> pd.DataFrame:
     """The view of items: predicted badly, carrying the latents, asking the same.
 
     Returns

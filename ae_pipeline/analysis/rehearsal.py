@@ -61,6 +61,7 @@ EEG_KINDS = (
 def rehearse(
     ensemble: Ensemble,
     baselines: dict[str, Scorer],
+    *,
     samples: Samples,
     band_hz: tuple[float, float],
     seed: int,
@@ -88,10 +89,10 @@ def rehearse(
     """
     import pandas as pd
 
-    chosen, copies = originals_and_copies(samples, band_hz, seed)
+    chosen, copies = originals_and_copies(samples, band_hz, seed=seed)
     parts = []
     for is_altered, data in ((False, chosen), (True, copies)):
-        frame, _, _ = raw_scores(ensemble, baselines, data)
+        frame, _, _ = raw_scores(ensemble, baselines, samples=data)
         columns = {"ensemble": frame["score"]} | {
             name: frame[f"score_{name}"] for name in ("autoencoder", *BASELINES)
         }
@@ -102,7 +103,7 @@ def rehearse(
 
 
 def originals_and_copies(
-    samples: Samples, band_hz: tuple[float, float], seed: int
+    samples: Samples, band_hz: tuple[float, float], *, seed: int
 ) -> tuple[Samples, Samples]:
     """Some samples and their altered copies, the same ones for the same seed; see :func:`rehearse`.
 
@@ -110,7 +111,7 @@ def originals_and_copies(
     """
     rng = np.random.default_rng(seed)
     chosen = samples.take(np.sort(rng.permutation(len(samples))[:N_ROWS]))
-    copies = altered(chosen, band_hz, rng)
+    copies = altered(chosen, band_hz, rng=rng)
     # a blank quarter erased, one answer throughout given by who gave it anyway: nothing to find
     differs = (copies.batch(slice(None))[0] != chosen.batch(slice(None))[0]).reshape(
         len(copies), -1
@@ -119,7 +120,7 @@ def originals_and_copies(
     return chosen.take(changed), copies.take(changed)
 
 
-def altered(samples: Samples, band_hz: tuple[float, float], rng: np.random.Generator) -> Samples:
+def altered(samples: Samples, band_hz: tuple[float, float], *, rng: np.random.Generator) -> Samples:
     """Copies of samples, each changed in one known way; what is missing stays missing.
 
     Few may come out as they were (a blank quarter of an image erased);
@@ -160,7 +161,7 @@ def _windows(
             "strong" if rng.random() < 0.5 else "subtle",
             None if freq_hz is None else float(np.clip(freq_hz, *band_hz)),
         )
-        values[row] = plant(values[row], samples.sfreq_hz, event, rng, band_hz)
+        values[row] = plant(values[row], samples.sfreq_hz, event=event, rng=rng, band_hz=band_hz)
     return values
 
 
@@ -242,7 +243,7 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     """
     scores = frame[list(SIMPLEST_FIRST)].to_numpy()
     unit = frame["unit"].to_numpy()
-    areas, drawn = _drawn_areas(scores, frame["altered"].to_numpy(), unit)
+    areas, drawn = _drawn_areas(scores, frame["altered"].to_numpy(), unit=unit)
 
     def compare(first: int, second: int) -> dict[str, Any]:
         difference = float(areas[first] - areas[second])
@@ -283,7 +284,7 @@ def _found_in_tenth(frame: pd.DataFrame) -> float:
 
 
 def area_and_interval(
-    scores: NDArray[np.float64], altered: NDArray[np.bool_], unit: NDArray[Any]
+    scores: NDArray[np.float64], altered: NDArray[np.bool_], *, unit: NDArray[Any]
 ) -> tuple[float, list[float] | None]:
     """Area under the ROC curve of one scorer, and its 95% interval over units, as above.
 
@@ -292,21 +293,21 @@ def area_and_interval(
     scores, altered, unit : array of shape (n,)
         The interval is None for fewer than three units.
     """
-    areas, drawn = _drawn_areas(scores[:, None], altered, unit)
+    areas, drawn = _drawn_areas(scores[:, None], altered, unit=unit)
     return float(areas[0]), None if drawn is None else _bounds(drawn[:, 0])
 
 
 def _drawn_areas(
-    scores: NDArray[np.float64], altered: NDArray[np.bool_], unit: NDArray[Any]
+    scores: NDArray[np.float64], altered: NDArray[np.bool_], *, unit: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Area of each scorer (columns), and areas with units drawn again, (draws, scorers)."""
     names, codes = np.unique(unit, return_inverse=True)
-    areas = _areas(scores, altered, np.ones(len(altered)))
+    areas = _areas(scores, altered, weight=np.ones(len(altered)))
     if len(names) < 3:
         return areas, None
     rng = np.random.default_rng(0)
     weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), N_RESAMPLES)
-    return areas, np.stack([_areas(scores, altered, weight[codes]) for weight in weights])
+    return areas, np.stack([_areas(scores, altered, weight=weight[codes]) for weight in weights])
 
 
 def _bounds(values: NDArray[np.float64]) -> list[float]:
@@ -319,7 +320,7 @@ def _not_worse(interval: list[float] | None, difference: float) -> bool:
 
 
 def _areas(
-    scores: NDArray[np.float64], y: NDArray[np.bool_], weight: NDArray[Any]
+    scores: NDArray[np.float64], y: NDArray[np.bool_], *, weight: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Weighted area under the ROC curve of each column; ties count half."""
     areas = np.empty(scores.shape[1])

@@ -76,7 +76,7 @@ class Relevance:
         return np.asarray(self.dependence[alive].mean(0) if alive.any() else self.dependence[0])
 
 
-def relevance(fitted: FittedAutoencoder, samples: Samples, seed: int = 0) -> Relevance:
+def relevance(fitted: FittedAutoencoder, samples: Samples, *, seed: int = 0) -> Relevance:
     """Measure both on some of the samples.
 
     Parameters
@@ -92,7 +92,7 @@ def relevance(fitted: FittedAutoencoder, samples: Samples, seed: int = 0) -> Rel
     values, mask = few.batch(slice(None))
     x = fitted.scaler.transform(values, mask).astype(np.float32)
     entries, places = _entries(samples)
-    codes = _encode(fitted, x, mask)
+    codes = _encode(fitted, x, mask=mask)
     spread = codes.std(0)
     others = _derangement(len(x), rng)
     dependence = np.zeros((codes.shape[1], len(entries)))
@@ -103,9 +103,9 @@ def relevance(fitted: FittedAutoencoder, samples: Samples, seed: int = 0) -> Rel
         if mask is not None:
             seen = mask.copy()
             seen[(slice(None), *place)] = mask[others][(slice(None), *place)]
-        moved = np.square(_encode(fitted, changed, seen) - codes).mean(0)
+        moved = np.square(_encode(fitted, changed, mask=seen) - codes).mean(0)
         dependence[:, j] = moved / np.maximum(2 * spread**2, 1e-12) * (spread > 1e-6)
-    effect, peak_hz = _effects(fitted, few, x, codes, places)
+    effect, peak_hz = _effects(fitted, few, x=x, codes=codes, places=places)
     names = tuple(f"z{i:02d}" for i in range(codes.shape[1]))
     return Relevance(names, entries, dependence, effect, peak_hz)
 
@@ -130,7 +130,7 @@ def _derangement(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _encode(
-    fitted: FittedAutoencoder, x: NDArray[np.float32], mask: NDArray[np.bool_] | None
+    fitted: FittedAutoencoder, x: NDArray[np.float32], *, mask: NDArray[np.bool_] | None
 ) -> Float:
     import torch
 
@@ -150,6 +150,7 @@ def _encode(
 def _effects(
     fitted: FittedAutoencoder,
     samples: Samples,
+    *,
     x: NDArray[np.float32],
     codes: Float,
     places: list[tuple[slice | int, ...]],

@@ -92,7 +92,7 @@ def main() -> None:
 # ----------------------------------------------------------------------------- progress
 
 
-def _run(make: Callable[[Any], Job], flow: str, no_prefect: bool, as_json: bool) -> None:
+def _run(make: Callable[[Any], Job], flow: str, *, no_prefect: bool, as_json: bool) -> None:
     """Make a job and run it, as a Prefect flow or plainly; print what came out."""
     from ae_pipeline.training import distributed as together
 
@@ -180,7 +180,7 @@ def init(
     if out.exists():
         raise StudyError(f"{out}: exists already; name another file with -o, or remove it")
     resolved = None if source is None else source.expanduser().absolute()
-    text = initial_study(kind, resolved, name)
+    text = initial_study(kind, resolved, name=name)
     write_text(out, text)
     print(out)
     next_step = "set source.path in it, then" if source is None else "read it, then"
@@ -207,7 +207,7 @@ def validate(
     checked = load_study(study, overrides or [])
     with _console() as progress:
         progress.stage("reading the data")
-        data = gather(checked, progress.say, progress.advance)
+        data = gather(checked, progress.say, advance=progress.advance)
         division = divide(data.samples.meta, checked.split)
         for line in (*data.notes, *division.claims):
             progress.warn(line)
@@ -217,7 +217,7 @@ def validate(
         from ae_pipeline.models.autoencoder import Autoencoder
 
         samples = data.samples
-        Autoencoder(checked.model, samples.kind, samples.shape, samples.columns)
+        Autoencoder(checked.model, samples.kind, shape=samples.shape, columns=samples.columns)
         from ae_pipeline.jobs.fit import known_labels
 
         known = known_labels(checked, data)
@@ -232,7 +232,12 @@ def validate(
         n_calibration = int(meta[column].nunique())
     parts = {str(part): int((division.part == part).sum()) for part in sorted({*division.part})}
     what = "rows" if checked.kind != "eeg" else f"{column}s"
-    allowed = reach(n_calibration, 10, checked.detection.error_rate, checked.detection.dependence)
+    allowed = reach(
+        n_calibration,
+        10,
+        error_rate=checked.detection.error_rate,
+        dependence=checked.detection.dependence,
+    )
     planned = {
         f"calibration_{what}": n_calibration,
         "smallest_p": allowed.smallest_p,
@@ -277,7 +282,12 @@ def train(
     from ae_pipeline.jobs.train import train_job
 
     given = [*(overrides or []), *([] if seed is None else [f"training.seed={seed}"])]
-    _run(lambda p: train_job(study, out, given, p, no_cache, jobs), "train", no_prefect, as_json)
+    _run(
+        lambda p: train_job(study, out, overrides=given, progress=p, fresh=no_cache, jobs=jobs),
+        "train",
+        no_prefect=no_prefect,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -300,10 +310,12 @@ def score(
     from ae_pipeline.jobs.score import score_job
 
     _run(
-        lambda p: score_job(model, inputs, out, error_rate, p, no_cache, jobs),
+        lambda p: score_job(
+            model, inputs, out=out, error_rate=error_rate, progress=p, fresh=no_cache, jobs=jobs
+        ),
         "score",
-        no_prefect,
-        as_json,
+        no_prefect=no_prefect,
+        as_json=as_json,
     )
 
 
@@ -338,12 +350,22 @@ def compare(
     """
     from ae_pipeline.jobs.compare.job import CompareJob
 
-    grid = (architectures or (), objectives or (), latent_dims or ())
     _run(
-        lambda p: CompareJob(study, *grid, seeds, out, overrides or (), jobs, p, no_cache),
+        lambda progress: CompareJob(
+            study,
+            architectures or (),
+            objectives=objectives or (),
+            latent_dims=latent_dims or (),
+            seeds=seeds,
+            out=out,
+            overrides=overrides or (),
+            jobs=jobs,
+            progress=progress,
+            fresh=no_cache,
+        ),
         "compare",
-        no_prefect,
-        as_json,
+        no_prefect=no_prefect,
+        as_json=as_json,
     )
 
 
@@ -361,7 +383,7 @@ def calibrate(
     from ae_pipeline.jobs.recalibrate import recalibrate
 
     with _console() as progress:
-        result = recalibrate(model, inputs, out.absolute(), progress)
+        result = recalibrate(model, inputs, out=out.absolute(), progress=progress)
     if as_json:
         print(json.dumps(result))
     else:
@@ -400,7 +422,16 @@ def generate(
     if codes not in ("auto", "prior", "density"):
         raise StudyError(f"--codes {codes}: expected auto, prior or density")
     with _console() as progress:
-        result = make(model, n, out.absolute(), seed, codes, noise, study, progress)  # type: ignore[arg-type]
+        result = make(
+            model,
+            n,
+            out=out.absolute(),
+            seed=seed,
+            codes=codes,  # type: ignore[arg-type]
+            noise=noise,
+            study=study,
+            progress=progress,
+        )
     if as_json:
         print(json.dumps(result))
         return
@@ -437,7 +468,16 @@ def complete(
     from ae_pipeline.jobs.complete import complete as fill
 
     with _console() as progress:
-        result = fill(model, given, out.absolute(), hide, way, study, seed, progress)
+        result = fill(
+            model,
+            given,
+            out=out.absolute(),
+            hide=hide,
+            way=way,
+            study=study,
+            seed=seed,
+            progress=progress,
+        )
     if as_json:
         print(json.dumps(result))
         return
@@ -533,13 +573,23 @@ def demo(
 
         if kinds not in (None, [], ["mnist"]):
             raise StudyError("--textbook: the worked example is of digits: demo mnist --textbook")
-        _run(lambda p: TextbookJob(out / "textbook", quick, p), "demo", no_prefect, as_json)
+        _run(
+            lambda p: TextbookJob(out / "textbook", quick, progress=p),
+            "demo",
+            no_prefect=no_prefect,
+            as_json=as_json,
+        )
     from ae_pipeline.jobs.demo.job import KINDS, DemoJob
 
     unknown = [kind for kind in kinds or () if kind not in KINDS]
     if unknown:
         raise StudyError(f"demo {unknown[0]}: expected {', '.join(KINDS)}")
-    _run(lambda p: DemoJob(kinds or KINDS, out, quick, p), "demo", no_prefect, as_json)
+    _run(
+        lambda p: DemoJob(kinds or KINDS, out, quick=quick, progress=p),
+        "demo",
+        no_prefect=no_prefect,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -614,7 +664,9 @@ def run_inbox(
 
     days = [None if day is None else day.date() for day in (since, until)]
     with _console() as progress:
-        job = night_job(study, days[0], days[1], verify, model, progress)
+        job = night_job(
+            study, days[0], until=days[1], verify=verify, model=model, progress=progress
+        )
         # with nothing to do, a server would take longer to start than the run takes
         if no_prefect or not (job.begin() or os.environ.get("PREFECT_API_URL")):
             from ae_pipeline.jobs.job import run_plainly
@@ -659,7 +711,12 @@ def retrain(
     """
     from ae_pipeline.jobs.retrain import retrain_job
 
-    _run(lambda p: retrain_job(study, p, no_cache), "retrain", no_prefect, as_json)
+    _run(
+        lambda p: retrain_job(study, p, fresh=no_cache),
+        "retrain",
+        no_prefect=no_prefect,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -677,7 +734,7 @@ def promote(
     from ae_pipeline.tracking import registry
     from ae_pipeline.tracking.settings import load_settings
 
-    result = registry.promote(load_settings(), model, reason)
+    result = registry.promote(load_settings(), model, reason=reason)
     if as_json:
         print(json.dumps(result))
         return

@@ -47,14 +47,14 @@ FIT_ROWS = 4096
 """Rows a baseline is fitted on at most; more change its numbers in the third digit only."""
 
 
-def _network_units(samples: Samples, scaler: Scaler, rows: Any) -> tuple[Float, Any]:
+def _network_units(samples: Samples, scaler: Scaler, *, rows: Any) -> tuple[Float, Any]:
     if samples.scaled is not None:
         return samples.scaled[rows], None if samples.mask is None else samples.mask[rows]
     values, mask = samples.batch(rows)
     return scaler.transform(values, mask), mask
 
 
-def features(samples: Samples, scaler: Scaler, rows: Any) -> Float:
+def features(samples: Samples, scaler: Scaler, *, rows: Any) -> Float:
     """Interpretable features of some samples, (n, entries, features).
 
     Parameters
@@ -73,8 +73,8 @@ def features(samples: Samples, scaler: Scaler, rows: Any) -> Float:
     if samples.kind == "eeg":
         every = np.arange(len(samples))[rows]
         few = [every[i : i + AT_ONCE] for i in range(0, max(1, len(every)), AT_ONCE)]
-        return np.concatenate([_powers(samples, scaler, some) for some in few])
-    values, mask = _network_units(samples, scaler, rows)
+        return np.concatenate([_powers(samples, scaler, rows=some) for some in few])
+    values, mask = _network_units(samples, scaler, rows=rows)
     if samples.kind == "mnist":
         n, height, width = values.shape
         trimmed = values[:, : height // 4 * 4, : width // 4 * 4]
@@ -84,12 +84,12 @@ def features(samples: Samples, scaler: Scaler, rows: Any) -> Float:
     return answers[:, :, None]
 
 
-def _powers(samples: Samples, scaler: Scaler, rows: Any) -> Float:
+def _powers(samples: Samples, scaler: Scaler, *, rows: Any) -> Float:
     """Log band powers, peak to peak and line length of a few windows of EEG."""
     import torch
 
     assert samples.sfreq_hz is not None
-    values, _ = _network_units(samples, scaler, rows)
+    values, _ = _network_units(samples, scaler, rows=rows)
     freqs_hz = np.fft.rfftfreq(values.shape[2], 1 / samples.sfreq_hz)
     bands = [
         (low, high)
@@ -98,7 +98,7 @@ def _powers(samples: Samples, scaler: Scaler, rows: Any) -> Float:
     ]
     with torch.inference_mode():
         signal = torch.from_numpy(values)
-        found = band_powers(signal, samples.sfreq_hz, bands)
+        found = band_powers(signal, samples.sfreq_hz, bands=bands)
         found += [signal.amax(2) - signal.amin(2), line_length(signal)]
         # the floor keeps a flat channel finite: far below any amplifier's noise
         logs: Float = torch.stack(found, 2).clamp_min_(1e-6).log_().numpy()
@@ -142,13 +142,13 @@ class PrincipalComponents:
     residual: Float
 
     @classmethod
-    def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
+    def fit(cls, samples: Samples, scaler: Scaler, *, latent_dim: int, seed: int) -> Scorer:
         """Fit on the training part."""
         from sklearn.decomposition import PCA
 
         # images and tables on all rows: their covariance is small, and the comparison exact
         rows = slice(None) if samples.kind != "eeg" else _fit_rows(samples, seed)
-        x = _filled(samples, scaler, rows)
+        x = _filled(samples, scaler, rows=rows)
         k = min(latent_dim, min(x.shape) - 1)
         solver = "covariance_eigh" if x.shape[1] <= 2000 else "randomized"
         model = PCA(k, svd_solver=solver, random_state=seed).fit(x)
@@ -168,7 +168,7 @@ class PrincipalComponents:
 
     def project(self, samples: Samples, rows: Any) -> tuple[Float, Float, Any]:
         """Samples in network units, their reconstruction (both (n, p)) and the mask."""
-        x, mask = _network_units(samples, self.scaler, rows)
+        x, mask = _network_units(samples, self.scaler, rows=rows)
         x = x.reshape(len(x), -1)
         if mask is not None:
             mask = mask.reshape(x.shape)
@@ -180,7 +180,7 @@ class PrincipalComponents:
     def latents(self, samples: Samples) -> Float:
         """Codes, (n, latent_dim); missing answers stand at the mean."""
         parts = [
-            (_at_mean(self.mean, *_network_units(samples, self.scaler, rows)) - self.mean)
+            (_at_mean(self.mean, *_network_units(samples, self.scaler, rows=rows)) - self.mean)
             @ self.readout
             for rows in samples.chunks(CHUNK)
         ]
@@ -191,8 +191,12 @@ class PrincipalComponents:
 
         def work(rows: slice) -> Scores:
             if samples.mask is None:
-                values = _network_units(samples, self.scaler, rows)[0].reshape(-1, len(self.mean))
-                error = _squared_rest(values, self.mean, self.readout, self.components)
+                values = _network_units(samples, self.scaler, rows=rows)[0].reshape(
+                    -1, len(self.mean)
+                )
+                error = _squared_rest(
+                    values, self.mean, readout=self.readout, components=self.components
+                )
             else:
                 x, again, mask = self.project(samples, rows)
                 error = (x - again) ** 2 * mask
@@ -233,19 +237,19 @@ class PrincipalComponents:
         parts = [self.project(samples, rows) for rows in samples.chunks(CHUNK)]
         x, again = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
         if isinstance(families, str):
-            per_entry = _family_loss(families, 0, x, again, self.residual)
+            per_entry = _family_loss(families, 0, x=x, again=again, residual=self.residual)
         else:
             per_entry = np.zeros_like(x)
             for i, (family, levels) in families.items():
                 per_entry[:, i] = _family_loss(
-                    family, levels, x[:, i], again[:, i], self.residual[i]
+                    family, levels, x=x[:, i], again=again[:, i], residual=self.residual[i]
                 )
         mask = np.ones(x.shape, bool) if samples.mask is None else samples.mask.reshape(x.shape)
         means: Float = (per_entry * mask).sum(1) / np.maximum(mask.sum(1), 1)
         return means.astype(np.float64)
 
 
-def _squared_rest(values: Float, mean: Float, readout: Float, components: Float) -> Float:
+def _squared_rest(values: Float, mean: Float, *, readout: Float, components: Float) -> Float:
     """Squares of what a linear model does not explain, (n, p)."""
     import torch
 
@@ -262,9 +266,9 @@ def _at_mean(mean: Float, x: Float, mask: Any) -> Float:
     return x if mask is None else np.where(mask.reshape(x.shape), x, mean)
 
 
-def _filled(samples: Samples, scaler: Scaler, rows: Any) -> Float:
+def _filled(samples: Samples, scaler: Scaler, *, rows: Any) -> Float:
     """Samples in network units, (n, p); missing answers stand at the mean of those given."""
-    x, mask = _network_units(samples, scaler, rows)
+    x, mask = _network_units(samples, scaler, rows=rows)
     x = x.reshape(len(x), -1)
     if mask is None:
         return x
@@ -291,11 +295,11 @@ class FactorAnalysis(PrincipalComponents):
     weights: Float
 
     @classmethod
-    def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
+    def fit(cls, samples: Samples, scaler: Scaler, *, latent_dim: int, seed: int) -> Scorer:
         """Fit on (at most 4,096 rows of) the training part, by scikit-learn."""
         from sklearn import decomposition
 
-        x = _filled(samples, scaler, _fit_rows(samples, seed))
+        x = _filled(samples, scaler, rows=_fit_rows(samples, seed))
         k = min(latent_dim, min(x.shape) - 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a hundred steps are close enough
@@ -317,7 +321,7 @@ class FactorAnalysis(PrincipalComponents):
         return {**super().state(), "weights": self.weights}
 
 
-def _family_loss(family: str, levels: int, x: Float, again: Float, residual: Any) -> Float:
+def _family_loss(family: str, levels: int, *, x: Float, again: Float, residual: Any) -> Float:
     loss: Float
     if family == "gaussian":
         loss = np.square(x - again)
@@ -373,9 +377,9 @@ class RobustZ:
     spread: Float
 
     @classmethod
-    def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
+    def fit(cls, samples: Samples, scaler: Scaler, *, latent_dim: int, seed: int) -> Scorer:
         """Fit on the training part."""
-        x = features(samples, scaler, _fit_rows(samples, seed))
+        x = features(samples, scaler, rows=_fit_rows(samples, seed))
         center = _over_rows(np.nanmedian, x)
         mad = 1.4826 * _over_rows(np.nanmedian, np.abs(x - center))
         deviation = _over_rows(np.nanstd, x)
@@ -389,7 +393,8 @@ class RobustZ:
     def score(self, samples: Samples) -> Scores:
         """Deviation in robust standard deviations."""
         return _by_chunk(
-            samples, lambda rows: self.of_features(features(samples, self.scaler, rows), samples)
+            samples,
+            lambda rows: self.of_features(features(samples, self.scaler, rows=rows), samples),
         )
 
     def of_features(self, x: Float, samples: Samples) -> Scores:
@@ -435,12 +440,12 @@ class IsolationForest:
     fill: Float
 
     @classmethod
-    def fit(cls, samples: Samples, scaler: Scaler, latent_dim: int, seed: int) -> Scorer:
+    def fit(cls, samples: Samples, scaler: Scaler, *, latent_dim: int, seed: int) -> Scorer:
         """Fit on the training part (100 trees of 256 samples, scikit-learn's defaults)."""
         from sklearn.ensemble import IsolationForest as Forest
 
         rows = _fit_rows(samples, seed)
-        x = features(samples, scaler, rows).reshape(len(rows), -1)
+        x = features(samples, scaler, rows=rows).reshape(len(rows), -1)
         fill = _over_rows(np.nanmedian, x)
         forest = Forest(random_state=seed).fit(np.where(np.isnan(x), fill, x))
         trees = [estimator.tree_ for estimator in forest.estimators_]
@@ -470,7 +475,8 @@ class IsolationForest:
     def score(self, samples: Samples) -> Scores:
         """Between 0 and 1; about 0.5 is unremarkable."""
         return _by_chunk(
-            samples, lambda rows: self.of_features(features(samples, self.scaler, rows), samples)
+            samples,
+            lambda rows: self.of_features(features(samples, self.scaler, rows=rows), samples),
         )
 
     def of_features(self, x: Float, samples: Samples) -> Scores:
@@ -504,7 +510,7 @@ class IsolationForest:
 
 
 def score_all(
-    baselines: Mapping[str, Scorer], samples: Samples, scaled: Float | None = None
+    baselines: Mapping[str, Scorer], samples: Samples, *, scaled: Float | None = None
 ) -> dict[str, Scores]:
     """Scores of each baseline; features that several of them look at are computed once.
 
@@ -528,7 +534,7 @@ def score_all(
         for name, scorer in looking.items():
             of = id(scorer.scaler)
             if of not in known:
-                known[of] = features(samples, scorer.scaler, rows)
+                known[of] = features(samples, scorer.scaler, rows=rows)
             found[name].append(scorer.of_features(known[of], samples))
     joined = {name: Scores.join(parts) for name, parts in found.items()}
     return {n: joined[n] if n in joined else s.score(samples) for n, s in baselines.items()}

@@ -97,6 +97,7 @@ class Reach:
 def reach(
     n_calibration: int,
     n_batch: int,
+    *,
     error_rate: float,
     dependence: Literal["positive", "any"] = "positive",
 ) -> Reach:
@@ -173,7 +174,7 @@ class Calibration:
 
     @classmethod
     def from_frame(
-        cls, frame: pd.DataFrame, by_entry: NDArray[np.float32], unit: str
+        cls, frame: pd.DataFrame, by_entry: NDArray[np.float32], *, unit: str
     ) -> Calibration:
         """From a table of scores.
 
@@ -409,7 +410,9 @@ class Calibration:
 
     def _count(self, rows: NDArray[np.int64], threshold: float) -> int:
         onset_s, duration_s = self.onset_s[rows], self.duration_s[rows]
-        return len(find_events(onset_s, duration_s, self.scores["score"][rows], threshold))
+        return len(
+            find_events(onset_s, duration_s, scores=self.scores["score"][rows], threshold=threshold)
+        )
 
     def left_out_alarms(self, false_alarms_per_hour: float) -> NDArray[np.int64]:
         """Events of each calibration recording at the threshold that the other units set.
@@ -467,7 +470,7 @@ class Calibration:
         return n / float(hours.sum()), low, high
 
     def unusual(
-        self, n_events: int, hours: float, top: float, detection: Detection
+        self, n_events: int, hours: float, *, top: float, detection: Detection
     ) -> tuple[bool, str]:
         """Whether a new recording's events are more than clean recordings raise, and why.
 
@@ -549,7 +552,7 @@ class Calibration:
             mine = kept[self._descending[:stop]]
             rows, more = self._descending[:stop][mine], self._more_events[:stop][mine]
             scores = self.scores["score"][rows]
-            n_events = np.cumsum(more) + self._most_of_one(rows, more, scores)
+            n_events = np.cumsum(more) + self._most_of_one(rows, more, scores=scores)
             # of equal scores all are flagged or none: what counts is the last of them
             last = scores[:-1] > scores[1:]
             too_many = np.flatnonzero(last & (n_events[:-1] > allowed))
@@ -560,7 +563,7 @@ class Calibration:
             stop *= 4
 
     def _most_of_one(
-        self, rows: NDArray[np.int64], more: NDArray[np.int64], scores: Float
+        self, rows: NDArray[np.int64], more: NDArray[np.int64], *, scores: Float
     ) -> NDArray[np.int64]:
         """Most events of any one unit so far, as rows are flagged one after the other.
 

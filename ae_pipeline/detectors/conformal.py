@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 
-def conformal_p(scores: Float, reference: Float, left_out: bool = False) -> Float:
+def conformal_p(scores: Float, reference: Float, *, left_out: bool = False) -> Float:
     """Share of reference scores at least as large, counting the sample itself.
 
     Parameters

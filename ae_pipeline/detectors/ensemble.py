@@ -213,7 +213,7 @@ class Ensemble:
 
     @classmethod
     def fit(
-        cls, autoencoder: FittedAutoencoder, train: Samples, reference: Samples | None, seed: int
+        cls, autoencoder: FittedAutoencoder, train: Samples, *, reference: Samples | None, seed: int
     ) -> Ensemble:
         """Learn what is usual.
 
@@ -237,7 +237,7 @@ class Ensemble:
         mixture = GaussianMixture(n_components, reg_covar=floor, random_state=seed).fit(codes)
         person = None
         if train.kind == "questionnaire":
-            person = PersonFit.fit(autoencoder, train, reference, seed)
+            person = PersonFit.fit(autoencoder, train, reference=reference, seed=seed)
         if reference is None or len(reference) < 20:
             reference = train.take(rows)
         n_bands = 0 if train.kind != "eeg" else len(_bands(train))
@@ -485,10 +485,12 @@ def _channel_views(
     n_own = len(bands)
     views, channels, tops, states = [], [], [], []
     for rows in samples.chunks(STATED):
-        against, away = _deviations(samples, population, rows)
+        against, away = _deviations(samples, population, rows=rows)
         left = away[:, :, n_own:] if away.shape[2] > n_own else away
         views.append(np.stack([largest(away[:, :, :n_own]), largest(left), largest(against)]))
-        regions = np.abs(by_region(against, samples.entries, n_own)[1][:, :, : max(1, n_own - 2)])
+        regions = np.abs(
+            by_region(against, samples.entries, n_own=n_own)[1][:, :, : max(1, n_own - 2)]
+        )
         states.append(regions.max((1, 2)).astype(np.float64))
         each = by_channel(away, n_own)
         channels.append(each.max(2))
@@ -505,7 +507,7 @@ def _channel_views(
 
 
 def _deviations(
-    samples: Samples, population: Usual, rows: slice
+    samples: Samples, population: Usual, *, rows: slice
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """From the training data and from the own recording, each (n, channels, features)."""
     assert samples.sfreq_hz is not None
@@ -517,7 +519,7 @@ def _deviations(
         of_one = [row for _, row in run]
         for start in range(of_one[0], of_one[-1] + 1, AT_ONCE):
             few = samples.unreferenced(slice(start, min(start + AT_ONCE, of_one[-1] + 1)))
-            both = deviations_from(usuals, few, samples.sfreq_hz)
+            both = deviations_from(usuals, few, sfreq_hz=samples.sfreq_hz)
             found.append((both[0], both[-1]))
     against, away = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return against, away

@@ -36,7 +36,9 @@ class Span:
     score: float
 
 
-def find_events(onset_s: Float, duration_s: Float, scores: Float, threshold: float) -> list[Span]:
+def find_events(
+    onset_s: Float, duration_s: Float, *, scores: Float, threshold: float
+) -> list[Span]:
     """Merge neighbouring windows above the threshold.
 
     Parameters

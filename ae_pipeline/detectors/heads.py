@@ -94,7 +94,7 @@ class FittedHead:
         self, samples: Samples, latents: NDArray[Any], scaler: Scaler
     ) -> dict[str, NDArray[Any]]:
         """Columns for a scores file: ``predicted_TARGET``, and a probability for each class."""
-        outputs = self.outputs(look_at(self.head.from_, samples, latents, scaler))
+        outputs = self.outputs(look_at(self.head.from_, samples, latents=latents, scaler=scaler))
         target = column_name(self.head.target)
         if not self.classes:
             return {f"predicted_{target}": outputs[:, 0]}
@@ -113,19 +113,20 @@ def column_name(text: str) -> str:
 def look_at(
     what: Literal["latents", "input", "both"],
     samples: Samples,
+    *,
     latents: NDArray[Any],
     scaler: Scaler,
 ) -> NDArray[np.float64]:
     """What a head reads: codes, simple features of the input, or both, (n, p), NaN if missing."""
     parts = [] if what == "input" else [np.asarray(latents, dtype=np.float64)]
     if what != "latents":
-        chunks = [features(samples, scaler, rows) for rows in samples.chunks(CHUNK)]
+        chunks = [features(samples, scaler, rows=rows) for rows in samples.chunks(CHUNK)]
         parts.append(np.concatenate([c.reshape(len(c), -1) for c in chunks]).astype(np.float64))
     return np.concatenate(parts, 1)
 
 
 def fit_head(
-    known: Known, x: NDArray[np.float64], rows: NDArray[np.int64], seed: int
+    known: Known, x: NDArray[np.float64], *, rows: NDArray[np.int64], seed: int
 ) -> FittedHead:
     """Fit on the labelled among ``rows``.
 
@@ -160,7 +161,9 @@ def fit_head(
     center, scale = seen.mean(0), seen.std(0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     z = (seen - center) / scale
-    weights, bias = (_logistic if known.classes else _ridge)(z, y, unit, known, seed)
+    weights, bias = (_logistic if known.classes else _ridge)(
+        z, y, unit=unit, known=known, seed=seed
+    )
     return FittedHead(known.head, known.classes, fill, center, scale, weights, bias)
 
 
@@ -175,6 +178,7 @@ def _inner(unit: NDArray[np.str_], n: int) -> list[tuple[NDArray[np.int64], NDAr
 def _logistic(
     z: NDArray[np.float64],
     y: NDArray[np.float64],
+    *,
     unit: NDArray[np.str_],
     known: Known,
     seed: int,
@@ -216,6 +220,7 @@ def _logistic(
 def _ridge(
     z: NDArray[np.float64],
     y: NDArray[np.float64],
+    *,
     unit: NDArray[np.str_],
     known: Known,
     seed: int,
@@ -233,6 +238,7 @@ def _ridge(
 def cross_validate(
     known: Known,
     rows: NDArray[np.int64],
+    *,
     seed: int,
     predict: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
 ) -> dict[str, Any] | None:
@@ -258,7 +264,7 @@ def cross_validate(
     n_folds = min(FOLDS, len(units))
     if n_folds < 3:
         return None
-    folds = _deal(known, rows, units, n_folds, seed)
+    folds = _deal(known, rows, units=units, n_folds=n_folds, seed=seed)
     outputs = np.full((len(rows), max(1, len(known.classes))), np.nan)
     for fold in range(n_folds):
         outside = folds == fold
@@ -266,11 +272,11 @@ def cross_validate(
         if len(np.unique(known.values[inside])) < 2 or not outside.any():
             return None
         outputs[outside] = predict(inside, rows[outside])
-    return {"folds": n_folds, **judge_head(known, rows, outputs)}
+    return {"folds": n_folds, **judge_head(known, rows, outputs=outputs)}
 
 
 def _deal(
-    known: Known, rows: NDArray[np.int64], units: NDArray[np.str_], n_folds: int, seed: int
+    known: Known, rows: NDArray[np.int64], *, units: NDArray[np.str_], n_folds: int, seed: int
 ) -> NDArray[np.int64]:
     """A fold for each row: whole subjects, each class (or third of the range) spread evenly."""
     values = known.values[rows]
@@ -284,7 +290,7 @@ def _deal(
 
 
 def judge_head(
-    known: Known, rows: NDArray[np.int64], outputs: NDArray[np.float64]
+    known: Known, rows: NDArray[np.int64], *, outputs: NDArray[np.float64]
 ) -> dict[str, Any]:
     """How right outputs are, with 95% intervals over subjects.
 

@@ -100,7 +100,7 @@ def variability(answers: Float, blocks: Sequence[int] | NDArray[np.int64]) -> Fl
     return np.where(weight > 0, total / np.maximum(weight, 1), np.nan)
 
 
-def mahalanobis(answers: Float, mean: Float, precision: Float) -> Float:
+def mahalanobis(answers: Float, mean: Float, *, precision: Float) -> Float:
     """Squared distance from the mean answers in units of their covariance (Mahalanobis, 1936).
 
     Parameters
@@ -162,7 +162,7 @@ def pair_consistency(answers: Float, pairs: NDArray[np.int64]) -> Float:
 
 
 def person_total(
-    answers: Float, profile: Float, scales: Sequence[int] | NDArray[np.int64]
+    answers: Float, profile: Float, *, scales: Sequence[int] | NDArray[np.int64]
 ) -> Float:
     """Correlation of a person's answers with everybody's (Donlon and Fischer, 1968).
 
@@ -197,7 +197,7 @@ def person_total(
 
 
 def guttman_errors(
-    keyed: Float, easiness: Sequence[Float], scales: Sequence[int] | NDArray[np.int64]
+    keyed: Float, easiness: Sequence[Float], *, scales: Sequence[int] | NDArray[np.int64]
 ) -> Float:
     """Normed Guttman errors of ordinal answers (Emons, 2008): harder steps taken, easier not.
 

@@ -111,7 +111,7 @@ class Answers:
         return self.level >= 0
 
 
-def coded(samples: Samples, low: Float, high: Float) -> Answers:
+def coded(samples: Samples, low: Float, *, high: Float) -> Answers:
     """Answers as levels and as positions in the range ``low`` to ``high`` of each item."""
     values, mask = samples.batch(slice(None))
     known = np.ones(values.shape, bool) if mask is None else mask
@@ -219,6 +219,7 @@ class PersonFit:
         cls,
         autoencoder: FittedAutoencoder,
         train: Samples,
+        *,
         reference: Samples | None,
         seed: int,
     ) -> PersonFit:
@@ -236,13 +237,13 @@ class PersonFit:
         rows = np.sort(np.random.default_rng(seed).permutation(len(train))[:FIT_ROWS])
         chosen = train.take(rows)
         low, high = _ranges(chosen)
-        answers = coded(chosen, low, high)
-        forest = IsolationForest.fit(train, autoencoder.scaler, 0, seed)
+        answers = coded(chosen, low, high=high)
+        forest = IsolationForest.fit(train, autoencoder.scaler, latent_dim=0, seed=seed)
         assert isinstance(forest, IsolationForest)
         mean = _means(answers.keyed)
-        precision = _precision(answers.keyed, mean, chosen.columns)
-        predicted = _conditional(answers.keyed, mean, precision)
-        curves, scale = _curves(predicted, answers.level, _levels(chosen.columns))
+        precision = _precision(answers.keyed, mean, columns=chosen.columns)
+        predicted = _conditional(answers.keyed, mean, precision=precision)
+        curves, scale = _curves(predicted, answers.level, count=_levels(chosen.columns))
         related = _correlations(answers.raw)
         turned = np.array([column.reverse for column in chosen.columns], bool)
         raw_mean = np.where(turned, 1 - mean, mean)
@@ -269,7 +270,7 @@ class PersonFit:
 
     def _mixed(self, judge: Samples, honest: bool) -> PersonFit:
         """The share of the autoencoder that predicts people outside of its training best."""
-        answers = coded(judge, self.low, self.high)
+        answers = coded(judge, self.low, high=self.high)
         mean, _ = self.autoencoder.predict_hidden(judge, N_HIDDEN)
         away = np.where(answers.known, self.positions(mean) - answers.keyed, np.nan)
         with warnings.catch_warnings():
@@ -327,13 +328,13 @@ class PersonFit:
         loose = np.flatnonzero([not own[:, j].any() for j in range(own.shape[1])])
         if len(loose):
             own[:, loose] = _cut(
-                self.positions(mean)[:, loose], self.width[loose], count[loose], most
+                self.positions(mean)[:, loose], self.width[loose], count=count[loose], most=most
             )
         linear = _levels_from_curves(
-            _conditional(answers.keyed, self.mean, self.precision),
+            _conditional(answers.keyed, self.mean, precision=self.precision),
             self.curves,
-            self.curve_scale,
-            count,
+            scale=self.curve_scale,
+            count=count,
         )
         possible = np.arange(most) < count[:, None]
         even = possible / count[:, None]
@@ -354,7 +355,7 @@ class PersonFit:
         return Told(answers=Answers(**forms), **joined)
 
     def _tell(self, samples: Samples) -> Told:
-        answers = coded(samples, self.low, self.high)
+        answers = coded(samples, self.low, high=self.high)
         network, linear = self._both(samples, answers)
         share = float(self.weight[0])
         p = share * network + (1 - share) * linear
@@ -407,7 +408,7 @@ class PersonFit:
             "surprise": told.surprise.sum(1) / n_known,
             "pattern": self._pattern(samples.columns, told) / n_known,
             "person_total": -indices.person_total(
-                told.answers.raw, self.profile, _scales(samples.columns)
+                told.answers.raw, self.profile, scales=_scales(samples.columns)
             ),
             "isolation": self.forest.score(samples).total,
         }
@@ -437,9 +438,9 @@ class PersonFit:
         found: dict[str, Float] = {
             "lz": (told.surprise - told.usual).sum(1)
             / np.sqrt(np.maximum(told.variance.sum(1), 1e-9)),
-            "person_total": indices.person_total(answers.raw, self.profile, scales),
+            "person_total": indices.person_total(answers.raw, self.profile, scales=scales),
             "irv": indices.variability(answers.raw, _blocks(columns)),
-            "mahalanobis": indices.mahalanobis(answers.keyed, self.mean, self.precision),
+            "mahalanobis": indices.mahalanobis(answers.keyed, self.mean, precision=self.precision),
             "even_odd": indices.even_odd(answers.keyed, _declared_scales(columns)),
             "synonyms": indices.pair_consistency(answers.raw, self.synonyms),
             "antonyms": indices.pair_consistency(answers.raw, self.antonyms),
@@ -449,7 +450,7 @@ class PersonFit:
                     easy[np.isfinite(easy)] if column.type != "nominal" else easy[:0]
                     for easy, column in zip(self.easiness, columns, strict=True)
                 ],
-                scales,
+                scales=scales,
             ),
         }
         order = _order(columns)
@@ -557,7 +558,7 @@ def _means(keyed: Float) -> Float:
 # --------------------------------------------------------------------- from the questions
 
 
-def _precision(keyed: Float, mean: Float, columns: Sequence[Column]) -> Float:
+def _precision(keyed: Float, mean: Float, *, columns: Sequence[Column]) -> Float:
     """Inverse of the covariance, shrunk (Ledoit and Wolf, 2004); missing answers at the mean."""
     from sklearn.covariance import LedoitWolf
 
@@ -571,7 +572,7 @@ def _precision(keyed: Float, mean: Float, columns: Sequence[Column]) -> Float:
     return np.asarray(np.linalg.inv(covariance), dtype=np.float64)
 
 
-def _conditional(keyed: Float, mean: Float, precision: Float) -> Float:
+def _conditional(keyed: Float, mean: Float, *, precision: Float) -> Float:
     """Mean of each answer given the others under a normal distribution, (n, items)."""
     filled = np.where(np.isnan(keyed), mean, keyed)
     return np.asarray(filled - ((filled - mean) @ precision) / np.diag(precision))
@@ -584,7 +585,7 @@ def _features(predicted: Float) -> Float:
 
 
 def _curves(
-    predicted: Float, level: NDArray[np.int64], count: NDArray[np.int64]
+    predicted: Float, level: NDArray[np.int64], *, count: NDArray[np.int64]
 ) -> tuple[Float, Float]:
     """For each item a multinomial logit of its levels on the predicted mean."""
     from sklearn.linear_model import LogisticRegression
@@ -609,7 +610,7 @@ def _curves(
 
 
 def _levels_from_curves(
-    predicted: Float, curves: Float, scale: Float, count: NDArray[np.int64]
+    predicted: Float, curves: Float, *, scale: Float, count: NDArray[np.int64]
 ) -> Float:
     """Probability of each level, (n, items, levels)."""
     x = _features((predicted - scale[:, 0]) / scale[:, 1])
@@ -620,7 +621,7 @@ def _levels_from_curves(
     return np.asarray(p / p.sum(2, keepdims=True), dtype=np.float64)
 
 
-def _cut(mean: Float, width: Float, count: NDArray[np.int64], most: int) -> Float:
+def _cut(mean: Float, width: Float, *, count: NDArray[np.int64], most: int) -> Float:
     """A normal prediction of a position, cut into an item's levels, (n, items, most)."""
     from scipy.special import ndtr
 
@@ -654,11 +655,11 @@ def _from_answers_before(level: NDArray[np.int64], columns: Sequence[Column]) ->
         if order is not None:
             items = order[np.isin(order, items)]
         lengths = (0, 1, 2) if order is not None else (0,)
-        logs[:, items] = _mixture(raw[:, items], int(count[items[0]]), lengths)
+        logs[:, items] = _mixture(raw[:, items], int(count[items[0]]), lengths=lengths)
     return logs
 
 
-def _mixture(level: NDArray[np.int64], k: int, lengths: tuple[int, ...]) -> Float:
+def _mixture(level: NDArray[np.int64], k: int, *, lengths: tuple[int, ...]) -> Float:
     """Log probabilities of answers by contexts of several lengths, mixed by their success."""
     n, n_items = level.shape
     rows = np.arange(n)

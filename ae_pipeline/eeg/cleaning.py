@@ -61,7 +61,7 @@ class CleanBlock:
         return self.cleaned[-1:]
 
 
-def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[CleanBlock]:
+def apply(plan: Plan, recording: Recording, *, block_s: float = 60.0) -> Iterator[CleanBlock]:
     """Stream a recording through its plan.
 
     Parameters
@@ -90,7 +90,7 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
         start = raw_start * plan.up // plan.down  # exact: blocks start on multiples of down
         stop = min((raw_start + block.n_core) * plan.up // plan.down, plan.n_out(segment))
         block = _without_holes(clean, block)
-        cleaned = clean(replace(block, data=_mapped(plan, recording, block)))
+        cleaned = clean(replace(block, data=_mapped(plan, recording, block=block)))
         yield CleanBlock(
             raw=block.data[:, block.left : block.left + block.n_core],
             cleaned=cleaned[:, : stop - start],
@@ -102,7 +102,7 @@ def apply(plan: Plan, recording: Recording, block_s: float = 60.0) -> Iterator[C
 
 
 def clean_stretch(
-    plan: Plan, recording: Recording, segment: int, start: int, stop: int
+    plan: Plan, recording: Recording, *, segment: int, start: int, stop: int
 ) -> tuple[Float, Float]:
     """One stretch of a segment again, the same numbers as :func:`apply` gave.
 
@@ -128,7 +128,7 @@ def clean_stretch(
     outer = max(first, core[0] - clean.halo), min(last, core[1] + clean.halo)
     data = recording.read(*outer)
     block = _without_holes(clean, Block(data, core[0], core[0] - outer[0], outer[1] - core[1]))
-    cleaned = clean(replace(block, data=_mapped(plan, recording, block)))
+    cleaned = clean(replace(block, data=_mapped(plan, recording, block=block)))
     at = begin * plan.up // plan.down
     return cleaned[:-1, start - at : stop - at], cleaned[-1:, start - at : stop - at]
 
@@ -139,7 +139,7 @@ def _without_holes(clean: _Cleaner, block: Block) -> Block:
     return replace(block, data=np.nan_to_num(block.data, nan=0.0, posinf=0.0, neginf=0.0))
 
 
-def _mapped(plan: Plan, recording: Recording, block: Block) -> Float:
+def _mapped(plan: Plan, recording: Recording, *, block: Block) -> Float:
     """A block without the eyes and with bad channels made from the others.
 
     These are maps over channels, the filter is one over time: their order does not matter.
@@ -219,23 +219,23 @@ class _Cleaner:
             if self.average:
                 common = (self.weights @ valid)[None]
                 valid -= common
-                out[-1:, here] = self._resampled(common, block, begin)[:, skip : skip + n_out]
-            out[:-1, here] = self._resampled(valid, block, begin)[:, skip : skip + n_out]
+                out[-1:, here] = self._resampled(common, block, begin=begin)[:, skip : skip + n_out]
+            out[:-1, here] = self._resampled(valid, block, begin=begin)[:, skip : skip + n_out]
         if self.keeps_constant:
             out[:-1] += self.constant
             out[-1] += self.common_constant
         return out
 
-    def _resampled(self, valid: Float, block: Block, begin: int) -> Float:
+    def _resampled(self, valid: Float, block: Block, *, begin: int) -> Float:
         from scipy.signal import resample_poly
 
         if self.taps is None:
             return valid
-        self._mirror(valid, block, begin)
+        self._mirror(valid, block, begin=begin)
         resampled: Float = resample_poly(valid, self.up, self.down, axis=1, window=self.taps)
         return resampled
 
-    def _mirror(self, valid: Float, block: Block, begin: int) -> None:
+    def _mirror(self, valid: Float, block: Block, *, begin: int) -> None:
         """Continue filtered signal at a segment's edges as MNE does when it resamples."""
         margin = self.margin
         if begin == 0 and block.left == 0:

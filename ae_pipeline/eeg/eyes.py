@@ -39,6 +39,7 @@ MOST_EYE_COMPONENTS = 3
 def eye_map(
     recording: Recording,
     segments: tuple[tuple[int, int], ...],
+    *,
     good: tuple[str, ...],
     how: Literal["regression", "ica"],
 ) -> tuple[tuple[tuple[float, ...], ...], str]:
@@ -97,7 +98,7 @@ def eye_map(
                 model = mne.preprocessing.EOGRegression(picks="eeg", exclude=[]).fit(raw)
                 whole[:, len(names) :] = -model.coef_
                 return _rows(whole), f"eyes regressed out ({', '.join(recording.eog)})"
-            found, row = _ica_map(raw, list(good), list(eye_names) or proxies)
+            found, row = _ica_map(raw, list(good), eyes=list(eye_names) or proxies)
     except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
         raise InputError(
             f"recording {recording.name!r}: the eye correction could not be fitted "
@@ -110,7 +111,7 @@ def eye_map(
 
 
 def _ica_map(
-    raw: mne.io.BaseRaw, good: list[str], eyes: list[str]
+    raw: mne.io.BaseRaw, good: list[str], *, eyes: list[str]
 ) -> tuple[NDArray[np.float64], int]:
     """Map over the good channels without the components that follow the eyes."""
     import mne

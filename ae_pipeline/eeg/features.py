@@ -112,7 +112,7 @@ def feature_names(sfreq_hz: float, n_times: int) -> tuple[str, ...]:
     return (*bands, "peak", "line_length")
 
 
-def channel_features(signal: Float, sfreq_hz: float, others: Sequence[Float] = ()) -> Float:
+def channel_features(signal: Float, sfreq_hz: float, *, others: Sequence[Float] = ()) -> Float:
     """Logarithms of band powers, peak and line length.
 
     Parameters
@@ -154,14 +154,14 @@ def _of_few(signal: Tensor, sfreq_hz: float) -> Tensor:
 
     signal.clamp_(-LIMIT_UV, LIMIT_UV).sub_(signal.mean(2, keepdim=True))
     names = feature_names(sfreq_hz, signal.shape[2])
-    found = band_powers(signal, sfreq_hz, [FEATURE_BANDS_HZ[name] for name in names[:-2]])
+    found = band_powers(signal, sfreq_hz, bands=[FEATURE_BANDS_HZ[name] for name in names[:-2]])
     found.append(torch.maximum(signal.amax(2), -signal.amin(2)).square_())
     found.append(line_length(signal).square_())
     return torch.stack(found, 2).add_(FLOOR_UV**2).log_()
 
 
 def band_powers(
-    signal: Tensor, sfreq_hz: float, bands: Sequence[tuple[float, float]]
+    signal: Tensor, sfreq_hz: float, *, bands: Sequence[tuple[float, float]]
 ) -> list[Tensor]:
     """Mean power of windows (n, channels, times) under a Hann taper in each band (Hz)."""
     import torch
@@ -174,7 +174,7 @@ def band_powers(
 
 @lru_cache(maxsize=32)
 def _taper_and_edges(
-    n_times: int, sfreq_hz: float, bands: tuple[tuple[float, float], ...]
+    n_times: int, sfreq_hz: float, *, bands: tuple[tuple[float, float], ...]
 ) -> tuple[Tensor, list[list[int]]]:
     import torch
 
@@ -224,7 +224,7 @@ class Usual:
         if len(signal) < MIN_WINDOWS:
             return None
         others = _others(signal)
-        x = _side_by_side(*channel_features(signal, sfreq_hz, _ways(others)))
+        x = _side_by_side(*channel_features(signal, sfreq_hz, others=_ways(others)))
         center = np.median(x, 0)
         spread = 1.4826 * np.median(np.abs(x - center), 0)
         return cls(others, center, np.maximum(spread, np.float32(LEAST_SPREAD)))
@@ -238,17 +238,17 @@ class Usual:
             Before re-referencing.
         sfreq_hz : float
         """
-        return deviations_from([self], signal, sfreq_hz)[0]
+        return deviations_from([self], signal, sfreq_hz=sfreq_hz)[0]
 
     def state(self, prefix: str) -> dict[str, NDArray[Any]]:
         """As named arrays."""
         return {f"{prefix}_{name}": getattr(self, name) for name in ("others", "center", "spread")}
 
 
-def deviations_from(usuals: Sequence[Usual], signal: Float, sfreq_hz: float) -> list[Float]:
+def deviations_from(usuals: Sequence[Usual], signal: Float, *, sfreq_hz: float) -> list[Float]:
     """:meth:`Usual.deviations` from several, in one look at the signal."""
     ways = [way for usual in usuals for way in _ways(usual.others)]
-    own, *left = channel_features(signal, sfreq_hz, ways)
+    own, *left = channel_features(signal, sfreq_hz, others=ways)
     found = []
     for i, usual in enumerate(usuals):
         x = _side_by_side(own, *left[i : i + 1])
@@ -326,7 +326,7 @@ def largest(deviations: Float) -> NDArray[np.float64]:
     return np.asarray(np.log(np.maximum(top.mean(1, dtype=np.float64), 1e-3)))
 
 
-def by_region(deviations: Float, ch_names: Sequence[str], n_own: int) -> tuple[list[str], Float]:
+def by_region(deviations: Float, ch_names: Sequence[str], *, n_own: int) -> tuple[list[str], Float]:
     """Mean deviation of own features over the channels of each region.
 
     Parameters
@@ -355,7 +355,7 @@ def by_region(deviations: Float, ch_names: Sequence[str], n_own: int) -> tuple[l
 
 
 def state_of(
-    usual: Usual, population: Usual, ch_names: Sequence[str], names: Sequence[str]
+    usual: Usual, population: Usual, *, ch_names: Sequence[str], names: Sequence[str]
 ) -> tuple[str, str, float] | None:
     """In which band and region a whole recording differs most from the training data.
 
@@ -376,12 +376,12 @@ def state_of(
     if n_bands < 1:
         return None
     rise = (usual.center - population.center)[None]
-    regions, away = by_region(rise / population.spread, ch_names, n_own)
+    regions, away = by_region(rise / population.spread, ch_names, n_own=n_own)
     away = away[0, :, :n_bands]
     region, band = np.unravel_index(int(np.abs(away).argmax()), away.shape)
     if abs(away[region, band]) < OTHER_STATE:
         return None
-    times = float(np.exp(by_region(rise, ch_names, n_own)[1][0, region, band]))
+    times = float(np.exp(by_region(rise, ch_names, n_own=n_own)[1][0, region, band]))
     return names[int(band)], regions[int(region)], times
 
 

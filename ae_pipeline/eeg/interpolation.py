@@ -72,6 +72,7 @@ def spline_weights(positions_m: NDArray[np.float64], good: NDArray[np.bool_]) ->
 def with_channels(
     recording: Recording,
     ch_names: tuple[str, ...],
+    *,
     positions_m: NDArray[np.float64] | None = None,
 ) -> Recording:
     """The recording with just these channels; missing ones interpolated where positions are given.

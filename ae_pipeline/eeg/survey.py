@@ -39,7 +39,7 @@ __all__ = [
 
 
 def survey(
-    recording: Recording, config: Preprocess, line_freq_hz: float | None, sfreq_hz: float
+    recording: Recording, config: Preprocess, *, line_freq_hz: float | None, sfreq_hz: float
 ) -> Plan:
     """Look through a recording once, in blocks, and decide how it is cleaned.
 
@@ -72,9 +72,9 @@ def survey(
             "or drop the file"
         )
     ratio = Fraction(sfreq_hz / recording.sfreq_hz).limit_denominator(2000)
-    design = _design(recording, config, line_freq_hz, sfreq_hz)
+    design = _design(recording, config, line_freq_hz=line_freq_hz, sfreq_hz=sfreq_hz)
     segments, notes = _usable_segments(recording, design)
-    look = _look(recording, segments, line_freq_hz)
+    look = _look(recording, segments, line_freq_hz=line_freq_hz)
     bads = _bad_channels(recording, look)
     good = [name for name in recording.ch_names if name not in {bad.name for bad in bads}]
     eyes: tuple[tuple[float, ...], ...] = ()
@@ -82,9 +82,9 @@ def survey(
         found = "; ".join(sorted({bad.reason for bad in bads}))
         raise InputError(f"{where} has no usable channel ({found}); check the file or drop it")
     if config.ocular != "off":
-        eyes, note = eye_map(recording, segments, tuple(good), config.ocular)
+        eyes, note = eye_map(recording, segments, good=tuple(good), how=config.ocular)
         notes = (*notes, note)
-    bads, replaced, replacing = _replacements(recording, bads, config.bad_channels)
+    bads, replaced, replacing = _replacements(recording, bads, how=config.bad_channels)
     offset_uv = look.offset_uv.copy()
     if replaced:  # what is made from the others stands where they make it stand
         at = [recording.ch_names.index(name) for name in replaced]
@@ -98,7 +98,7 @@ def survey(
         down=ratio.denominator,
         filter=design,
         segments=segments,
-        reference=_reference(recording, config, len(good)),
+        reference=_reference(recording, config, n_good=len(good)),
         bads=bads,
         offset_uv=tuple(offset_uv.tolist()),
         amplitude_uv=tuple(look.amplitude_uv.tolist()),
@@ -111,7 +111,10 @@ def survey(
 
 
 def _replacements(
-    recording: Recording, bads: tuple[BadChannel, ...], how: Literal["interpolate", "mask", "keep"]
+    recording: Recording,
+    bads: tuple[BadChannel, ...],
+    *,
+    how: Literal["interpolate", "mask", "keep"],
 ) -> tuple[tuple[BadChannel, ...], tuple[str, ...], tuple[tuple[float, ...], ...]]:
     """What becomes of bad channels: reasons that say so, those replaced, and their weights."""
     names = recording.ch_names
@@ -138,7 +141,9 @@ def _replacements(
     return told, in_order, tuple(tuple(row) for row in weights.tolist())
 
 
-def _reference(recording: Recording, config: Preprocess, n_good: int) -> Literal["average", "none"]:
+def _reference(
+    recording: Recording, config: Preprocess, *, n_good: int
+) -> Literal["average", "none"]:
     if config.reference == "average" and recording.bipolar:
         raise InputError(
             f"recording {recording.name!r} has differences of electrodes as channels "
@@ -157,7 +162,7 @@ def _reference(recording: Recording, config: Preprocess, n_good: int) -> Literal
 
 
 def _design(
-    recording: Recording, config: Preprocess, line_freq_hz: float | None, sfreq_hz: float
+    recording: Recording, config: Preprocess, *, line_freq_hz: float | None, sfreq_hz: float
 ) -> Filter:
     """The filter for this recording's rate; MNE's transition widths."""
     nyquist = recording.sfreq_hz / 2
@@ -238,7 +243,7 @@ class _Look(NamedTuple):
 
 
 def _look(
-    recording: Recording, segments: tuple[tuple[int, int], ...], line_freq_hz: float | None
+    recording: Recording, segments: tuple[tuple[int, int], ...], *, line_freq_hz: float | None
 ) -> _Look:
     """Every sample is checked for not-a-number; the rest is measured on stretches of 2 s.
 
@@ -291,7 +296,9 @@ def _look(
             if stretch.shape[1] == n_stretch:
                 power = np.abs(np.fft.rfft(stretch * np.hanning(n_stretch))) ** 2
                 powers.append(power[:, around])
-                shares.append(_line_share(power, np.asarray(frequencies), line_freq_hz))
+                shares.append(
+                    _line_share(power, np.asarray(frequencies), line_freq_hz=line_freq_hz)
+                )
     offset_uv = np.median(medians, axis=0)
     amplitude_uv = np.median(deviations, axis=0)
     distance = np.median(distances, axis=0)
@@ -301,9 +308,9 @@ def _look(
         amplitude_uv=amplitude_uv,
         flat_share=np.mean(np.array(ranges) < FLAT_UV, axis=0),
         not_a_number=missing / total,
-        line_noise_ratio=_line_noise_ratio(powers, frequencies[around], line_freq_hz),
+        line_noise_ratio=_line_noise_ratio(powers, frequencies[around], line_freq_hz=line_freq_hz),
         line_noise_share=np.median(shares, axis=0) if shares else np.zeros(n_channels),
-        clipped_share=_clipped_share(np.array(plateaus), offset_uv, amplitude_uv),
+        clipped_share=_clipped_share(np.array(plateaus), offset_uv, amplitude_uv=amplitude_uv),
         correlation=np.median(similar, axis=0),
         nearest_uv=distance.min(axis=1) if len(distance) > 1 else np.full(n_channels, np.inf),
         nearest=distance.argmin(axis=1),
@@ -323,6 +330,7 @@ def _plateaus(stretch: NDArray[np.float64]) -> NDArray[np.float64]:
 def _clipped_share(
     plateaus: NDArray[np.float64],
     offset_uv: NDArray[np.float64],
+    *,
     amplitude_uv: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Share of samples held at a channel's extremes over the whole recording.
@@ -361,7 +369,7 @@ def _alike(
 
 
 def _line_share(
-    power: NDArray[Any], frequencies: NDArray[Any], line_freq_hz: float | None
+    power: NDArray[Any], frequencies: NDArray[Any], *, line_freq_hz: float | None
 ) -> NDArray[np.float64]:
     """Share of the power above 1 Hz that lies within 0.75 Hz of the line frequency."""
     if line_freq_hz is None:
@@ -374,6 +382,7 @@ def _line_share(
 def _line_noise_ratio(
     powers: list[NDArray[np.float64]],
     frequencies: NDArray[np.float64],
+    *,
     line_freq_hz: float | None,
 ) -> NDArray[np.float64]:
     """Power within 0.75 Hz of the line frequency against that 2 to 4 Hz away."""

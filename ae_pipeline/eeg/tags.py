@@ -117,13 +117,14 @@ class _Look:
     left: Float  # (channels,): log power that the others do not predict, in deviations
     usual: Usual
 
-    def of(self, table: Float, feature: str, channel: int) -> float:
+    def of(self, table: Float, feature: str, *, channel: int) -> float:
         return float(table[channel, self.names.index(feature)]) if feature in self.names else 0.0
 
 
 def tag(
     signal: NDArray[np.floating[Any]],
     raw: NDArray[np.floating[Any]] | None,
+    *,
     usual: Usual,
     sfreq_hz: float,
     ch_names: Sequence[str],
@@ -145,7 +146,9 @@ def tag(
     positions_m : array of shape (channels, 3), optional
         Which channels are frontal, where names do not say.
     """
-    look = _look(signal, raw, usual, sfreq_hz, ch_names, positions_m)
+    look = _look(
+        signal, raw, usual=usual, sfreq_hz=sfreq_hz, ch_names=ch_names, positions_m=positions_m
+    )
     for rule in _RULES:
         found = rule(look)
         if found is not None:
@@ -163,6 +166,7 @@ def tag(
 def _look(
     signal: NDArray[np.floating[Any]],
     raw: NDArray[np.floating[Any]] | None,
+    *,
     usual: Usual,
     sfreq_hz: float,
     ch_names: Sequence[str],
@@ -212,8 +216,8 @@ def _band(look: _Look, channel: int) -> str:
 _Found = tuple[str, Sequence[int], str] | None
 
 
-def _strongest(look: _Look, channels: Sequence[int], feature: str) -> list[int]:
-    return sorted(channels, key=lambda channel: -look.of(look.own, feature, channel))
+def _strongest(look: _Look, channels: Sequence[int], *, feature: str) -> list[int]:
+    return sorted(channels, key=lambda channel: -look.of(look.own, feature, channel=channel))
 
 
 def _flat(look: _Look) -> _Found:
@@ -243,7 +247,7 @@ def _clipped(look: _Look) -> _Found:
     rate = look.sfreq_hz * source.shape[1] / look.signal.shape[1]
     n = max(8, round(0.5 * rate))
     for channel in look.order[:2]:
-        if look.of(look.rise, "peak", channel) < 0.3:
+        if look.of(look.rise, "peak", channel=channel) < 0.3:
             continue
         x = source[channel] - np.median(source[channel])
         best = 0.0
@@ -291,13 +295,14 @@ def _fast(look: _Look, narrow: bool) -> _Found:
     found = [
         channel
         for channel in look.order
-        if look.of(look.rise, "gamma", channel) > LEAST_RISE
-        and look.of(look.own, "gamma", channel) > 3
-        and look.of(look.rise, "gamma", channel) > look.of(look.rise, "theta", channel) + 0.5
+        if look.of(look.rise, "gamma", channel=channel) > LEAST_RISE
+        and look.of(look.own, "gamma", channel=channel) > 3
+        and look.of(look.rise, "gamma", channel=channel)
+        > look.of(look.rise, "theta", channel=channel) + 0.5
     ]
     if not found:
         return None
-    found = _strongest(look, found, "gamma")
+    found = _strongest(look, found, feature="gamma")
     freqs_hz, power = _spectrum(look, found[0])
     fast = freqs_hz >= 20
     peak_hz = float(freqs_hz[fast][power[fast].argmax()])
@@ -306,7 +311,7 @@ def _fast(look: _Look, narrow: bool) -> _Found:
     if (share >= NARROW) != narrow:
         return None
     where = ", ".join(look.ch_names[c] for c in found[:MANY])
-    times = float(np.exp(look.of(look.rise, "gamma", found[0])))
+    times = float(np.exp(look.of(look.rise, "gamma", channel=found[0])))
     if narrow:
         said = f"a line at {peak_hz:.1f} Hz, with {share:.0%} of all power above 20 Hz"
         return "line_noise", found, f"{said}, at {where}"
@@ -317,17 +322,18 @@ def _alpha(look: _Look) -> _Found:
     found = [
         channel
         for channel in look.order
-        if look.of(look.rise, "alpha", channel) > LEAST_RISE
-        and look.of(look.rise, "alpha", channel)
-        > max(look.of(look.rise, name, channel) for name in ("delta", "theta", "beta")) + 0.3
+        if look.of(look.rise, "alpha", channel=channel) > LEAST_RISE
+        and look.of(look.rise, "alpha", channel=channel)
+        > max(look.of(look.rise, name, channel=channel) for name in ("delta", "theta", "beta"))
+        + 0.3
     ]
     if not found:
         return None
-    found = _strongest(look, found, "alpha")
+    found = _strongest(look, found, feature="alpha")
     freqs_hz, power = _spectrum(look, found[0])
     inside = (freqs_hz >= 7) & (freqs_hz <= 14)
     peak_hz = float(freqs_hz[inside][power[inside].argmax()])
-    times = float(np.exp(look.of(look.rise, "alpha", found[0])))
+    times = float(np.exp(look.of(look.rise, "alpha", channel=found[0])))
     where = ", ".join(look.ch_names[c] for c in found[:MANY])
     return (
         "alpha",
@@ -401,11 +407,11 @@ def _rhythmic_sharp(look: _Look) -> _Found:
     found = [
         channel
         for channel in look.order
-        if max(look.of(look.rise, name, channel) for name in ("delta", "theta")) > 0.5
+        if max(look.of(look.rise, name, channel=channel) for name in ("delta", "theta")) > 0.5
     ]
     if not found:
         return None
-    found = _strongest(look, found, "delta")
+    found = _strongest(look, found, feature="delta")
     x = look.signal[found[0]]
     t = np.arange(len(x)) / look.sfreq_hz
     x = x - np.polyval(np.polyfit(t, x, 3), t)
@@ -439,16 +445,18 @@ def _echoes(x: NDArray[Any], lags: NDArray[np.intp]) -> NDArray[np.float64]:
 
 def _pop(look: _Look) -> _Found:
     """A step on one channel alone."""
-    top = max(look.order[:2], key=lambda c: look.of(look.own, "peak", c))
+    top = max(look.order[:2], key=lambda c: look.of(look.own, "peak", channel=c))
     height, steep, _ = _deflection(look, top)
     k = max(1, round(0.03 * look.sfreq_hz))
     jumps = np.abs(look.signal[top, k:] - look.signal[top, :-k])
     if (jumps > jumps.max() / 2).mean() > SELDOM:
         return None
     others = np.delete(look.own[:, look.names.index("peak")], top)
-    if look.of(look.rise, "peak", top) < 0.8 or steep < STEEP:
+    if look.of(look.rise, "peak", channel=top) < 0.8 or steep < STEEP:
         return None
-    if len(others) and look.of(look.own, "peak", top) < ALONE * float(np.partition(others, -1)[-1]):
+    if len(others) and look.of(look.own, "peak", channel=top) < ALONE * float(
+        np.partition(others, -1)[-1]
+    ):
         return None
     return (
         "pop",
@@ -462,9 +470,13 @@ def _blink(look: _Look) -> _Found:
     front = [c for c in look.order if look.frontal[c]]
     if not front or not look.frontal[look.order[0]]:
         return None
-    top = max(front, key=lambda c: look.of(look.own, "peak", c))
+    top = max(front, key=lambda c: look.of(look.own, "peak", channel=c))
     height, steep, width_s = _deflection(look, top)
-    if look.of(look.rise, "peak", top) < 0.6 or steep >= STEEP or not 0.06 <= width_s <= 0.5:
+    if (
+        look.of(look.rise, "peak", channel=top) < 0.6
+        or steep >= STEEP
+        or not 0.06 <= width_s <= 0.5
+    ):
         return None
     where = ", ".join(look.ch_names[c] for c in front)
     return (
@@ -478,16 +490,17 @@ def _slow_drift(look: _Look) -> _Found:
     found = [
         channel
         for channel in look.order
-        if look.of(look.rise, "slow", channel) > LEAST_RISE
-        and look.of(look.rise, "slow", channel) > look.of(look.rise, "theta", channel) + 0.7
+        if look.of(look.rise, "slow", channel=channel) > LEAST_RISE
+        and look.of(look.rise, "slow", channel=channel)
+        > look.of(look.rise, "theta", channel=channel) + 0.7
     ]
     if not found:
         return None
-    found = _strongest(look, found, "slow")
+    found = _strongest(look, found, feature="slow")
     _, _, width_s = _deflection(look, found[0])
     if width_s < 0.25:
         return None
-    times = float(np.exp(look.of(look.rise, "slow", found[0])))
+    times = float(np.exp(look.of(look.rise, "slow", channel=found[0])))
     where = ", ".join(look.ch_names[c] for c in found[:MANY])
     return "slow_drift", found, f"power under 1.6 Hz {times:.0f} times the usual, {where}"
 

@@ -87,7 +87,7 @@ class _Grid:
     onsets_s: tuple[NDArray[np.float64], ...]
 
 
-def count_windows(recording: Recording, plan: Plan, windowing: Windowing) -> int:
+def count_windows(recording: Recording, plan: Plan, *, windowing: Windowing) -> int:
     """How many windows :func:`cut` gives; no signal is read.
 
     Raises
@@ -95,11 +95,11 @@ def count_windows(recording: Recording, plan: Plan, windowing: Windowing) -> int
     InputError
         There is none, as in :func:`cut`.
     """
-    return sum(len(starts) for starts in _grid(recording, plan, windowing).starts)
+    return sum(len(starts) for starts in _grid(recording, plan, windowing=windowing).starts)
 
 
 def cut(
-    recording: Recording, plan: Plan, windowing: Windowing, block_s: float = 60.0
+    recording: Recording, plan: Plan, *, windowing: Windowing, block_s: float = 60.0
 ) -> Iterator[Samples]:
     """Stream the windows of a recording.
 
@@ -125,14 +125,14 @@ def cut(
     InputError
         A window is longer than every uninterrupted stretch, or none is clear of ``BAD_*``.
     """
-    grid = _grid(recording, plan, windowing)
-    usual = usual_of(recording, plan, windowing)
-    for samples in _cut(recording, plan, grid, block_s):
+    grid = _grid(recording, plan, windowing=windowing)
+    usual = usual_of(recording, plan, windowing=windowing)
+    for samples in _cut(recording, plan, grid=grid, block_s=block_s):
         yield replace(samples, usual=usual)
 
 
 def cut_again(
-    recording: Recording, plan: Plan, windowing: Windowing, numbers: Sequence[int]
+    recording: Recording, plan: Plan, *, windowing: Windowing, numbers: Sequence[int]
 ) -> Samples:
     """A few windows again by their numbers, the same values as :func:`cut` gave.
 
@@ -143,7 +143,7 @@ def cut_again(
     """
     import pandas as pd
 
-    grid = _grid(recording, plan, windowing)
+    grid = _grid(recording, plan, windowing=windowing)
     before = np.cumsum([0, *(len(starts) for starts in grid.starts)])
     n, n_raw = len(numbers), grid.length * plan.down // plan.up
     values = np.empty((n, len(plan.ch_names), grid.length), np.float32)
@@ -152,27 +152,31 @@ def cut_again(
     for i, number in enumerate(numbers):
         segment = int(np.searchsorted(before, number, side="right")) - 1
         start = int(grid.starts[segment][number - before[segment]])
-        stretch = clean_stretch(plan, recording, segment, start, start + grid.length)
+        stretch = clean_stretch(
+            plan, recording, segment=segment, start=start, stop=start + grid.length
+        )
         values[i], common[i] = stretch
         at = plan.segments[segment][0] + start * plan.down // plan.up
         raw[i] = np.nan_to_num(recording.read(at, at + n_raw), nan=0.0, posinf=0.0, neginf=0.0)
     meta = pd.DataFrame({"window": list(numbers)})
-    return _samples(values, meta, plan, raw, None if plan.reference == "none" else common)
+    return _samples(
+        values, meta, plan=plan, raw=raw, common=None if plan.reference == "none" else common
+    )
 
 
-def _cut(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> Iterator[Samples]:
+def _cut(recording: Recording, plan: Plan, *, grid: _Grid, block_s: float) -> Iterator[Samples]:
     enough = block_s * plan.rate_hz
     waiting: list[_Piece] = []
     done = 0
-    for piece in _pieces(recording, plan, grid, block_s):
+    for piece in _pieces(recording, plan, grid=grid, block_s=block_s):
         waiting.append(piece)
         # short segments share a chunk: models work in batches
         if sum(p.clean.shape[1] for p in waiting) >= enough:
-            yield _chunk(recording, plan, grid, waiting, done)
+            yield _chunk(recording, plan, grid=grid, pieces=waiting, done=done)
             done += sum(len(p.starts) for p in waiting)
             waiting = []
     if waiting:
-        yield _chunk(recording, plan, grid, waiting, done)
+        yield _chunk(recording, plan, grid=grid, pieces=waiting, done=done)
 
 
 class _Piece(NamedTuple):
@@ -188,11 +192,11 @@ class _Piece(NamedTuple):
     onsets_s: NDArray[np.float64]
 
 
-def _pieces(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> Iterator[_Piece]:
+def _pieces(recording: Recording, plan: Plan, *, grid: _Grid, block_s: float) -> Iterator[_Piece]:
     up, down = plan.up, plan.down  # a cleaned sample stands for down / up recorded ones
     clean = raw = np.empty((0, 0), np.float32)
     segment = begin = raw_begin = -1  # of which segment, and from where in it, `clean` is
-    for block in apply(plan, recording, block_s):
+    for block in apply(plan, recording, block_s=block_s):
         if block.segment != segment:
             segment, begin, raw_begin = block.segment, block.start, block.raw_start
             clean, raw = block.cleaned, block.raw
@@ -213,7 +217,7 @@ def _pieces(recording: Recording, plan: Plan, grid: _Grid, block_s: float) -> It
 
 
 def _chunk(
-    recording: Recording, plan: Plan, grid: _Grid, pieces: list[_Piece], done: int
+    recording: Recording, plan: Plan, *, grid: _Grid, pieces: list[_Piece], done: int
 ) -> Samples:
     clean, starts = _joined([(piece.clean, piece.starts) for piece in pieces])
     raw, raw_starts = _joined([(piece.raw, piece.raw_starts) for piece in pieces])
@@ -221,8 +225,8 @@ def _chunk(
     common = None if plan.reference == "none" else Windows(clean[-1:].T, starts, grid.length)
     return _samples(
         Windows(clean[:-1].T, starts, grid.length),
-        _meta(recording, plan, grid, onsets_s, done),
-        plan,
+        _meta(recording, plan, grid=grid, onsets_s=onsets_s, done=done),
+        plan=plan,
         raw=Windows(raw.T, raw_starts, grid.length * plan.down // plan.up),
         common=common,
     )
@@ -240,7 +244,7 @@ def _joined(parts: list[tuple[Float, NDArray[np.int64]]]) -> tuple[Float, NDArra
 # ---------------------------------------------------------------------------- what is usual
 
 
-def usual_of(recording: Recording, plan: Plan, windowing: Windowing) -> dict[str, Usual]:
+def usual_of(recording: Recording, plan: Plan, *, windowing: Windowing) -> dict[str, Usual]:
     """What is usual in a recording, by its name; empty where it is too short to say.
 
     A pass of bounded memory before the one that scores: all of a recording up to
@@ -249,16 +253,16 @@ def usual_of(recording: Recording, plan: Plan, windowing: Windowing) -> dict[str
     whole = sum(b - a for a, b in plan.segments) / plan.sfreq_in_hz
     looked = plan if whole <= WHOLE_S else replace(plan, segments=_stretches(plan))
     try:
-        grid = _grid(recording, looked, windowing)
+        grid = _grid(recording, looked, windowing=windowing)
     except InputError:  # nothing but bad stretches was met
-        grid = _grid(recording, plan, windowing)
+        grid = _grid(recording, plan, windowing=windowing)
         looked = plan
     n = sum(len(starts) for starts in grid.starts)
     room = max(FEWEST_WINDOWS, MOST_NUMBERS // (len(plan.ch_names) * grid.length))
     chosen = np.unique(np.linspace(0, n - 1, min(n, MOST_WINDOWS, room)).round().astype(int))
     signal = np.empty((len(chosen), len(plan.ch_names), grid.length), np.float32)
     done = 0
-    for samples in _cut(recording, looked, grid, BLOCK_S):
+    for samples in _cut(recording, looked, grid=grid, block_s=BLOCK_S):
         here = (chosen >= done) & (chosen < done + len(samples))
         signal[here] = samples.unreferenced(chosen[here] - done)
         done += len(samples)
@@ -283,13 +287,13 @@ def _stretches(plan: Plan) -> tuple[tuple[int, int], ...]:
 # --------------------------------------------------------------------------------- grid
 
 
-def _grid(recording: Recording, plan: Plan, windowing: Windowing) -> _Grid:
+def _grid(recording: Recording, plan: Plan, *, windowing: Windowing) -> _Grid:
     """Where windows are; InputError where there is none."""
     rate_hz = plan.rate_hz
     length = max(1, round(windowing.length_s * rate_hz))
     hop = windowing.stride_s * rate_hz
     if windowing.at == "epochs":
-        _check_epochs(recording, plan, windowing)
+        _check_epochs(recording, plan, windowing=windowing)
         length = min([length, *(plan.n_out(segment) for segment in range(len(plan.segments)))])
     longest = max(plan.n_out(segment) for segment in range(len(plan.segments)))
     if length > longest:
@@ -312,7 +316,7 @@ def _grid(recording: Recording, plan: Plan, windowing: Windowing) -> _Grid:
             here = np.round((events_s - begin_s) * rate_hz).astype(np.int64)
         here = np.unique(here[(here >= 0) & (here + length <= plan.n_out(segment))])
         onset_s = begin_s + here / rate_hz
-        clear = _clear(onset_s, length / rate_hz, recording)
+        clear = _clear(onset_s, length / rate_hz, recording=recording)
         starts.append(here[clear])
         onsets_s.append(onset_s[clear])
     if not any(len(here) for here in starts):
@@ -331,7 +335,7 @@ def _grid(recording: Recording, plan: Plan, windowing: Windowing) -> _Grid:
     return _Grid(length, tuple(starts), tuple(onsets_s))
 
 
-def _check_epochs(recording: Recording, plan: Plan, windowing: Windowing) -> None:
+def _check_epochs(recording: Recording, plan: Plan, *, windowing: Windowing) -> None:
     """One window an epoch needs epochs, and windows as long as they are."""
     if not recording.epoched:
         raise InputError(
@@ -358,7 +362,7 @@ def _events_s(recording: Recording, names: tuple[str, ...]) -> NDArray[np.float6
 
 
 def _clear(
-    onsets_s: NDArray[np.float64], duration_s: float, recording: Recording
+    onsets_s: NDArray[np.float64], duration_s: float, *, recording: Recording
 ) -> NDArray[np.bool_]:
     """Which windows touch no bad stretch; half a sample of slack for rounded annotations."""
     slack = 0.5 / recording.sfreq_hz
@@ -369,7 +373,7 @@ def _clear(
 
 
 def _meta(
-    recording: Recording, plan: Plan, grid: _Grid, onsets_s: NDArray[np.float64], done: int
+    recording: Recording, plan: Plan, *, grid: _Grid, onsets_s: NDArray[np.float64], done: int
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -388,6 +392,7 @@ def _meta(
 def _samples(
     values: Float | Windows,
     meta: pd.DataFrame,
+    *,
     plan: Plan,
     raw: Float | Windows | None = None,
     common: Float | Windows | None = None,

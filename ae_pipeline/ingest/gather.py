@@ -57,7 +57,7 @@ class Gathered:
 
 
 def gather(
-    study: Study, say: Callable[[str], None], advance: Advance, spread: Spread | None = None
+    study: Study, say: Callable[[str], None], *, advance: Advance, spread: Spread | None = None
 ) -> Gathered:
     """Read everything a study trains on.
 
@@ -77,7 +77,7 @@ def gather(
         Where nothing can be used.
     """
     if isinstance(study.source, eeg.EegSource):
-        return _gather_eeg(study, study.source, advance, spread)
+        return _gather_eeg(study, study.source, advance=advance, spread=spread)
     if isinstance(study.source, mnist.MnistSource):
         place = study.source.path
         if place is None:
@@ -95,11 +95,13 @@ def gather(
 
 @one_thread()
 def _gather_eeg(
-    study: Study, source: eeg.EegSource, advance: Advance, spread: Spread | None
+    study: Study, source: eeg.EegSource, *, advance: Advance, spread: Spread | None
 ) -> Gathered:
     assert study.preprocess is not None
     assert study.windows is not None
-    found = eeg.find([source.path], source.pattern, source.subject_pattern)[: source.limit]
+    found = eeg.find([source.path], source.pattern, subject_pattern=source.subject_pattern)[
+        : source.limit
+    ]
     failures: list[Failure] = []
     opened: list[tuple[eeg.Found, Recording]] = []
     for item in found:
@@ -132,7 +134,7 @@ def _gather_eeg(
             failures.append(Failure(item.name, item.subject, plan))
         else:
             digests[item.name] = digest_files(recording.files)
-            parts.append((with_channels(recording, usual, places), plan))
+            parts.append((with_channels(recording, usual, positions_m=places), plan))
     if not parts:
         raise InputError(
             f"{source.path}: no recording can be used; the first: {failures[0].reason}"
@@ -144,8 +146,8 @@ def _gather_eeg(
         "sfreq_hz": sfreq_hz,
         "channels": usual,
     }
-    place = cache_dir("signals") / key("preprocess", list(digests.values()), config)[:24]
-    samples = materialise(parts, study.windows, place)
+    place = cache_dir("signals") / key("preprocess", list(digests.values()), config=config)[:24]
+    samples = materialise(parts, study.windows, path=place)
     advance(len(opened), len(opened), "")
     notes = dict.fromkeys(chosen) | dict.fromkeys(
         note for recording, plan in parts for note in (*recording.notes, *plan.notes)
@@ -200,9 +202,11 @@ def _planned(task: _Task, recording: Recording | None = None) -> Plan | str:
         recording = recording or eeg.open_recording(task.item, source)
         if source.different_channels == "refuse":
             _refuse_lacking(recording, task.ch_names)
-        recording = with_channels(recording, task.ch_names, task.places)
-        plan = survey(recording, study.preprocess, source.line_freq_hz, task.sfreq_hz)
-        count_windows(recording, plan, study.windows)
+        recording = with_channels(recording, task.ch_names, positions_m=task.places)
+        plan = survey(
+            recording, study.preprocess, line_freq_hz=source.line_freq_hz, sfreq_hz=task.sfreq_hz
+        )
+        count_windows(recording, plan, windowing=study.windows)
     except InputError as error:
         return str(error)
     return plan

@@ -162,6 +162,7 @@ class Inbox:
         self,
         pin: Pin | None,
         verify: bool = False,
+        *,
         since: date | None = None,
         until: date | None = None,
         backfill: bool = False,
@@ -185,14 +186,14 @@ class Inbox:
         for item in self._items():
             rel = self._relative(item.path)
             old = self.seen(rel)
-            files = self._stats(item.path, old, listing)
+            files = self._stats(item.path, old, listing=listing)
             arrived = max((mtime for _, mtime in files.values()), default=0) / 1e9
             day = datetime.fromtimestamp(max(arrived, 0)).date()
             if (since is not None and day < since) or (until is not None and day > until):
                 found.append(Arrival(item, rel, "outside", f"arrived {day}", files))
                 continue
             backfill = backfill or since is not None or until is not None
-            arrival = self._judge(item, rel, old, files, verify, pin)
+            arrival = self._judge(item, rel, old=old, files=files, verify=verify, pin=pin)
             if backfill and pin is not None and arrival.state in ("unchanged", "older"):
                 arrival = self._judge_backfill(arrival, pin)
             found.append(arrival)
@@ -218,6 +219,7 @@ class Inbox:
         self,
         item: Input,
         rel: str,
+        *,
         old: dict[str, Any] | None,
         files: Stats,
         verify: bool,
@@ -239,7 +241,7 @@ class Inbox:
         known = self._recorded(item.name, digest)
         if known is None:
             return Arrival(item, rel, "new", "never scored", files, digest)
-        old = _seen_from(known, rel, item, files, digest)
+        old = _seen_from(known, rel, item=item, files=files, digest=digest)
         self.remember(rel, old)
         state, because = self._known(old, pin)
         return Arrival(item, rel, state, because, files, digest)
@@ -267,7 +269,7 @@ class Inbox:
         """Whether this very model and version has scored it, in the model's own folder."""
         assert arrival.digest is not None
         there = self._done.get((pin.model_id, arrival.item.name))
-        wanted = key("score", arrival.digest, pin.config, pin.digest)
+        wanted = key("score", arrival.digest, config=pin.config, bundle=pin.digest)
         if there is not None and there["key"] == wanted and there["status"] == "done":
             return arrival
         return replace(arrival, state="new", because=f"not scored by {pin.model_id} yet")
@@ -313,6 +315,7 @@ class Inbox:
         self,
         path: Path,
         old: Mapping[str, Any] | None,
+        *,
         listing: dict[Path, dict[str, list[int]]],
     ) -> Stats:
         """Size and time of every file that belongs to a recording, as far as names tell."""
@@ -427,10 +430,10 @@ def _named(item: Input, name: str) -> Input:
 
 
 def _seen_from(
-    provenance: Mapping[str, Any], rel: str, item: Input, files: Stats, digest: str
+    provenance: Mapping[str, Any], rel: str, *, item: Input, files: Stats, digest: str
 ) -> dict[str, Any]:
     """What is kept of a path, from the provenance of its result."""
-    this = key("score", digest, provenance["config"], provenance["model"])
+    this = key("score", digest, config=provenance["config"], bundle=provenance["model"])
     current = provenance["status"] == "failed" or provenance["key"] == this
     return {
         "path": rel,

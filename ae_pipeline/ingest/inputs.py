@@ -78,12 +78,12 @@ def _found_recordings(source: eeg.EegSource, inputs: Sequence[str]) -> Iterator[
     usable: list[str] = []
     for given in inputs:  # each by itself first, so that one wrong path does not hide the others
         try:
-            eeg.find([given], source.pattern, source.subject_pattern)
+            eeg.find([given], source.pattern, subject_pattern=source.subject_pattern)
             usable.append(given)
         except InputError as error:
             yield Failure(Path(given).name, "", str(error))
     if usable:
-        for item in eeg.find(usable, source.pattern, source.subject_pattern):
+        for item in eeg.find(usable, source.pattern, subject_pattern=source.subject_pattern):
             yield Input(item.name, item.subject, item.path, (), item)
 
 
@@ -93,9 +93,9 @@ def open_input(source: eeg.EegSource, item: Input) -> Recording:
     return eeg.open_recording(item.found, source)
 
 
-def rows_of(source: Any, item: Input, columns: Sequence[Any]) -> tuple[Samples, tuple[str, ...]]:
+def rows_of(source: Any, item: Input, *, columns: Sequence[Any]) -> tuple[Samples, tuple[str, ...]]:
     """Rows of an image file or a table, with the reader's notes."""
     if isinstance(source, mnist.MnistSource):
         return mnist.load([item.path], source.model_copy(update={"digits": None})), ()
-    table = questionnaire.load([item.path], source, columns)
+    table = questionnaire.load([item.path], source, columns=columns)
     return table.samples, table.notes

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def materialise(
-    parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, path: Path
+    parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, *, path: Path
 ) -> Samples:
     """All windows of many recordings, on one memory-mapped file.
 
@@ -56,10 +56,12 @@ def materialise(
         raise InputError("no recording to cut into windows; check source.path and source.pattern")
     for recording, plan in parts[1:]:
         _check_alike(recording, plan, *parts[0])
-    grids = [_grid(recording, plan, windowing) for recording, plan in parts]
+    grids = [_grid(recording, plan, windowing=windowing) for recording, plan in parts]
     metas, starts, total = [], [], 0
     for (recording, plan), grid in zip(parts, grids, strict=True):
-        metas.append(_meta(recording, plan, grid, np.concatenate(grid.onsets_s), 0))
+        metas.append(
+            _meta(recording, plan, grid=grid, onsets_s=np.concatenate(grid.onsets_s), done=0)
+        )
         for segment, here in enumerate(grid.starts):
             starts.append(here + total)
             total += plan.n_out(segment)
@@ -77,8 +79,8 @@ def materialise(
             write_through(files[1]) as beside,
             write_through(files[2]) as known,
         ):
-            _write_signal(parts, temporary, beside, shape)
-            _write_usual(parts, windowing, known)
+            _write_signal(parts, temporary, beside=beside, shape=shape)
+            _write_usual(parts, windowing, file=known)
         signal, common, usual = opened()
     assert signal is not None
     assert common is not None
@@ -88,7 +90,7 @@ def materialise(
     samples = _samples(
         Windows(signal, every, length),
         pd.concat(metas, ignore_index=True),
-        parts[0][1],
+        plan=parts[0][1],
         common=Windows(common, every, length) if average else None,
     )
     return replace(samples, usual=usual)
@@ -107,7 +109,7 @@ def _opened(file: Path, shape: tuple[int, int]) -> Float | None:
 
 
 def _write_signal(
-    parts: Sequence[tuple[Recording, Plan]], file: Path, beside: Path, shape: tuple[int, int]
+    parts: Sequence[tuple[Recording, Plan]], file: Path, *, beside: Path, shape: tuple[int, int]
 ) -> None:
     signal = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
     common = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=(shape[0], 1))
@@ -122,11 +124,13 @@ def _write_signal(
     common.flush()
 
 
-def _write_usual(parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, file: Path) -> None:
+def _write_usual(
+    parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, *, file: Path
+) -> None:
     """By the recording's number: its name may hold what an archive's member may not."""
     state: dict[str, NDArray[Any]] = {"n": np.array(len(parts))}
     for number, (recording, plan) in enumerate(parts):
-        for usual in usual_of(recording, plan, windowing).values():
+        for usual in usual_of(recording, plan, windowing=windowing).values():
             state |= usual.state(str(number))
     with file.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **state)

@@ -61,6 +61,7 @@ class _Cue:
 def complete(
     model: str,
     given: str,
+    *,
     out: Path,
     hide: str | None = None,
     way: str = "auto",
@@ -116,13 +117,13 @@ def complete(
     simple, why_not = None, ""
     if bundle.info.kind != "eeg":
         try:
-            simple = _simple(bundle, origin(place, bundle.info, study).train)
+            simple = _simple(bundle, origin(place, bundle.info, study=study).train)
         except InputError as error:
             why_not = f"No simple ways to hold the model against: {error}"
     job = _Job(bundle, source, item, out, hide, way, simple, seed, progress)
     result = {"eeg": _eeg, "mnist": _images, "questionnaire": _table}[bundle.info.kind](job)
     warnings = (why_not, _seen_before(place, item))
-    return _report(job, result, tuple(line for line in warnings if line))
+    return _report(job, result, warnings=tuple(line for line in warnings if line))
 
 
 def _seen_before(place: Path, item: Input) -> str:
@@ -180,7 +181,7 @@ def _simple(bundle: Bundle, train: Samples) -> Simple:
     return Simple.fit(bundle.autoencoder.scaler.transform(values, mask), observed)
 
 
-def _measure(job: _Job, cue: _Cue, parts: tuple[Part, ...]) -> dict[str, dict[str, Any]]:
+def _measure(job: _Job, cue: _Cue, *, parts: tuple[Part, ...]) -> dict[str, dict[str, Any]]:
     """Completion of every part, on what is known of the input."""
     job.stage("measuring on what is known")
     few = np.random.default_rng(job.seed).permutation(len(cue.x))[:MOST]
@@ -189,10 +190,10 @@ def _measure(job: _Job, cue: _Cue, parts: tuple[Part, ...]) -> dict[str, dict[st
         part: completion.measure(
             job.bundle,
             cue.x[few],
-            cue.observed[few],
-            cue.unit[few],
-            part,
-            job.simple,
+            observed=cue.observed[few],
+            unit=cue.unit[few],
+            part=part,
+            simple=job.simple,
             seed=job.seed,
             average_reference=cue.average_reference,
         )
@@ -201,28 +202,30 @@ def _measure(job: _Job, cue: _Cue, parts: tuple[Part, ...]) -> dict[str, dict[st
 
 
 def _hidden_errors(
-    job: _Job, part: Part, x: Float, made: Float, visible: Mask, observed: Mask
+    job: _Job, part: Part, *, x: Float, made: Float, visible: Mask, observed: Mask
 ) -> dict[str, Any]:
     """Errors on what ``hide`` named, beside the simple ways."""
     hidden = observed & ~visible
-    errors = {"model": completion.error(made, x, hidden)[0]}
-    for name, simply in completion.simple_ways(job.bundle, part, job.simple).items():
-        errors[name] = completion.error(simply(x, visible), x, hidden)[0]
+    errors = {"model": completion.error(made, x, hidden=hidden)[0]}
+    for name, simply in completion.simple_ways(job.bundle, part, simple=job.simple).items():
+        errors[name] = completion.error(simply(x, visible), x, hidden=hidden)[0]
     best = min(errors, key=lambda name: errors[name])
     return {"what": job.hide, "entries": int(hidden.sum()), "errors": errors, "best": best}
 
 
 def _examples(
-    job: _Job, cue: _Cue, part: Part, measured: Mapping[str, Any]
+    job: _Job, cue: _Cue, *, part: Part, measured: Mapping[str, Any]
 ) -> tuple[str, list[tuple[str, Float]], list[str]]:
     """Some samples hidden in part, completed by the model and by the best simple way."""
     rows = np.linspace(0, len(cue.x) - 1, min(N_SHOWN, len(cue.x))).astype(int)
     x, observed = cue.x[rows], cue.observed[rows]
-    visible = completion.hide(part, observed, np.random.default_rng(job.seed + 1))
+    visible = completion.hide(part, observed, rng=np.random.default_rng(job.seed + 1))
     if part == "channels" and cue.average_reference:
-        x = completion.without_hidden_reference(x, visible, job.bundle.autoencoder.scaler.scale)
-    ways = completion.simple_ways(job.bundle, part, job.simple)
-    model = completion.complete(job.bundle, x, visible, job.choose(measured))
+        x = completion.without_hidden_reference(
+            x, visible, scale=job.bundle.autoencoder.scaler.scale
+        )
+    ways = completion.simple_ways(job.bundle, part, simple=job.simple)
+    model = completion.complete(job.bundle, x, visible=visible, way=job.choose(measured))
     made = {"model": np.where(visible, x, model)}
     if measured["best_simple"] is not None:
         name = measured["best_simple"]
@@ -251,24 +254,24 @@ def _examples(
 def _table(job: _Job) -> _Result:
     bundle = job.bundle
     columns = columns_of(bundle.info)
-    samples, notes = rows_of(job.source, job.item, columns)
+    samples, notes = rows_of(job.source, job.item, columns=columns)
     bundle.refuse_misfit(samples)
     values, mask = samples.batch(slice(None))
     observed = np.ones(values.shape, bool) if mask is None else mask
     x = bundle.autoencoder.scaler.transform(values, mask)
     cue = _Cue(x, observed, np.asarray(samples.meta["recording"].astype(str)))
-    measured = _measure(job, cue, PARTS["questionnaire"])
+    measured = _measure(job, cue, parts=PARTS["questionnaire"])
     visible = observed.copy()
     if job.hide is not None:
-        visible[:, _named(job.hide, bundle.info.entries, "items")] = False
+        visible[:, _named(job.hide, bundle.info.entries, what="items")] = False
     job.stage("completing")
     way = job.choose(measured["items"])
-    made = completion.complete(bundle, x, visible, way)
+    made = completion.complete(bundle, x, visible=visible, way=way)
     filled = np.where(visible, values, bundle.autoencoder.scaler.inverse(made))
-    frame = questionnaire.as_answered(job.source, columns, filled)
+    frame = questionnaire.as_answered(job.source, columns, values=filled)
     hidden = None
     if job.hide is not None:
-        hidden = _hidden_errors(job, "items", x, made, visible, observed)
+        hidden = _hidden_errors(job, "items", x=x, made=made, visible=visible, observed=observed)
     frame.insert(0, job.source.id_column or "id", samples.meta["recording"])
     names = np.array(bundle.info.entries)
     frame["completed"] = [" ".join(names[~row]) for row in visible]
@@ -278,12 +281,12 @@ def _table(job: _Job) -> _Result:
         measured,
         hidden,
         f"{n:,} of {visible.size:,} answers",
-        (_examples(job, cue, "items", measured["items"]),),
+        (_examples(job, cue, part="items", measured=measured["items"]),),
         notes,
     )
 
 
-def _named(text: str, names: tuple[str, ...], what: str) -> NDArray[np.int64]:
+def _named(text: str, names: tuple[str, ...], *, what: str) -> NDArray[np.int64]:
     """Places of channels or items by name."""
     asked = [name.strip() for name in text.split(",") if name.strip()]
     known = {SAME_PLACE.get(name, name): i for i, name in enumerate(names)}
@@ -300,7 +303,7 @@ def _named(text: str, names: tuple[str, ...], what: str) -> NDArray[np.int64]:
 
 def _images(job: _Job) -> _Result:
     bundle = job.bundle
-    samples, notes = rows_of(job.source, job.item, ())
+    samples, notes = rows_of(job.source, job.item, columns=())
     bundle.refuse_misfit(samples)
     asked = job.hide or "lower"
     if asked not in HALVES:
@@ -308,7 +311,7 @@ def _images(job: _Job) -> _Result:
     x = np.asarray(samples.values[:])
     observed = np.ones(x.shape, bool)
     cue = _Cue(x, observed, np.asarray(samples.meta["recording"].astype(str)))
-    measured = _measure(job, cue, PARTS["mnist"])
+    measured = _measure(job, cue, parts=PARTS["mnist"])
     height, width = bundle.info.shape
     visible = observed.copy()
     region = {
@@ -319,16 +322,18 @@ def _images(job: _Job) -> _Result:
     }[asked]
     visible[region] = False
     job.stage("completing")
-    made = completion.complete(bundle, x, visible, job.choose(measured["half"]))
+    made = completion.complete(bundle, x, visible=visible, way=job.choose(measured["half"]))
     restore.write_images(job.out, np.where(visible, x, made))
     few = slice(0, MOST)
-    hidden = _hidden_errors(job, "half", x[few], made[few], visible[few], observed[few])
+    hidden = _hidden_errors(
+        job, "half", x=x[few], made=made[few], visible=visible[few], observed=observed[few]
+    )
     hidden["what"] = f"{asked} half"
     return _Result(
         measured,
         hidden,
         f"the {asked} half of {len(x):,} images",
-        (_examples(job, cue, "half", measured["half"]),),
+        (_examples(job, cue, part="half", measured=measured["half"]),),
         notes,
     )
 
@@ -345,15 +350,22 @@ def _eeg(job: _Job) -> _Result:
     hidden_names: tuple[str, ...] = ()
     span = None if job.hide is None else _seconds(job.hide)
     if job.hide is not None and span is None:
-        hidden_names = tuple(info.entries[i] for i in _named(job.hide, info.entries, "channels"))
+        hidden_names = tuple(
+            info.entries[i] for i in _named(job.hide, info.entries, what="channels")
+        )
     job.stage("reading")
-    plan = survey(recording, info.preprocess, info.source.get("line_freq_hz"), info.sfreq_hz)
+    plan = survey(
+        recording,
+        info.preprocess,
+        line_freq_hz=info.source.get("line_freq_hz"),
+        sfreq_hz=info.sfreq_hz,
+    )
     unknown = np.isin(info.entries, [*lacking, *plan.bad_names])
     if unknown.all():
         raise InputError(f"{job.item.name}: no channel of the model is usable")
-    cue = _windows(job, recording, plan, unknown)
-    measured = _measure(job, cue, PARTS["eeg"])
-    signal, parts = _clean_signal(recording, plan, info.sfreq_hz)
+    cue = _windows(job, recording, plan=plan, unknown=unknown)
+    measured = _measure(job, cue, parts=PARTS["eeg"])
+    signal, parts = _clean_signal(recording, plan, sfreq_hz=info.sfreq_hz)
     x = bundle.autoencoder.scaler.transform(signal[None])[0]
     observed = np.repeat(~unknown[:, None], signal.shape[1], 1)
     visible = observed & ~np.isin(info.entries, hidden_names)[:, None]
@@ -362,17 +374,29 @@ def _eeg(job: _Job) -> _Result:
     part: Part = "channels"
     if span is not None:
         part = "time"
-        visible[:, _within(span, parts, signal.shape[1], info.sfreq_hz, info.shape[1], job)] = False
+        visible[
+            :,
+            _within(
+                span,
+                parts,
+                n_times=signal.shape[1],
+                sfreq_hz=info.sfreq_hz,
+                length=info.shape[1],
+                job=job,
+            ),
+        ] = False
     job.stage("completing")
-    made = _overlapping(bundle, x, visible, parts, job.choose(measured[part]))
+    made = _overlapping(bundle, x, visible=visible, parts=parts, way=job.choose(measured[part]))
     completed = np.where(visible, signal, bundle.autoencoder.scaler.inverse(made[None])[0])
     marks = [(0.0, signal.shape[1] / info.sfreq_hz, f"completed {n}") for n in lacking]
     if span is not None:
         marks.append((span[0], span[1] - span[0], "completed"))
-    restore.write_signal(job.out, info, completed, marks)
+    restore.write_signal(job.out, info, signal_uv=completed, annotations=marks)
     hidden = None
     if job.hide is not None:
-        hidden = _hidden_errors(job, part, x[None], made[None], visible[None], observed[None])
+        hidden = _hidden_errors(
+            job, part, x=x[None], made=made[None], visible=visible[None], observed=observed[None]
+        )
     names = [n for n, row in zip(info.entries, visible, strict=True) if not row.any()]
     what = [f"channels {', '.join(names)}"] if names else []
     what += [f"{span[0]:g} to {span[1]:g} s"] if span is not None else []
@@ -380,7 +404,7 @@ def _eeg(job: _Job) -> _Result:
         measured,
         hidden,
         " and ".join(what) or "nothing: no channel is missing or bad",
-        tuple(_examples(job, cue, p, measured[p]) for p in PARTS["eeg"]),
+        tuple(_examples(job, cue, part=p, measured=measured[p]) for p in PARTS["eeg"]),
         (*recording.notes, *plan.notes),
     )
 
@@ -417,13 +441,13 @@ def _seconds(text: str) -> tuple[float, float] | None:
     return None if match is None else (float(match[1]), float(match[2]))
 
 
-def _windows(job: _Job, recording: Recording, plan: Plan, unknown: NDArray[np.bool_]) -> _Cue:
+def _windows(job: _Job, recording: Recording, *, plan: Plan, unknown: NDArray[np.bool_]) -> _Cue:
     """Windows side by side, for measuring."""
     info = job.bundle.info
     assert info.windows is not None
     beside = info.windows.model_copy(update={"stride_s": info.windows.length_s})
     values, onsets = [], []
-    for samples in cut(recording, plan, beside):
+    for samples in cut(recording, plan, windowing=beside):
         values.append(samples.batch(slice(None))[0])
         onsets.append(samples.meta["onset_s"].to_numpy())
     x = job.bundle.autoencoder.scaler.transform(np.concatenate(values))
@@ -434,7 +458,7 @@ def _windows(job: _Job, recording: Recording, plan: Plan, unknown: NDArray[np.bo
 
 
 def _clean_signal(
-    recording: Recording, plan: Plan, sfreq_hz: float
+    recording: Recording, plan: Plan, *, sfreq_hz: float
 ) -> tuple[Float, list[tuple[int, int]]]:
     """The cleaned signal from the recording's start, silent in gaps, and where its segments lie."""
     blocks = [(block.onset_s, block.segment, block.clean) for block in apply(plan, recording)]
@@ -451,6 +475,7 @@ def _clean_signal(
 def _within(
     span: tuple[float, float],
     parts: list[tuple[int, int]],
+    *,
     n_times: int,
     sfreq_hz: float,
     length: int,
@@ -471,7 +496,7 @@ def _within(
 
 
 def _overlapping(
-    bundle: Bundle, x: Float, visible: Mask, parts: list[tuple[int, int]], way: Way
+    bundle: Bundle, x: Float, *, visible: Mask, parts: list[tuple[int, int]], way: Way
 ) -> Float:
     """Completion of a long signal by overlapping windows, those in whose middle it lies first."""
     length = bundle.info.shape[1]
@@ -489,7 +514,9 @@ def _overlapping(
             chosen = needed[first : first + 64]
             seen = np.stack([visible[:, s : s + length] for s in chosen])
             cues = np.stack([x[:, s : s + length] for s in chosen])
-            for s, made in zip(chosen, completion.complete(bundle, cues, seen, way), strict=True):
+            for s, made in zip(
+                chosen, completion.complete(bundle, cues, visible=seen, way=way), strict=True
+            ):
                 total[:, s : s + length] += taper * made
                 weight[s : s + length] += taper
     return np.where(weight > 0, total / np.maximum(weight, 1e-9), x).astype(np.float32)
@@ -498,7 +525,7 @@ def _overlapping(
 # -------------------------------------------------------------------------------- the report
 
 
-def _report(job: _Job, result: _Result, warnings: tuple[str, ...]) -> dict[str, Any]:
+def _report(job: _Job, result: _Result, *, warnings: tuple[str, ...]) -> dict[str, Any]:
     """The figures as JSON and a page, beside the completed file."""
     import pandas as pd
 
@@ -540,10 +567,10 @@ def _report(job: _Job, result: _Result, warnings: tuple[str, ...]) -> dict[str, 
         portraits.rows_of(
             info.kind,
             shown,
-            steps,
-            ("",) if info.kind == "eeg" else info.entries,
-            info.sfreq_hz,
-            {
+            steps=steps,
+            names=("",) if info.kind == "eeg" else info.entries,
+            sfreq_hz=info.sfreq_hz,
+            caption={
                 "channels": "Windows with channels hidden: one of the hidden channels.",
                 "time": "Windows with a stretch of time hidden.",
                 "half": "Images with their lower half hidden.",

@@ -88,7 +88,13 @@ class Fitting:
         torch.manual_seed(training.seed)
         scaler = Scaler.fit(train, training.seed)
         has_missing = train.kind == "questionnaire"
-        model = Autoencoder(self.study.model, train.kind, train.shape, train.columns, has_missing)
+        model = Autoencoder(
+            self.study.model,
+            train.kind,
+            shape=train.shape,
+            columns=train.columns,
+            has_missing=has_missing,
+        )
         listeners: tuple[Any, ...] = () if self.listener is None else (self.listener,)
         if self.checkpoint is not None and not together.rank():
             from ae_pipeline.training.loop import FittedAutoencoder
@@ -111,9 +117,9 @@ class Fitting:
         fitted, history = self.network()
         seed, latent_dim = self.training.seed, self.study.model.latent_dim
         with one_thread(self.train.kind != "mnist"):
-            ensemble = Ensemble.fit(fitted, self.train, self.validation, seed)
+            ensemble = Ensemble.fit(fitted, self.train, reference=self.validation, seed=seed)
             baselines = {
-                name: scorer.fit(self.train, fitted.scaler, latent_dim, seed)
+                name: scorer.fit(self.train, fitted.scaler, latent_dim=latent_dim, seed=seed)
                 for name, scorer in BASELINES.items()
             }
         return ensemble, baselines, history
@@ -131,6 +137,7 @@ class HeldOut:
 def held_out_scores(
     ensemble: Ensemble,
     baselines: dict[str, Scorer],
+    *,
     samples: Samples,
     part: str,
     head: FittedHead | None = None,
@@ -139,18 +146,18 @@ def held_out_scores(
     from ae_pipeline.scoring.judge import raw_scores
 
     with one_thread(samples.kind != "mnist"):
-        frame, scores, latents = raw_scores(ensemble, baselines, samples)
+        frame, scores, latents = raw_scores(ensemble, baselines, samples=samples)
     if head is not None:
         frame = frame.assign(**head.predict(samples, latents, ensemble.autoencoder.scaler))
     frame["part"] = part
-    frame["pca_loss"] = _pca_losses(ensemble.autoencoder, baselines, samples)
+    frame["pca_loss"] = _pca_losses(ensemble.autoencoder, baselines, samples=samples)
     n_entries = int(np.prod(samples.shape))
     frame["n_observed"] = n_entries if samples.mask is None else samples.mask.sum(1)
     return HeldOut(frame, scores.by_entry, latents)
 
 
 def _pca_losses(
-    fitted: FittedAutoencoder, baselines: dict[str, Scorer], samples: Samples
+    fitted: FittedAutoencoder, baselines: dict[str, Scorer], *, samples: Samples
 ) -> NDArray[np.float64]:
     """Loss per entry of PCA at equal latent size, under the autoencoder's likelihood."""
     from ae_pipeline.detectors.baselines import PrincipalComponents
@@ -175,12 +182,13 @@ def known_labels(study: Study, data: Gathered) -> Known | None:
         return None
     place = study.source.path
     beside = place if study.kind == "eeg" and place is not None and place.is_dir() else None
-    return read_known(study.model.head, data.samples, beside)
+    return read_known(study.model.head, data.samples, beside=beside)
 
 
 def heads_of(
     known: Known,
     fitted: FittedAutoencoder,
+    *,
     samples: Samples,
     inside: NDArray[np.int64],
     outside: NDArray[np.int64],
@@ -197,11 +205,11 @@ def heads_of(
     head: FittedHead | None = None
     outputs_of: dict[str, NDArray[np.float64]] = {}
     for what in dict.fromkeys((known.head.from_, "input")):
-        x = look_at(what, chosen, latents, fitted.scaler)
+        x = look_at(what, chosen, latents=latents, scaler=fitted.scaler)
         everywhere = np.full((len(samples), x.shape[1]), np.nan)
         everywhere[rows] = x
         try:
-            fitted_head = fit_head(known, everywhere, inside, 0)
+            fitted_head = fit_head(known, everywhere, rows=inside, seed=0)
         except InputError:
             return None, {}
         outputs_of[what] = fitted_head.outputs(x[len(inside) :])
@@ -224,6 +232,7 @@ UNITS: dict[Kind, str] = {"eeg": "uV", "mnist": "0..1", "questionnaire": "answer
 def make_bundle(
     study: Study,
     data: Gathered,
+    *,
     division: Division,
     ensemble: Ensemble,
     baselines: dict[str, Scorer],
@@ -288,6 +297,7 @@ def _without_paths(model: Model) -> Model:
 def judge_held_out(
     bundle: Bundle,
     frame: pd.DataFrame,
+    *,
     by_entry: NDArray[np.float32],
     calibration: NDArray[np.bool_],
 ) -> pd.DataFrame:
@@ -340,7 +350,7 @@ def judge_held_out(
 
 
 def train_metrics(
-    n_parameters: int, history: History, frame: pd.DataFrame, windowed: bool
+    n_parameters: int, history: History, *, frame: pd.DataFrame, windowed: bool
 ) -> dict[str, Any]:
     """Content of ``metrics.json``: losses are means per entry, natural logarithm.
 

@@ -52,7 +52,9 @@ class Drawn:
     source: Literal["prior", "density"]
 
 
-def draw(bundle: Bundle, n: int, seed: int = 0, codes: Codes = "auto", noise: bool = True) -> Drawn:
+def draw(
+    bundle: Bundle, n: int, *, seed: int = 0, codes: Codes = "auto", noise: bool = True
+) -> Drawn:
     """Generate samples.
 
     Parameters
@@ -90,12 +92,12 @@ def draw(bundle: Bundle, n: int, seed: int = 0, codes: Codes = "auto", noise: bo
                 "train it again, or use a variational model"
             )
         z = ensemble.draw_codes(n, rng)
-    values = decode(bundle, z, rng if noise else None)
+    values = decode(bundle, z, rng=rng if noise else None)
     return Drawn(_samples(bundle, values), z, codes)
 
 
 def decode(
-    bundle: Bundle, z: NDArray[np.float32], rng: np.random.Generator | None = None
+    bundle: Bundle, z: NDArray[np.float32], *, rng: np.random.Generator | None = None
 ) -> NDArray[np.float32]:
     """What codes (n, latent_dim) stand for, in the data's own units, (n, *shape).
 
@@ -116,11 +118,11 @@ def decode(
             parameters = model.decode(torch.from_numpy(z[start : start + BATCH]).to(device))
             mean = model.likelihood.mean(parameters).cpu().numpy()
             if rng is not None and bundle.info.kind == "questionnaire":
-                mean = _draw_answers(bundle, parameters, mean, rng)
+                mean = _draw_answers(bundle, parameters, mean=mean, rng=rng)
             parts.append(mean)
     units = np.concatenate(parts)
     if rng is not None and bundle.info.kind == "eeg":
-        units = units + _lacking_noise(bundle, units, rng)
+        units = units + _lacking_noise(bundle, units, rng=rng)
     values = scaler.inverse(units)
     if bundle.info.kind == "mnist":
         # as image files have it
@@ -129,7 +131,7 @@ def decode(
 
 
 def _draw_answers(
-    bundle: Bundle, parameters: Tensor, mean: NDArray[np.float32], rng: np.random.Generator
+    bundle: Bundle, parameters: Tensor, *, mean: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """An answer for each item, in network units, as probable as the decoder says."""
     import torch
@@ -139,7 +141,7 @@ def _draw_answers(
     out = mean.copy()
     n_levels = [len(column.levels) for column in columns]
     discrete = np.array(
-        [_has_probabilities(likelihood, j, n_levels[j]) for j in range(k)], dtype=bool
+        [_has_probabilities(likelihood, j, n_levels=n_levels[j]) for j in range(k)], dtype=bool
     )
     if discrete.any():
         most = max(n_levels)
@@ -161,7 +163,7 @@ def _draw_answers(
     return out.astype(np.float32)
 
 
-def _has_probabilities(likelihood: Any, column: int, n_levels: int) -> bool:
+def _has_probabilities(likelihood: Any, column: int, *, n_levels: int) -> bool:
     """Whether the loss of an item's level is the logarithm of its probability."""
     family = likelihood.uniform or likelihood.by_column[column][0]
     if n_levels < 2 or family in ("gaussian", "huber"):
@@ -170,7 +172,7 @@ def _has_probabilities(likelihood: Any, column: int, n_levels: int) -> bool:
 
 
 def _lacking_noise(
-    bundle: Bundle, units: NDArray[np.float32], rng: np.random.Generator
+    bundle: Bundle, units: NDArray[np.float32], *, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Noise with the power that reconstructions usually lack in each channel and band."""
     center = bundle.ensemble.band_center  # (channels, bands): log of signal over reconstruction
@@ -227,6 +229,7 @@ def _samples(bundle: Bundle, values: NDArray[np.float32]) -> Samples:
 def generate(
     model: str,
     n: int,
+    *,
     out: Path,
     seed: int = 0,
     codes: Codes = "auto",
@@ -264,14 +267,14 @@ def generate(
     if n < 1:
         raise StudyError(f"-n {n}: how many samples to generate; at least 1")
     place, bundle = open_model(model, out)
-    drawn = draw(bundle, n, seed, codes, noise)
-    _write(bundle, drawn, out)
+    drawn = draw(bundle, n, seed=seed, codes=codes, noise=noise)
+    _write(bundle, drawn, out=out)
     real: Origin | None = None
     why_not = ""
     try:
         if progress is not None:
             progress.stage("reading real data to compare with")
-        real = origin(place, bundle.info, study)
+        real = origin(place, bundle.info, study=study)
     except InputError as error:
         why_not = str(error)
         if progress is not None:
@@ -280,8 +283,14 @@ def generate(
         progress.stage("comparing")
     found = None
     if real is not None:
-        compared = drawn.samples if n >= 200 else draw(bundle, 1000, seed + 1, codes, noise).samples
-        found = likeness.compare(compared, real.held_out, real.train, bundle.autoencoder.scaler)
+        compared = (
+            drawn.samples
+            if n >= 200
+            else draw(bundle, 1000, seed=seed + 1, codes=codes, noise=noise).samples
+        )
+        found = likeness.compare(
+            compared, real.held_out, train=real.train, scaler=bundle.autoencoder.scaler
+        )
     figures = {
         "model": bundle.model_id,
         "codes": drawn.source,
@@ -290,7 +299,7 @@ def generate(
         "synthetic": True,
         "likeness": None if found is None else found.figures,
     }
-    view = _view(bundle, drawn, found, real, why_not, out.name)
+    view = _view(bundle, drawn, found=found, real=real, why_not=why_not, name=out.name)
     page = out.with_name(f"{out.name}_report.html")
     write_text(page, report.plain_page(view))
     write_json(out.with_name(f"{out.name}_report.json"), figures)
@@ -302,23 +311,25 @@ def generate(
     }
 
 
-def _write(bundle: Bundle, drawn: Drawn, out: Path) -> None:
+def _write(bundle: Bundle, drawn: Drawn, *, out: Path) -> None:
     values = np.asarray(drawn.samples.values)
     info = bundle.info
     if info.kind == "eeg":
         if out.name.endswith(("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")):
-            restore.write_epochs(out, info, values)
+            restore.write_epochs(out, info, windows_uv=values)
             return
         length_s = values.shape[2] / float(info.sfreq_hz or 1)
         marks = [(i * length_s, length_s, "synthetic") for i in range(len(values))]
         # windows have nothing to do with each other: MNE filters up to a boundary, not across it
         marks += [(i * length_s, 0.0, "EDGE boundary") for i in range(1, len(values))]
-        restore.write_signal(out, info, np.concatenate(list(values), axis=1), marks)
+        restore.write_signal(
+            out, info, signal_uv=np.concatenate(list(values), axis=1), annotations=marks
+        )
     elif info.kind == "mnist":
         restore.write_images(out, values)
     else:
         source = source_of(info)
-        frame = questionnaire.as_answered(source, drawn.samples.columns, values)
+        frame = questionnaire.as_answered(source, drawn.samples.columns, values=values)
         frame.insert(0, source.id_column or "id", drawn.samples.meta["recording"])
         frame["synthetic"] = True
         write_frame(out, frame)
@@ -330,6 +341,7 @@ def _write(bundle: Bundle, drawn: Drawn, out: Path) -> None:
 def _view(
     bundle: Bundle,
     drawn: Drawn,
+    *,
     found: likeness.Likeness | None,
     real: Origin | None,
     why_not: str,
@@ -376,10 +388,10 @@ def _view(
         "",
         tuple(warnings),
     )
-    sections = [_examples(bundle, drawn, real)]
+    sections = [_examples(bundle, drawn, real=real)]
     if found is not None:
         sections.append(_comparison(found))
-    sections.append(_traversals(bundle, drawn, real))
+    sections.append(_traversals(bundle, drawn, real=real))
     facts = {
         "Study": info.study,
         "Model": bundle.model_id,
@@ -423,7 +435,7 @@ def _span(interval: list[float] | None) -> str:
     return "" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
-def _examples(bundle: Bundle, drawn: Drawn, real: Origin | None) -> report.Section:
+def _examples(bundle: Bundle, drawn: Drawn, *, real: Origin | None) -> report.Section:
     info = bundle.info
     rows = [("generated", np.asarray(drawn.samples.values[:N_SHOWN]))]
     if real is not None:
@@ -433,7 +445,14 @@ def _examples(bundle: Bundle, drawn: Drawn, real: Origin | None) -> report.Secti
     rows = [(name, values[:n]) for name, values in rows]
     steps = [str(i + 1) for i in range(n)]
     caption = "Generated samples" + (" beside real ones of the held-out part." if real else ".")
-    drawn_rows = portraits.rows_of(info.kind, rows, steps, info.entries, info.sfreq_hz, caption)
+    drawn_rows = portraits.rows_of(
+        info.kind,
+        rows,
+        steps=steps,
+        names=info.entries,
+        sfreq_hz=info.sfreq_hz,
+        caption=caption,
+    )
     return report.Section("Samples", (), (drawn_rows,))
 
 
@@ -442,8 +461,8 @@ def _comparison(found: likeness.Likeness) -> report.Section:
     copied = figures["copies"]
     pictures = (
         portraits.marginal_scatter(found.marginals),
-        portraits.correlation_maps(found.names, found.real, found.generated),
-        portraits.power_lines(found.freqs_hz, found.real_power, found.generated_power),
+        portraits.correlation_maps(found.names, found.real, generated=found.generated),
+        portraits.power_lines(found.freqs_hz, found.real_power, generated=found.generated_power),
     )
     text = (
         f"Distance of the marginals {figures['marginal_distance']['value']:.3f} (training against "
@@ -462,7 +481,7 @@ def _comparison(found: likeness.Likeness) -> report.Section:
     )
 
 
-def _traversals(bundle: Bundle, drawn: Drawn, real: Origin | None) -> report.Section:
+def _traversals(bundle: Bundle, drawn: Drawn, *, real: Origin | None) -> report.Section:
     """One feature moved at a time, and the way from one sample to another."""
     info = bundle.info
     cloud = bundle.ensemble.draw_codes(2_000, np.random.default_rng(0))
@@ -480,10 +499,11 @@ def _traversals(bundle: Bundle, drawn: Drawn, real: Origin | None) -> report.Sec
     first = portraits.rows_of(
         info.kind,
         rows,
-        steps,
-        info.entries,
-        info.sfreq_hz,
-        "Each row moves one latent feature and holds the others at their median; strongest first.",
+        steps=steps,
+        names=info.entries,
+        sfreq_hz=info.sfreq_hz,
+        caption="Each row moves one latent feature and holds the others at their median; "
+        "strongest first.",
     )
     share = np.linspace(0, 1, N_SHOWN, dtype=np.float32)[:, None]
     ends = drawn.codes if len(drawn.codes) > 1 else cloud[:2]
@@ -497,10 +517,10 @@ def _traversals(bundle: Bundle, drawn: Drawn, real: Origin | None) -> report.Sec
     second = portraits.rows_of(
         info.kind,
         ways,
-        [f"{100 * float(s):.0f} %" for s in share[:, 0]],
-        info.entries,
-        info.sfreq_hz,
-        "The straight way between the codes of two samples"
+        steps=[f"{100 * float(s):.0f} %" for s in share[:, 0]],
+        names=info.entries,
+        sfreq_hz=info.sfreq_hz,
+        caption="The straight way between the codes of two samples"
         + (" of the held-out part." if real is not None else "."),
     )
     return report.Section("What the latent features do", (), (first, second))

@@ -19,7 +19,7 @@ __all__ = [
 KINDS = ("eeg", "mnist", "questionnaire")
 
 
-def initial_study(kind: str, source: Path | None = None, name: str | None = None) -> str:
+def initial_study(kind: str, source: Path | None = None, *, name: str | None = None) -> str:
     """A commented study file, from the data where given.
 
     Parameters
@@ -185,13 +185,14 @@ def study_file(given: Mapping[str, Any], notes: Mapping[str, str] | None = None)
         "",
     ]
     unused = () if kind == "eeg" else ("preprocess", "windows")
-    lines += _yaml_lines(Study, content, "", notes or {}, skip=unused)
+    lines += _yaml_lines(Study, content, path="", notes=notes or {}, skip=unused)
     return "\n".join(lines) + "\n"
 
 
 def _yaml_lines(
     model: type[BaseModel],
     content: Mapping[str, Any],
+    *,
     path: str,
     notes: Mapping[str, str],
     skip: Iterable[str] = (),
@@ -210,11 +211,13 @@ def _yaml_lines(
         inner = _model_for(field.annotation, value)
         if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
             lines.append(f"{indent}{name}:")
-            lines += _yaml_rows(value, dotted, notes, indent + "  ")
+            lines += _yaml_rows(value, dotted, notes=notes, indent=indent + "  ")
         elif inner is not None and not isinstance(value, (list, tuple)):
             filled = value.model_dump(mode="json") if isinstance(value, BaseModel) else value or {}
             lines.append(f"{indent}{name}:")
-            lines += _yaml_lines(inner, filled, f"{dotted}.", notes, (), indent + "  ")
+            lines += _yaml_lines(
+                inner, filled, path=f"{dotted}.", notes=notes, skip=(), indent=indent + "  "
+            )
         else:
             lines.append(f"{indent}{name}: {_yaml_value(value)}")
         if not indent:
@@ -223,7 +226,7 @@ def _yaml_lines(
 
 
 def _yaml_rows(
-    rows: Sequence[Any], path: str, notes: Mapping[str, str], indent: str
+    rows: Sequence[Any], path: str, *, notes: Mapping[str, str], indent: str
 ) -> Iterator[str]:
     """One line for each block of a list; a note that several of them share stands once."""
     said: set[str] = set()

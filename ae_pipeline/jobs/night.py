@@ -64,6 +64,7 @@ OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE)
 def night_job(
     study: Path,
     since: date | None = None,
+    *,
     until: date | None = None,
     verify: bool = False,
     model: str | None = None,
@@ -93,10 +94,10 @@ def night_job(
     return NightJob(
         open_inbox(study, overrides),
         since,
-        until,
-        verify,
-        model is not None,
-        progress or Progress(),
+        until=until,
+        verify=verify,
+        other_model=model is not None,
+        progress=progress or Progress(),
     )
 
 
@@ -109,6 +110,7 @@ class NightJob:
         self,
         inbox: Inbox,
         since: date | None,
+        *,
         until: date | None,
         verify: bool,
         other_model: bool,
@@ -162,7 +164,7 @@ class NightJob:
         self._keep()
         self.pin = self._pinned()
         self.arrivals = self.inbox.look(
-            self.pin, self.verify, self.since, self.until, self.other_model
+            self.pin, self.verify, since=self.since, until=self.until, backfill=self.other_model
         )
         self.todo = [a for a in self.arrivals if a.state in ("new", "changed")]
         found = ", ".join(f"{n} {state}" for state, n in _counted(self.arrivals).items())
@@ -189,7 +191,7 @@ class NightJob:
         if schedule is None or not nights:
             return []
         last = datetime.fromisoformat(nights[-1][1]["began"])
-        due = due_between(schedule, last, now, self.inbox.operation.time_zone)
+        due = due_between(schedule, last, end=now, zone=self.inbox.operation.time_zone)
         return [moment for moment in due if now - moment > GRACE]
 
     def _clock_note(self, now: datetime) -> tuple[str, ...]:
@@ -254,7 +256,7 @@ class NightJob:
         self._took(work.arrival.item.name, _score(work))
 
     def _all(self, works: Sequence[_Work]) -> None:
-        for work, outcome in workers.each(self.inbox.operation.runner, _score, works):
+        for work, outcome in workers.each(self.inbox.operation.runner, _score, items=works):
             name = work.arrival.item.name
             if isinstance(outcome, workers.Died):
                 reason = (
@@ -389,9 +391,11 @@ class NightJob:
             write_text(place / "summary.md", text)
             if not failed:
                 own = {name: code, **pseudonyms([subjects[name]], "sub")}
-                _copy_masked(self._results / f"{name}_report.html", place / "report.html", own)
+                _copy_masked(
+                    self._results / f"{name}_report.html", place / "report.html", names=own
+                )
                 events = f"{name}_desc-anomaly_events.tsv"
-                _copy_masked(self._results / events, place / "events.tsv", own)
+                _copy_masked(self._results / events, place / "events.tsv", names=own)
             numbers = ("score", "p_value", "q_value", "events_per_hour", "usable_share")
             children.append(
                 {
@@ -517,7 +521,9 @@ def _job(bundle: str, out: str) -> ScoreJob:
     """The scoring of a model into a folder; each process loads the model once."""
     from ae_pipeline.scoring.bundle import load
 
-    return ScoreJob(load(bundle), [], Path(out), None, Progress(), fresh=False)
+    return ScoreJob(
+        load(bundle), [], out=Path(out), error_rate=None, progress=Progress(), fresh=False
+    )
 
 
 def _results_of(work: _Work) -> Path:
@@ -549,7 +555,7 @@ def _score(work: _Work) -> dict[str, Any]:
     if provenance["status"] == "failed" and provenance["input"] is None:
         provenance["input"] = work.arrival.digest
         write_json(file, provenance)
-    _remember(work, before, provenance)
+    _remember(work, before, provenance=provenance)
     reason = provenance["summary"].get("reason", "") if provenance["status"] == "failed" else ""
     return {"state": provenance["status"], "reason": reason}
 
@@ -558,12 +564,14 @@ def _set_aside(work: _Work, reason: str) -> dict[str, Any]:
     """Record an input as failed; it is tried again when it changes."""
     item, out = work.arrival.item, _results_of(work)
     run = _job(work.bundle, str(out)).run
-    write_failure(run, Failure(item.name, item.subject, reason), work.arrival.digest)
-    _remember(work, work.arrival.files, read_json(out / f"{item.name}_provenance.json"))
+    write_failure(run, Failure(item.name, item.subject, reason), digest=work.arrival.digest)
+    _remember(work, work.arrival.files, provenance=read_json(out / f"{item.name}_provenance.json"))
     return {"state": "failed", "reason": reason}
 
 
-def _remember(work: _Work, files: Mapping[str, list[int]], provenance: Mapping[str, Any]) -> None:
+def _remember(
+    work: _Work, files: Mapping[str, list[int]], *, provenance: Mapping[str, Any]
+) -> None:
     if not work.remember:
         return
     arrival = work.arrival
@@ -623,7 +631,7 @@ def _flagged(results: Path, scored: Mapping[str, Any]) -> dict[str, str]:
 # -------------------------------------------------------------------------------- the pin
 
 
-def pin_model(inbox: Inbox, progress: Progress, keep: bool = True) -> Pin:
+def pin_model(inbox: Inbox, progress: Progress, *, keep: bool = True) -> Pin:
     """Look the study's model up, copy it beside the results, and (``keep``) stay with it.
 
     Raises

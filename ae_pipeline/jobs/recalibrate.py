@@ -26,7 +26,7 @@ __all__ = ["recalibrate"]
 
 
 def recalibrate(
-    model: str, inputs: Sequence[str], out: Path, progress: Progress | None = None
+    model: str, inputs: Sequence[str], *, out: Path, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Write a bundle with the same weights and other calibration data.
 
@@ -72,7 +72,7 @@ def recalibrate(
             continue
         progress.stage(f"scoring {item.name}")
         try:
-            parts = list(_raw_parts(old, source, item))  # a recording calibrates whole or not
+            parts = list(_raw_parts(old, source, item=item))  # a recording calibrates whole or not
         except InputError as error:
             failed.append(str(error))
             continue
@@ -89,11 +89,11 @@ def recalibrate(
     if old.info.kind == "eeg":
         unit = "subject" if frame["subject"].nunique() > 1 else "recording"
     by_entry = np.concatenate(errors)
-    calibration = Calibration.from_frame(frame, by_entry, unit)
+    calibration = Calibration.from_frame(frame, by_entry, unit=unit)
     if old.info.detection.trim:
         kept = calibration.not_trimmed(old.info.detection.trim)
         calibration = Calibration.from_frame(
-            frame[kept].reset_index(drop=True), by_entry[kept], unit
+            frame[kept].reset_index(drop=True), by_entry[kept], unit=unit
         )
     threshold = None
     if old.info.kind == "eeg":
@@ -121,7 +121,7 @@ def recalibrate(
 
 
 def _raw_parts(
-    bundle: Bundle, source: Any, item: Input
+    bundle: Bundle, source: Any, *, item: Input
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
     """Scores of an input without any judgement, part by part; bad recordings are refused."""
     from ae_pipeline.eeg.survey import survey
@@ -132,21 +132,26 @@ def _raw_parts(
 
     info = bundle.info
     if info.kind != "eeg":
-        samples, _ = rows_of(source, item, columns_of(info))
+        samples, _ = rows_of(source, item, columns=columns_of(info))
         bundle.refuse_misfit(samples)
-        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
+        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples=samples)
         yield frame, scores.by_entry
         return
     assert info.preprocess is not None
     assert info.windows is not None
     assert info.sfreq_hz is not None
     recording = fitted_channels(open_input(source, item), info)
-    plan = survey(recording, info.preprocess, info.source.get("line_freq_hz"), info.sfreq_hz)
+    plan = survey(
+        recording,
+        info.preprocess,
+        line_freq_hz=info.source.get("line_freq_hz"),
+        sfreq_hz=info.sfreq_hz,
+    )
     if plan.bads:
         raise InputError(
             f"{item.name}: bad channel {plan.bads[0].name} ({plan.bads[0].reason}); left out of "
             "the calibration, because normal data was asked for"
         )
-    for samples in cut(recording, plan, info.windows):
-        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
+    for samples in cut(recording, plan, windowing=info.windows):
+        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples=samples)
         yield frame, scores.by_entry

@@ -33,7 +33,9 @@ CHALLENGER = "challenger"
 MOST_STRETCHES = 200
 
 
-def retrain_job(study: Path, progress: Progress | None = None, fresh: bool = False) -> RetrainJob:
+def retrain_job(
+    study: Path, progress: Progress | None = None, *, fresh: bool = False
+) -> RetrainJob:
     """Prepare to train a study's challenger.
 
     Parameters
@@ -49,7 +51,9 @@ def retrain_job(study: Path, progress: Progress | None = None, fresh: bool = Fal
     StudyError
         Where the study cannot be used.
     """
-    return RetrainJob(study.absolute(), load_study(study), progress or Progress(), fresh)
+    return RetrainJob(
+        study.absolute(), load_study(study), progress=progress or Progress(), fresh=fresh
+    )
 
 
 class RetrainJob:
@@ -57,7 +61,7 @@ class RetrainJob:
 
     kind = "retrain"
 
-    def __init__(self, file: Path, study: Study, progress: Progress, fresh: bool) -> None:
+    def __init__(self, file: Path, study: Study, *, progress: Progress, fresh: bool) -> None:
         self.file, self.study = file, study
         self.title = study.study
         self.progress = progress
@@ -65,7 +69,9 @@ class RetrainJob:
         self.result: dict[str, Any] = {}
         root = study.outputs.root
         self.place = root / f"{study.study}-comparison"
-        self.training = TrainJob(study, root / f"{study.study}-challenger", progress, fresh)
+        self.training = TrainJob(
+            study, root / f"{study.study}-challenger", progress=progress, fresh=fresh
+        )
 
     def steps(self) -> Iterator[Step]:
         """Train, name the challenger, score the reference set twice, compare, publish."""
@@ -87,7 +93,11 @@ class RetrainJob:
         models = {"champion": champion, CHALLENGER: self.training.out / "model"}
         self.jobs = {
             name: score_job(
-                str(model), [str(reference)], self.place / _short(model), None, self.progress
+                str(model),
+                [str(reference)],
+                out=self.place / _short(model),
+                error_rate=None,
+                progress=self.progress,
             )
             for name, model in models.items()
         }
@@ -115,7 +125,12 @@ class RetrainJob:
             return
         known = read_json(published)
         try:
-            point(load_settings(), known["model_name"], CHALLENGER, known["model_version"])
+            point(
+                load_settings(),
+                known["model_name"],
+                alias=CHALLENGER,
+                version=known["model_version"],
+            )
         except Unreachable as error:
             self.progress.warn(f"{error}; the challenger gets its alias with the next run")
 
@@ -157,12 +172,15 @@ class RetrainJob:
                 shown["recording"] = shown["recording"].map(codes)
                 if spans is not None:
                     spans = spans.assign(recording=spans["recording"].map(codes))
-            head = _headline(shown, spans, notes)
+            head = _headline(shown, spans, notes=notes)
             page = listing_page(
                 f"{self.title}: challenger against champion",
                 f"{new.bundle.model_id} against {old.bundle.model_id}",
-                head,
-                [_section(shown), *([] if spans is None else [_section_of_stretches(spans)])],
+                headline=head,
+                listings=[
+                    _section(shown),
+                    *([] if spans is None else [_section_of_stretches(spans)]),
+                ],
             )
             write_text(folder / "comparison.html", page)
             write_frame(folder / "comparison.tsv", shown)
@@ -255,7 +273,7 @@ def _stretches(old: Path, new: Path) -> pd.DataFrame:
     )
 
 
-def _headline(table: pd.DataFrame, stretches: pd.DataFrame | None, notes: list[str]) -> Headline:
+def _headline(table: pd.DataFrame, stretches: pd.DataFrame | None, *, notes: list[str]) -> Headline:
     changed = table[table["changes"]]
     gained = int(changed["challenger_flagged"].astype("boolean").fillna(False).sum())
     lost = len(changed) - gained

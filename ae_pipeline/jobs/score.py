@@ -39,6 +39,7 @@ __all__ = [
 def score_job(
     model: str,
     inputs: Sequence[str],
+    *,
     out: Path,
     error_rate: float | None = None,
     progress: Progress | None = None,
@@ -73,7 +74,14 @@ def score_job(
     if jobs < 1:
         raise StudyError(f"--jobs {jobs}: expected at least 1 process")
     place = model_folder(model)
-    job = ScoreJob(load(place), inputs, out.absolute(), error_rate, progress or Progress(), fresh)
+    job = ScoreJob(
+        load(place),
+        inputs,
+        out=out.absolute(),
+        error_rate=error_rate,
+        progress=progress or Progress(),
+        fresh=fresh,
+    )
     job.apart = None if jobs == 1 else _Apart(place.absolute(), job.out, error_rate, fresh, jobs)
     return job
 
@@ -108,7 +116,14 @@ def _score_apart(task: _Apart) -> tuple[list[str], list[str], list[Failure]]:
     """Score one input in this process; what was said, what was warned of, and failures."""
     assert task.item is not None
     progress = _Kept()
-    job = ScoreJob(_loaded(task.model), [], task.out, task.error_rate, progress, task.fresh)
+    job = ScoreJob(
+        _loaded(task.model),
+        [],
+        out=task.out,
+        error_rate=task.error_rate,
+        progress=progress,
+        fresh=task.fresh,
+    )
     job.score_input(task.item)
     return progress.said, progress.warned, job.failures
 
@@ -130,6 +145,7 @@ class ScoreJob:
         self,
         bundle: Bundle,
         inputs: Sequence[str],
+        *,
         out: Path,
         error_rate: float | None,
         progress: Progress,
@@ -158,7 +174,7 @@ class ScoreJob:
             ) from None
         self.run = ScoreRun(out, bundle, self.detection)
         self.source = source_of(bundle.info)
-        refuse_foreign(out, "score", self.run.identity)
+        refuse_foreign(out, "score", config=self.run.identity)
 
     def steps(self) -> Iterator[Step]:
         """One step for each input, then the group, then MLflow."""
@@ -175,7 +191,7 @@ class ScoreJob:
             if isinstance(item, Failure):
                 self._fail(item, None)
             elif apart is None:
-                run = partial(self.score_input, item, n, len(found))
+                run = partial(self.score_input, item, n, total=len(found))
                 yield Step(f"score {codes[item.name]}", run)
         yield Step("put the group together", self.put_together)
         yield Step("publish to MLflow", self._publish)
@@ -184,7 +200,7 @@ class ScoreJob:
         """Markdown: the verdict and where things are."""
         return summary_markdown(self.out)
 
-    def score_input(self, item: Input, n: int = 0, total: int = 1) -> None:
+    def score_input(self, item: Input, n: int = 0, *, total: int = 1) -> None:
         """Score one input, unless that is done already; a bad one is a failure with its reason."""
         self.progress.stage(f"scoring {n + 1} of {total}: {item.name}")
         with locked(self.out / f".{item.name}.lock"):
@@ -197,8 +213,8 @@ class ScoreJob:
                 else:
                     digest = digest_files(item.files)
                     work = partial(self._rows, item)
-                this = key("score", digest, self.run.config, self.bundle.digest)
-                if not self.fresh and is_done(self.out, item.name, this):
+                this = key("score", digest, config=self.run.config, bundle=self.bundle.digest)
+                if not self.fresh and is_done(self.out, item.name, this=this):
                     self.progress.say(f"{item.name}: already scored with this model")
                     return
                 work(this)
@@ -216,7 +232,7 @@ class ScoreJob:
         self.progress.stage(f"scoring {len(items)} inputs, {apart.jobs} at a time")
         tasks = [replace(apart, item=item) for item in items]
         for done, (task, result) in enumerate(
-            each(Processes(workers=apart.jobs), _score_apart, tasks), start=1
+            each(Processes(workers=apart.jobs), _score_apart, items=tasks), start=1
         ):
             assert task.item is not None
             self.progress.advance(done, len(items), task.item.name)
@@ -240,33 +256,35 @@ class ScoreJob:
         result = score_recording(
             self.bundle,
             recording,
-            self.detection,
-            threshold,
-            lambda seconds: self.progress.advance(seconds, recording.duration_s, recording.name),
+            detection=self.detection,
+            threshold=threshold,
+            advance=lambda seconds: self.progress.advance(
+                seconds, recording.duration_s, recording.name
+            ),
         )
         self.progress.advance(1, 1, recording.name)
         for warning in result.summary["warnings"]:
             self.progress.warn(warning)
-        write_recording(self.run, result, this)
+        write_recording(self.run, result, this=this)
 
     def _rows(self, item: Input, this: str) -> None:
         from ae_pipeline.scoring.bundle import columns_of
         from ae_pipeline.scoring.rows import score_rows
 
-        samples, notes = rows_of(self.source, item, columns_of(self.bundle.info))
+        samples, notes = rows_of(self.source, item, columns=columns_of(self.bundle.info))
         result = score_rows(
             self.bundle,
             samples,
-            self.detection,
-            lambda rows: self.progress.advance(rows, len(samples), item.name),
+            detection=self.detection,
+            advance=lambda rows: self.progress.advance(rows, len(samples), item.name),
         )
-        write_rows(self.run, item, result, samples, notes, this)
+        write_rows(self.run, item, result=result, samples=samples, notes=notes, this=this)
 
     def _fail(self, failure: Failure, digest: str | None) -> None:
         self.exit_status = 1
         self.failures.append(failure)
         self.progress.warn(failure.reason)
-        write_failure(self.run, failure, digest)
+        write_failure(self.run, failure, digest=digest)
 
     def put_together(self) -> None:
         """Rebuild what is about all inputs of the folder."""

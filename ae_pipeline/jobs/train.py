@@ -76,6 +76,7 @@ MIN_TRAIN = 2
 def train_job(
     study: Path,
     out: Path | None = None,
+    *,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
     fresh: bool = False,
@@ -105,7 +106,7 @@ def train_job(
     if jobs < 1:
         raise StudyError(f"--jobs {jobs}: expected at least 1 process")
     checked = load_study(study, overrides)
-    return TrainJob(checked, out, progress or Progress(), fresh, jobs=jobs)
+    return TrainJob(checked, out, progress=progress or Progress(), fresh=fresh, jobs=jobs)
 
 
 class TrainJob:
@@ -117,6 +118,7 @@ class TrainJob:
         self,
         study: Study,
         out: Path | None,
+        *,
         progress: Progress,
         fresh: bool,
         publishing: bool = True,
@@ -165,7 +167,9 @@ class TrainJob:
         from ae_pipeline.runtime.workers import each
 
         spread = None if self.jobs == 1 else partial(each, Processes(workers=self.jobs))
-        self.data: Gathered = gather(self.study, self.progress.say, self.progress.advance, spread)
+        self.data: Gathered = gather(
+            self.study, self.progress.say, advance=self.progress.advance, spread=spread
+        )
         together.take_turns(first=False)
         for failure in self.data.failures:
             self.progress.warn(failure.reason)
@@ -174,7 +178,7 @@ class TrainJob:
         inputs = sorted(self.data.digests.values())
         if self.known is not None and self.known.files:
             inputs.append(digest_files(self.known.files))
-        self.key = key("train", inputs, self.study.decisive())
+        self.key = key("train", inputs, config=self.study.decisive())
         self.work = self.out.parent / f".{self.out.name}.{self.key[:12]}"
         from ae_pipeline.training.split import divide
 
@@ -202,7 +206,7 @@ class TrainJob:
         validation = self.data.samples.take(self.division.rows("validation"))
         from ae_pipeline.tracking.live import watched
 
-        with watched(self.study.study, self.key, self.progress.training) as listener:
+        with watched(self.study.study, self.key, listener=self.progress.training) as listener:
             self.ensemble, self.baselines, self.history = Fitting(
                 self.study,
                 train,
@@ -234,10 +238,10 @@ class TrainJob:
         fitted = self.ensemble.autoencoder
         latents = fitted.latents(samples)
         looks = {
-            what: look_at(what, samples, latents, fitted.scaler)
+            what: look_at(what, samples, latents=latents, scaler=fitted.scaler)
             for what in dict.fromkeys((known.head.from_, "input"))
         }
-        self.head = fit_head(known, looks[known.head.from_], inside, seed)
+        self.head = fit_head(known, looks[known.head.from_], rows=inside, seed=seed)
         self.head_found = {
             "kind": known.head.kind,
             "target": known.head.target,
@@ -254,18 +258,22 @@ class TrainJob:
         judged: dict[str, Any] = {}
         held = np.flatnonzero(((part == "calibration") | (part == "test")) & known.is_known)
         for what, x in looks.items():
-            head = self.head if what == known.head.from_ else fit_head(known, x, inside, seed)
+            head = (
+                self.head
+                if what == known.head.from_
+                else fit_head(known, x, rows=inside, seed=seed)
+            )
 
             def predict(
                 learn: NDArray[np.int64], ask: NDArray[np.int64], x: Any = x, what: str = what
             ) -> NDArray[np.float64]:
                 if known.head.fitted == "jointly" and what != "input":
-                    return self._predict_anew(known, learn, ask)
-                return fit_head(known, x, learn, seed).outputs(x[ask])
+                    return self._predict_anew(known, learn, outside=ask)
+                return fit_head(known, x, rows=learn, seed=seed).outputs(x[ask])
 
             judged[what] = (
-                judge_head(known, held, head.outputs(x[held])) if len(held) else None,
-                cross_validate(known, inside, seed, predict),
+                judge_head(known, held, outputs=head.outputs(x[held])) if len(held) else None,
+                cross_validate(known, inside, seed=seed, predict=predict),
             )
         for i, name in enumerate(("held_out", "cross_validation")):
             own = judged[known.head.from_][i]
@@ -274,7 +282,7 @@ class TrainJob:
             self.head_found[name] = own
 
     def _predict_anew(
-        self, known: Known, inside: NDArray[np.int64], outside: NDArray[np.int64]
+        self, known: Known, inside: NDArray[np.int64], *, outside: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Outputs of rows that neither the network nor the head has seen."""
         from ae_pipeline.detectors.heads import fit_head, look_at
@@ -292,10 +300,10 @@ class TrainJob:
         ).network()
         rows = np.concatenate([inside, outside])
         chosen = samples.take(rows)
-        x = look_at(known.head.from_, chosen, fitted.latents(chosen), fitted.scaler)
+        x = look_at(known.head.from_, chosen, latents=fitted.latents(chosen), scaler=fitted.scaler)
         everywhere = np.full((len(samples), x.shape[1]), np.nan)
         everywhere[rows] = x
-        return fit_head(known, everywhere, inside, seed).outputs(x[len(inside) :])
+        return fit_head(known, everywhere, rows=inside, seed=seed).outputs(x[len(inside) :])
 
     def _as_long(self) -> Training:
         """Training for as long as the main model's best epoch."""
@@ -324,13 +332,17 @@ class TrainJob:
             others_say: dict[str, NDArray[np.float64]] = {}
             if self.known is not None:
                 learnt = np.concatenate(inside)
-                head, others_say = heads_of(self.known, ensemble.autoencoder, samples, learnt, rows)
+                head, others_say = heads_of(
+                    self.known, ensemble.autoencoder, samples=samples, inside=learnt, outside=rows
+                )
             self.left_out.append(
-                held_out_scores(ensemble, baselines, held_out, "calibration", head)
+                held_out_scores(
+                    ensemble, baselines, samples=held_out, part="calibration", head=head
+                )
             )
             if head is not None:
                 predicted.append((rows, others_say))
-            self.rehearsals.append(self._rehearse(ensemble, baselines, held_out))
+            self.rehearsals.append(self._rehearse(ensemble, baselines, samples=held_out))
         self.progress.advance(1, 1, "subjects left out")
         if self.known is not None and self.head_found is not None and predicted:
             from ae_pipeline.detectors.heads import judge_head
@@ -341,7 +353,7 @@ class TrainJob:
                 what: judge_head(
                     self.known,
                     rows[known],
-                    np.concatenate([each[1][what] for each in predicted])[known],
+                    outputs=np.concatenate([each[1][what] for each in predicted])[known],
                 )
                 for what in predicted[0][1]
             }
@@ -364,10 +376,14 @@ class TrainJob:
             samples = self.data.samples.take(self.division.rows(part))
             if len(samples):
                 held_out.append(
-                    held_out_scores(self.ensemble, self.baselines, samples, part, self.head)
+                    held_out_scores(
+                        self.ensemble, self.baselines, samples=samples, part=part, head=self.head
+                    )
                 )
                 if not self.division.folds and part == ("test" if has_test else "calibration"):
-                    rehearsals.append(self._rehearse(self.ensemble, self.baselines, samples))
+                    rehearsals.append(
+                        self._rehearse(self.ensemble, self.baselines, samples=samples)
+                    )
         if not any(each.frame["part"].iloc[0] == "calibration" for each in held_out):
             raise InputError(
                 "no calibration data is left after the split; give split.calibration a larger "
@@ -386,27 +402,27 @@ class TrainJob:
         chosen = (frame["part"] == "calibration").to_numpy()
         unit, trim = self.division.unit, self.study.detection.trim
         calibration = Calibration.from_frame(
-            frame[chosen].reset_index(drop=True), by_entry[chosen], unit
+            frame[chosen].reset_index(drop=True), by_entry[chosen], unit=unit
         )
         if trim:
             chosen[chosen] = calibration.not_trimmed(trim)
             frame.loc[~chosen & (frame["part"] == "calibration"), "part"] = "left out"
             calibration = Calibration.from_frame(
-                frame[chosen].reset_index(drop=True), by_entry[chosen], unit
+                frame[chosen].reset_index(drop=True), by_entry[chosen], unit=unit
             )
         rehearsal = summarise(pd.concat(rehearsals, ignore_index=True))
         bundle = make_bundle(
             self.study,
             self.data,
-            self.division,
-            self.ensemble,
-            self.baselines,
-            calibration,
-            self.history,
-            rehearsal,
-            self.head,
+            division=self.division,
+            ensemble=self.ensemble,
+            baselines=self.baselines,
+            calibration=calibration,
+            history=self.history,
+            rehearsal=rehearsal,
+            head=self.head,
         )
-        frame = judge_held_out(bundle, frame, by_entry, chosen)
+        frame = judge_held_out(bundle, frame, by_entry=by_entry, calibration=chosen)
         latents = np.concatenate([each.latents for each in held_out])
         if self.ensemble.person is not None and self.division.folds:
             # latents of models that left out different people do not mean the same
@@ -423,7 +439,9 @@ class TrainJob:
             frame,
             latents,
             {
-                **train_metrics(n_parameters, self.history, frame, self.study.kind == "eeg"),
+                **train_metrics(
+                    n_parameters, self.history, frame=frame, windowed=self.study.kind == "eeg"
+                ),
                 "rehearsal": rehearsal,
                 "active_units": self._active_units(held_out),
                 "head": self.head_found,
@@ -457,7 +475,7 @@ class TrainJob:
             return Fitting(self.study, samples, None, anew).network()[0]
 
         latent_dim, seed = self.study.model.latent_dim, self.study.training.seed
-        return beside(person, train, held_out, latent_dim, seed, refit)
+        return beside(person, train, held_out=held_out, k=latent_dim, seed=seed, refit=refit)
 
     def _active_units(self, held_out: list[HeldOut]) -> int | None:
         """Variational models: features that say anything of held-out data (the rest collapsed)."""
@@ -475,14 +493,19 @@ class TrainJob:
         return n_active
 
     def _rehearse(
-        self, ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples
+        self, ensemble: Ensemble, baselines: dict[str, Scorer], *, samples: Samples
     ) -> pd.DataFrame:
         """Known deviations planted into samples that these scorers were not fitted on."""
         band_hz = cleaned_band_hz(self.study, samples)
         one_subject = self.data.samples.meta["subject"].nunique() == 1
         with one_thread(samples.kind != "mnist"):
             return rehearse(
-                ensemble, baselines, samples, band_hz, self.study.training.seed, one_subject
+                ensemble,
+                baselines,
+                samples=samples,
+                band_hz=band_hz,
+                seed=self.study.training.seed,
+                by_recording=one_subject,
             )
 
     def _write(self) -> None:
@@ -490,7 +513,7 @@ class TrainJob:
         place = self.work / "results"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        outputs.write_train(self.run, place, self.work / "growth")
+        outputs.write_train(self.run, place, growth=self.work / "growth")
         replace_folder(place, self.out)
         shutil.rmtree(self.work, ignore_errors=True)
         self._announce()

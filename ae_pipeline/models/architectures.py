@@ -50,7 +50,7 @@ class Architecture(Protocol):
         """How the weights start."""
 
     def build(
-        self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
+        self, input_shape: Shape, code_size: int, *, latent_dim: int, output_shape: Shape
     ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder."""
 
@@ -78,7 +78,7 @@ class Dense(_Coded):
     """Nonlinearity of the hidden layers."""
 
     def build(
-        self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
+        self, input_shape: Shape, code_size: int, *, latent_dim: int, output_shape: Shape
     ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder; see the module's docstring."""
         from torch import nn
@@ -123,7 +123,7 @@ class Conv(_Coded):
     """Nonlinearity of the hidden layers."""
 
     def build(
-        self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
+        self, input_shape: Shape, code_size: int, *, latent_dim: int, output_shape: Shape
     ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder; see the module's docstring.
 
@@ -222,7 +222,7 @@ class Recurrent(_Coded):
     """Recurrences on top of each other."""
 
     def build(
-        self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
+        self, input_shape: Shape, code_size: int, *, latent_dim: int, output_shape: Shape
     ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder; see the module's docstring.
 
@@ -247,7 +247,7 @@ class Recurrent(_Coded):
 
         n_states = self.hidden * (2 if self.bidirectional else 1)
         n_features, n_times = _as_series(input_shape)
-        patch, lacking = _patches(self.patch, (n_times,), 32)
+        patch, lacking = _patches(self.patch, (n_times,), at_most=32)
         encoder: list[nn.Module] = [
             *_rows_as_steps(input_shape),
             PadEnd(lacking),
@@ -258,7 +258,7 @@ class Recurrent(_Coded):
             nn.Linear(n_states, code_size),
         ]
         n_features, n_times = _as_series(output_shape)
-        patch, lacking = _patches(self.patch, (n_times,), 32)
+        patch, lacking = _patches(self.patch, (n_times,), at_most=32)
         n_steps = (n_times + lacking[0]) // patch
         decoder: list[nn.Module] = [
             nn.Linear(latent_dim, n_steps * self.embedding),
@@ -301,7 +301,7 @@ class Attention(_Coded):
         return self
 
     def build(
-        self, input_shape: Shape, code_size: int, latent_dim: int, output_shape: Shape
+        self, input_shape: Shape, code_size: int, *, latent_dim: int, output_shape: Shape
     ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder; see the module's docstring.
 
@@ -322,7 +322,7 @@ class Attention(_Coded):
             ]
 
         n_in, *grid = input_shape
-        patch, lacking = _patches(self.patch, tuple(grid), 64 if len(grid) == 2 else 32)
+        patch, lacking = _patches(self.patch, tuple(grid), at_most=64 if len(grid) == 2 else 32)
         n_steps = prod((n + more) // patch for n, more in zip(grid, lacking, strict=True))
         flat = len(grid) == 1
         embed = (nn.Conv1d if flat else nn.Conv2d)(n_in, self.width, patch, stride=patch)
@@ -336,7 +336,7 @@ class Attention(_Coded):
             nn.Linear(n_steps * self.width, code_size),
         ]
         n_out, *grid = output_shape
-        patch, lacking = _patches(self.patch, tuple(grid), 64 if len(grid) == 2 else 32)
+        patch, lacking = _patches(self.patch, tuple(grid), at_most=64 if len(grid) == 2 else 32)
         counts = [(n + more) // patch for n, more in zip(grid, lacking, strict=True)]
         draw = (nn.ConvTranspose1d if flat else nn.ConvTranspose2d)(
             self.width, n_out, patch, stride=patch
@@ -353,7 +353,7 @@ class Attention(_Coded):
         return nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
-def _patches(asked: int | str, grid: Shape, at_most: int) -> tuple[int, Shape]:
+def _patches(asked: int | str, grid: Shape, *, at_most: int) -> tuple[int, Shape]:
     """Side of a patch, and what each axis lacks to a whole number of them."""
     if isinstance(asked, int):
         patch = asked

@@ -73,6 +73,7 @@ class Autoencoder(nn.Module):
         self,
         config: Model,
         kind: Kind,
+        *,
         shape: tuple[int, ...],
         columns: Sequence[Column] = (),
         has_missing: bool = False,
@@ -83,18 +84,21 @@ class Autoencoder(nn.Module):
                 f"model.latent_dim: {config.latent_dim} is not below the input's {prod(shape)} "
                 "numbers, so nothing would have to be learned; choose a smaller one"
             )
-        config.objective.check(kind, tuple(shape), config.latent_dim)
+        config.objective.check(kind, tuple(shape), latent_dim=config.latent_dim)
         self.config = config
         self.kind = kind
         self.shape = tuple(shape)
         self.has_missing = has_missing
-        self.likelihood = Likelihood(config.likelihood, kind, self.shape, columns)
+        self.likelihood = Likelihood(config.likelihood, kind, shape=self.shape, columns=columns)
         self._nominal = [
             (i, len(column.levels)) for i, column in enumerate(columns) if column.type == "nominal"
         ]
         n_code = config.latent_dim * (2 if config.objective.bottleneck == "gaussian" else 1)
         self.encoder, self.decoder = config.architecture.build(
-            self._input_shape(), n_code, config.latent_dim, self._grid(self.likelihood.output_shape)
+            self._input_shape(),
+            n_code,
+            latent_dim=config.latent_dim,
+            output_shape=self._grid(self.likelihood.output_shape),
         )
         self.code_activation = activation(config.architecture.code_activation)
         self.head: nn.Module | None = None
@@ -170,11 +174,13 @@ class Autoencoder(nn.Module):
             What the head is to say, NaN where not known.
         """
         objective = self.config.objective
-        seen, seen_observed, weight = objective.corrupt(x, observed, generator, self.kind)
+        seen, seen_observed, weight = objective.corrupt(
+            x, observed, generator=generator, kind=self.kind
+        )
         shown = self._show(seen)
         code = self._code(shown, seen_observed)
         parameters = self.decode(code.draw(generator))
-        reconstruction = self.likelihood.loss(parameters, x, weight)
+        reconstruction = self.likelihood.loss(parameters, x, weight=weight)
 
         def encode(inputs: Tensor) -> Tensor:
             with twice_differentiable():

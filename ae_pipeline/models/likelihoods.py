@@ -153,7 +153,7 @@ class Likelihood:
     """
 
     def __init__(
-        self, name: str, kind: Kind, shape: tuple[int, ...], columns: Sequence[Column] = ()
+        self, name: str, kind: Kind, *, shape: tuple[int, ...], columns: Sequence[Column] = ()
     ) -> None:
         self.shape = shape
         self.uniform: str | None = None
@@ -196,15 +196,15 @@ class Likelihood:
             return FAMILIES[self.uniform].loss(parameters, x)
         if len(self._groups) == 1:  # of every entry, in order: nothing to gather
             family, columns, start, size = self._groups[0]
-            chosen = self._of_group(family, parameters, len(columns), start, size)
+            chosen = self._of_group(family, parameters, n=len(columns), start=start, size=size)
             return FAMILIES[family].loss(chosen, x)
         out = torch.empty_like(x)
         for family, columns, start, size in self._groups:
-            chosen = self._of_group(family, parameters, len(columns), start, size)
+            chosen = self._of_group(family, parameters, n=len(columns), start=start, size=size)
             out[:, columns] = FAMILIES[family].loss(chosen, x[:, columns])
         return out
 
-    def loss(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
+    def loss(self, parameters: Tensor, x: Tensor, *, weight: Tensor | None = None) -> Tensor:
         """Mean loss over the entries with weight (all of them where ``weight`` is None)."""
         if weight is None:
             # the fused mean saves a pass over memory, a tenth of a dense training step
@@ -213,10 +213,10 @@ class Likelihood:
             if self.uniform == "gaussian":
                 return F.mse_loss(parameters, x)
             return self.loss_per_entry(parameters, x).mean()
-        per_entry = self._loss_where(parameters, x, weight)
+        per_entry = self._loss_where(parameters, x, weight=weight)
         return (per_entry * weight).sum() / weight.sum().clamp_min(1.0)
 
-    def _loss_where(self, parameters: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    def _loss_where(self, parameters: Tensor, x: Tensor, *, weight: Tensor) -> Tensor:
         """Loss per entry where there is a weight; levels elsewhere are 0, and not computed.
 
         Of a masked table three quarters count for nothing, and logarithms of levels are most of a
@@ -228,7 +228,9 @@ class Likelihood:
         if len(places) > SELDOM * weight.numel():
             return self.loss_per_entry(parameters, x)
         family, columns, start, size = self._groups[0]
-        chosen = self._of_group(family, parameters, len(columns), start, size).flatten(0, 1)
+        chosen = self._of_group(family, parameters, n=len(columns), start=start, size=size).flatten(
+            0, 1
+        )
         losses = FAMILIES[family].loss(
             chosen.index_select(0, places), x.flatten().index_select(0, places)
         )
@@ -240,7 +242,7 @@ class Likelihood:
             return FAMILIES[self.uniform].mean(parameters)
         out = parameters.new_empty((len(parameters), *self.shape))
         for family, columns, start, size in self._groups:
-            chosen = self._of_group(family, parameters, len(columns), start, size)
+            chosen = self._of_group(family, parameters, n=len(columns), start=start, size=size)
             out[:, columns] = FAMILIES[family].mean(chosen)
         return out
 
@@ -269,7 +271,9 @@ class Likelihood:
         found = []
         for name, columns, start, size in self._groups:
             family, asked = FAMILIES[name], items[columns]
-            chosen = self._of_group(name, parameters, len(columns), start, size)[:, asked]
+            chosen = self._of_group(name, parameters, n=len(columns), start=start, size=size)[
+                :, asked
+            ]
             levels = None if family.probabilities is None else family.probabilities(chosen)
             if levels is not None and family.needs_levels:
                 mean = _expected(levels)
@@ -279,7 +283,7 @@ class Likelihood:
         return found
 
     @staticmethod
-    def _of_group(family: str, parameters: Tensor, n: int, start: int, size: int) -> Tensor:
+    def _of_group(family: str, parameters: Tensor, *, n: int, start: int, size: int) -> Tensor:
         """The parameters of a family's ``n`` entries, which stand together: a view."""
         chosen = parameters[:, start : start + n * size].reshape(-1, n, size)
         return chosen if FAMILIES[family].needs_levels else chosen.squeeze(-1)

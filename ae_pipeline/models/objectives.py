@@ -101,7 +101,7 @@ class Objective(Config):
         """The first epoch that is trained with the whole objective; none before it is kept."""
         return 1
 
-    def check(self, kind: Kind, shape: tuple[int, ...], latent_dim: int) -> None:
+    def check(self, kind: Kind, shape: tuple[int, ...], *, latent_dim: int) -> None:
         """Refuse data that the objective makes no sense for.
 
         Raises
@@ -111,7 +111,7 @@ class Objective(Config):
         """
 
     def corrupt(
-        self, x: Tensor, observed: Tensor | None, generator: torch.Generator, kind: Kind
+        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, kind: Kind
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What the network sees of ``x``.
 
@@ -166,7 +166,7 @@ class Denoising(Objective):
     rate: float = Field(0.2, gt=0, lt=1)
     """Share of the values (or channels) that the other kinds of noise hit."""
 
-    def check(self, kind: Kind, shape: tuple[int, ...], latent_dim: int) -> None:
+    def check(self, kind: Kind, shape: tuple[int, ...], *, latent_dim: int) -> None:
         """Only EEG has channels."""
         if self.noise == "channel_dropout" and kind != "eeg":
             raise StudyError(
@@ -175,7 +175,7 @@ class Denoising(Objective):
             )
 
     def corrupt(
-        self, x: Tensor, observed: Tensor | None, generator: torch.Generator, kind: Kind
+        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, kind: Kind
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See :meth:`Objective.corrupt`; a missing answer stays missing."""
         import torch
@@ -185,10 +185,10 @@ class Denoising(Objective):
             seen = x + self.level * noise
             return (seen if observed is None else seen * observed), observed, observed
         places = x.shape[:2] if self.noise == "channel_dropout" else x.shape
-        hit = _uniform(places, x, generator) < self.rate
+        hit = _uniform(places, x, generator=generator) < self.rate
         if self.noise == "salt_and_pepper":
             low, high = _extremes(x, kind)
-            extreme = torch.where(_uniform(x.shape, x, generator) < 0.5, low, high)
+            extreme = torch.where(_uniform(x.shape, x, generator=generator) < 0.5, low, high)
             seen = torch.where(hit, extreme, x)
             return (seen if observed is None else seen * observed), observed, observed
         left = (~hit).to(x.dtype).reshape(*hit.shape, *[1] * (x.dim() - hit.dim()))
@@ -215,7 +215,7 @@ class Masked(Objective):
     """Length of a hidden span in samples (EEG), or side of a patch in pixels: auto takes an eighth
     of the window or image."""
 
-    def check(self, kind: Kind, shape: tuple[int, ...], latent_dim: int) -> None:
+    def check(self, kind: Kind, shape: tuple[int, ...], *, latent_dim: int) -> None:
         """Something must be left to see."""
         if kind != "eeg" and self.hide != "auto":
             raise StudyError(
@@ -240,26 +240,30 @@ class Masked(Objective):
             )
 
     def corrupt(
-        self, x: Tensor, observed: Tensor | None, generator: torch.Generator, kind: Kind
+        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, kind: Kind
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See :meth:`Objective.corrupt`."""
-        hidden = self._hidden(x, generator, kind)
+        hidden = self._hidden(x, generator, kind=kind)
         visible, counts = (~hidden).to(x.dtype), hidden.to(x.dtype)
         if observed is not None:
             visible, counts = visible * observed, counts * observed
         return x.masked_fill(hidden, 0.0), visible, counts
 
-    def _hidden(self, x: Tensor, generator: torch.Generator, kind: Kind) -> Tensor:
+    def _hidden(self, x: Tensor, generator: torch.Generator, *, kind: Kind) -> Tensor:
         """Which entries are hidden, a boolean tensor like ``x``."""
         import torch
 
         n, *shape = x.shape
         if kind == "questionnaire":
-            return _choose(x, shape[0], self.share, generator)
+            return _choose(x, shape[0], share=self.share, generator=generator)
         if self.hide == "channels":
-            return _choose(x, shape[0], self.share, generator)[:, :, None].expand_as(x)
+            return _choose(x, shape[0], share=self.share, generator=generator)[
+                :, :, None
+            ].expand_as(x)
         blocks, size = self._blocks(kind, (*shape,)), self._size(kind, (*shape,))
-        places = _choose(x, math.prod(blocks), self.share, generator).reshape(n, *blocks)
+        places = _choose(x, math.prod(blocks), share=self.share, generator=generator).reshape(
+            n, *blocks
+        )
         for axis in range(1, places.dim()):
             places = places.repeat_interleave(size, axis).narrow(
                 axis, 0, shape[axis - places.dim()]
@@ -269,8 +273,10 @@ class Masked(Objective):
         spans = places[:, None].expand_as(x)
         if self.hide == "time" or shape[0] < 2:
             return spans
-        channels = _choose(x, shape[0], self.share, generator)[:, :, None].expand_as(x)
-        return torch.where(_uniform((n, 1, 1), x, generator) < 0.5, spans, channels)
+        channels = _choose(x, shape[0], share=self.share, generator=generator)[
+            :, :, None
+        ].expand_as(x)
+        return torch.where(_uniform((n, 1, 1), x, generator=generator) < 0.5, spans, channels)
 
     def _size(self, kind: Kind, shape: tuple[int, ...]) -> int:
         length = shape[-1] if kind == "eeg" else max(shape)
@@ -282,18 +288,18 @@ class Masked(Objective):
         return tuple(-(-length // size) for length in (shape[-1:] if kind == "eeg" else shape))
 
 
-def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
+def _uniform(shape: tuple[int, ...], like: Tensor, *, generator: torch.Generator) -> Tensor:
     import torch
 
     return torch.rand(shape, generator=generator, device=like.device)
 
 
-def _choose(like: Tensor, n_places: int, share: float, generator: torch.Generator) -> Tensor:
+def _choose(like: Tensor, n_places: int, *, share: float, generator: torch.Generator) -> Tensor:
     """The same number of places in each sample, never none or all: (n, n_places), boolean."""
     import torch
 
     n_chosen = min(max(round(share * n_places), 1), n_places - 1)
-    drawn = _uniform((len(like), n_places), like, generator)
+    drawn = _uniform((len(like), n_places), like, generator=generator)
     lowest = drawn.topk(n_chosen, 1, largest=False, sorted=False).indices
     chosen = torch.zeros(drawn.shape, dtype=torch.bool, device=drawn.device)
     return chosen.scatter_(1, lowest, True)
@@ -399,7 +405,7 @@ class Sparse(Objective):
     target: float = Field(0.1, gt=0, lt=1)
     """Share of the samples that a feature should be active for (kl only)."""
 
-    def check(self, kind: Kind, shape: tuple[int, ...], latent_dim: int) -> None:
+    def check(self, kind: Kind, shape: tuple[int, ...], *, latent_dim: int) -> None:
         """A single unit has no neighbours."""
         if self.measure == "neighbours" and latent_dim < 2:
             raise StudyError(
@@ -454,7 +460,9 @@ class Contractive(Objective):
             exact = encoding.exact_derivatives
         shown = encoding.shown.detach().requires_grad_()
         code = encoding.encode(shown)
-        squared = _exact(code, shown) if exact else _estimate(code, shown, encoding.generator)
+        squared = (
+            _exact(code, shown) if exact else _estimate(code, shown, generator=encoding.generator)
+        )
         spread = code.var(0, correction=0).sum() * code.shape[1]
         input_spread = encoding.shown.detach().var(0, correction=0).sum()
         return self.weight * squared.mean() * input_spread / (spread + TINY)
@@ -471,11 +479,11 @@ def _exact(code: Tensor, shown: Tensor) -> Tensor:
     return torch.stack([row.square().sum(1) for row in rows]).sum(0)
 
 
-def _estimate(code: Tensor, shown: Tensor, generator: torch.Generator) -> Tensor:
+def _estimate(code: Tensor, shown: Tensor, *, generator: torch.Generator) -> Tensor:
     """An unbiased estimate of the same from one derivative, that of a random sum of the units."""
     import torch
 
-    signs = (_uniform(tuple(code.shape), code, generator) < 0.5).to(code.dtype) * 2 - 1
+    signs = (_uniform(tuple(code.shape), code, generator=generator) < 0.5).to(code.dtype) * 2 - 1
     (row,) = torch.autograd.grad(code, shown, signs, create_graph=True)
     return row.flatten(1).square().sum(1)
 

@@ -76,7 +76,7 @@ def _write_bids(out: Path, result: RecordingResult) -> list[str]:
 BIDS_ENDINGS = ("events.tsv", "events.json", "channels.tsv")
 
 
-def _write_annotations(path: Path, events: pd.DataFrame, recording: Recording) -> None:
+def _write_annotations(path: Path, events: pd.DataFrame, *, recording: Recording) -> None:
     """Events as MNE's annotations, with channels as the file spells them.
 
     So they go onto the recording as MNE opens it; without a channel an event is about the whole

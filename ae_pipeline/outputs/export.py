@@ -72,6 +72,7 @@ def _info(info: BundleInfo) -> Any:
 def write_signal(
     path: Path,
     info: BundleInfo,
+    *,
     signal_uv: NDArray[np.floating[Any]],
     annotations: Sequence[tuple[float, float, str]] = (),
 ) -> None:
@@ -99,7 +100,7 @@ def write_signal(
             raw.save(temporary, overwrite=True, verbose="ERROR")
 
 
-def write_epochs(path: Path, info: BundleInfo, windows_uv: NDArray[np.floating[Any]]) -> None:
+def write_epochs(path: Path, info: BundleInfo, *, windows_uv: NDArray[np.floating[Any]]) -> None:
     """Windows (n, channels, times) as MNE epochs, one an event called ``synthetic``."""
     import mne
 

@@ -86,11 +86,11 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
     write_json(out / "dataset_description.json", _description(run.bundle.info))
     write_text(out / "methods.txt", methods_paragraph(run.bundle, run.detection) + "\n")
     if run.bundle.info.kind == "eeg":
-        headline = _group_of_recordings(run, [p["summary"] for p in provenances], stems)
+        headline = _group_of_recordings(run, [p["summary"] for p in provenances], stems=stems)
     else:
-        headline = _group_of_rows(run, stems, [p["summary"] for p in failed], done)
+        headline = _group_of_rows(run, stems, failed=[p["summary"] for p in failed], done=done)
     inputs = {p["summary"]["recording"]: p["input"] for p in done}
-    _write_score_run(run, headline, inputs, len(failed))
+    _write_score_run(run, headline, inputs=inputs, n_failed=len(failed))
     group = [
         name
         for name in (
@@ -155,12 +155,12 @@ def _rebuilt(out: Path, stems: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _group_of_recordings(
-    run: ScoreRun, summaries: list[dict[str, Any]], stems: list[str]
+    run: ScoreRun, summaries: list[dict[str, Any]], *, stems: list[str]
 ) -> report.Headline:
     out, info = run.out, run.bundle.info
     recordings = recordings_frame(summaries, run.detection)
     scores, latents = _rebuilt(out, stems)
-    view = group_view(run.bundle, run.detection, recordings, scores)
+    view = group_view(run.bundle, run.detection, recordings=recordings, scores=scores)
     names = _pseudonyms(recordings, info.kind)
     write_json(out / "pseudonyms.json", names)
     for folder in (out, out / SHARED):
@@ -176,7 +176,7 @@ def _group_of_recordings(
         page = view
         if folder != out:
             masked = _masked(scores, names) if len(scores) else scores
-            page = group_view(run.bundle, run.detection, shown, masked)
+            page = group_view(run.bundle, run.detection, recordings=shown, scores=masked)
             page = _without_links(page)
         write_text(folder / "group_report.html", report.group_page(page))
     write_frame(out / "group_desc-quality.tsv", recordings)
@@ -190,6 +190,7 @@ def _without_links(view: report.GroupView) -> report.GroupView:
 def _group_of_rows(
     run: ScoreRun,
     stems: list[str],
+    *,
     failed: list[dict[str, Any]],
     done: list[dict[str, Any]],
 ) -> report.Headline:
@@ -232,17 +233,19 @@ def _group_of_rows(
         write_frame(folder / "latents.parquet", hide(latents))
         sections: tuple[report.Section, ...] = ()
         if items is not None:
-            sections = _persons(hide(scores), about, hide(answers), folder == out, folder)
+            sections = _persons(
+                hide(scores), about, answers=hide(answers), write=folder == out, out=folder
+            )
         view = rows_view(
             bundle,
             run.detection,
-            hide(scores),
-            hide(latents),
-            _evidence(bundle, _with_frame(worst, hide)),
-            _evidence(bundle, _with_frame(best, hide)),
-            items,
-            notes,
-            sections,
+            scores=hide(scores),
+            latents=hide(latents),
+            worst=_evidence(bundle, _with_frame(worst, hide)),
+            best=_evidence(bundle, _with_frame(best, hide)),
+            items=items,
+            notes=notes,
+            sections=sections,
         )
         headline = view.headline
         if drawn is None or view.color_by in names:

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 
-def pseudonyms(names: Iterable[str], kind: str, root: Path | None = None) -> dict[str, str]:
+def pseudonyms(names: Iterable[str], kind: str, *, root: Path | None = None) -> dict[str, str]:
     """Stable pseudonyms (``sub-1f3a9c02b7d4``) for identities in all that leaves the folder.
 
     Keyed with a secret that is made once under the project's root, so that nobody can try names
@@ -63,7 +63,7 @@ def _pseudonyms(frame: pd.DataFrame, kind: str) -> dict[str, dict[str, str]]:
     }
 
 
-def _copy_masked(source: Path, target: Path, names: Mapping[str, str]) -> None:
+def _copy_masked(source: Path, target: Path, *, names: Mapping[str, str]) -> None:
     """Copy a text with pseudonyms for names; nothing where a name would still stand in it."""
     import html
     import re

@@ -22,13 +22,15 @@ def _write_items(run: TrainRun, place: Path) -> tuple[pd.DataFrame | None, pd.Da
     if person is None:
         return None, None
     samples = run.held_out()
-    about, answers, items = describe(person, samples, run.study.source, run.frame, run.latents)
+    about, answers, items = describe(
+        person, samples, source=run.study.source, frame=run.frame, latents=run.latents
+    )
     write_frame(place / "items.csv", harmless(_all_items([items], len(samples))))
     return about, answers
 
 
 def _persons(
-    scores: pd.DataFrame, about: pd.DataFrame, answers: pd.DataFrame, write: bool, out: Path
+    scores: pd.DataFrame, about: pd.DataFrame, *, answers: pd.DataFrame, write: bool, out: Path
 ) -> tuple[report.Section, ...]:
     """``persons.csv``, ``answers.csv`` and ``flag_rates.csv``; and the same for the report."""
     import pandas as pd
@@ -56,7 +58,7 @@ def _persons(
         write_frame(out / "persons.csv", harmless(by_p))
         write_frame(out / "answers.csv", harmless(answers.rename(columns={"recording": "id"})))
         write_frame(out / "flag_rates.csv", harmless(rates))
-    return person_sections(persons, rates, answers)
+    return person_sections(persons, rates, answers=answers)
 
 
 def _all_items(parts: list[pd.DataFrame], n_people: int) -> pd.DataFrame:

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def publish(
-    out: Path, warn: Callable[[str], None], parent: str | None = None, register: bool = True
+    out: Path, warn: Callable[[str], None], *, parent: str | None = None, register: bool = True
 ) -> dict[str, str]:
     """Send a finished folder to MLflow; where the server is away, say that it comes later.
 
@@ -40,7 +40,7 @@ def publish(
     from ae_pipeline.tracking.settings import load_settings
 
     try:
-        published = publishing.publish(out, load_settings(), parent, register)
+        published = publishing.publish(out, load_settings(), parent=parent, register=register)
     except Unreachable as error:
         warn(f"{error}; the results are complete and will be published later")
         return {}
@@ -70,7 +70,7 @@ def _outputs(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): digest_files([f]) for f in files}
 
 
-def markdown(title: str, headline: report.Headline, hypothesis: str | None = None) -> str:
+def markdown(title: str, headline: report.Headline, *, hypothesis: str | None = None) -> str:
     """The first screen of a report, as MLflow shows it."""
     lines = [f"# {title}", "", headline.verdict, ""]
     if hypothesis:
@@ -87,7 +87,7 @@ def markdown(title: str, headline: report.Headline, hypothesis: str | None = Non
 
 
 def _write_score_run(
-    run: ScoreRun, headline: report.Headline, inputs: Mapping[str, str], n_failed: int
+    run: ScoreRun, headline: report.Headline, *, inputs: Mapping[str, str], n_failed: int
 ) -> None:
     """What the MLflow run of a scoring says."""
     shared = run.out / SHARED

@@ -85,7 +85,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def refuse_foreign(out: Path, kind: str, config: Mapping[str, Any] | None = None) -> None:
+def refuse_foreign(out: Path, kind: str, *, config: Mapping[str, Any] | None = None) -> None:
     """Refuse a folder that cannot be written or holds something other than this kind of result.
 
     Raises

@@ -66,7 +66,7 @@ def begin_score(run: ScoreRun) -> None:
         write_json(provenance, content)
 
 
-def is_done(out: Path, name: str, this: str) -> bool:
+def is_done(out: Path, name: str, *, this: str) -> bool:
     """Whether the files of an input are there, complete, and made from the same things."""
     provenance = out / f"{name}_provenance.json"
     if not provenance.is_file():
@@ -77,7 +77,7 @@ def is_done(out: Path, name: str, this: str) -> bool:
     return all((out / file).is_file() for file in there["outputs"])
 
 
-def write_failure(run: ScoreRun, failure: Failure, digest: str | None) -> None:
+def write_failure(run: ScoreRun, failure: Failure, *, digest: str | None) -> None:
     """A failed input: its reason, and nothing else of it."""
     for stale in run.out.glob(f"{_glob_safe(failure.name)}_*"):
         if stale.name in _file_names(failure.name) | {
@@ -94,7 +94,9 @@ def write_failure(run: ScoreRun, failure: Failure, digest: str | None) -> None:
         "verdict": "failed",
         "reason": failure.reason,
     }
-    _write_provenance(run, failure.name, None, [], summary, digest, "failed")
+    _write_provenance(
+        run, failure.name, this=None, files=[], summary=summary, digest=digest, status="failed"
+    )
 
 
 def _glob_safe(name: str) -> str:
@@ -121,6 +123,7 @@ def _file_names(name: str) -> set[str]:
 def _write_provenance(
     run: ScoreRun,
     name: str,
+    *,
     this: str | None,
     files: list[str],
     summary: Mapping[str, Any],
@@ -151,7 +154,7 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def write_recording(run: ScoreRun, result: RecordingResult, this: str) -> None:
+def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> None:
     """Files of one recording; provenance last."""
     out, info = run.out, run.bundle.info
     name = result.recording.name
@@ -159,22 +162,27 @@ def write_recording(run: ScoreRun, result: RecordingResult, this: str) -> None:
     write_frame(out / f"{name}_scores.parquet", result.frame)
     write_frame(out / f"{name}_desc-anomaly_events.tsv", result.events)
     write_json(out / f"{name}_desc-anomaly_events.json", EVENT_SIDECAR)
-    _write_annotations(out / f"{name}_desc-anomaly_annot.fif", result.events, result.recording)
+    _write_annotations(
+        out / f"{name}_desc-anomaly_annot.fif", result.events, recording=result.recording
+    )
     write_frame(out / f"{name}_bads.tsv", result.bads)
     latents = latents_frame(result.frame, result.latents)
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
     assert info.threshold is not None
-    view = recording_view(run.bundle, result, info.threshold, run.detection)
+    view = recording_view(run.bundle, result, threshold=info.threshold, detection=run.detection)
     write_text(out / f"{name}_report.html", report.recording_page(view))
     files = sorted(_file_names(name) - {f"{name}_examples.npz", f"{name}_items.tsv"})
     files += _write_bids(out, result)
     digest = digest_files(result.recording.files)
-    _write_provenance(run, name, this, files, result.summary, digest, "done")
+    _write_provenance(
+        run, name, this=this, files=files, summary=result.summary, digest=digest, status="done"
+    )
 
 
 def write_rows(
     run: ScoreRun,
     item: Input,
+    *,
     result: RowsResult,
     samples: Samples,
     notes: tuple[str, ...],
@@ -187,20 +195,30 @@ def write_rows(
     latents = latents_frame(result.frame, result.latents)
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
     files = [f"{name}_scores.parquet", f"{name}_desc-latent_features.tsv", f"{name}_examples.npz"]
-    _save_examples(out / f"{name}_examples.npz", result.worst, result.best)
+    _save_examples(out / f"{name}_examples.npz", result.worst, best=result.best)
     person = run.bundle.ensemble.person
     if person is not None:
         source = source_of(run.bundle.info)
-        about, answers, items = describe(person, samples, source, result.frame, result.latents)
+        about, answers, items = describe(
+            person, samples, source=source, frame=result.frame, latents=result.latents
+        )
         write_frame(out / f"{name}_persons.parquet", about)
         write_frame(out / f"{name}_answers.parquet", answers)
         write_frame(out / f"{name}_items.tsv", items)
         files += [f"{name}_{ending}" for ending in TABLE_ENDINGS]
     summary = {"recording": name, "rows": len(result.frame), "notes": list(notes)}
-    _write_provenance(run, name, this, files, summary, digest_files(item.files), "done")
+    _write_provenance(
+        run,
+        name,
+        this=this,
+        files=files,
+        summary=summary,
+        digest=digest_files(item.files),
+        status="done",
+    )
 
 
-def _save_examples(path: Path, worst: Example, best: Example) -> None:
+def _save_examples(path: Path, worst: Example, *, best: Example) -> None:
     """Examples as plain arrays and JSON, so that the page can be made again from the folder."""
     arrays: dict[str, Any] = {}
     for which, example in (("worst", worst), ("best", best)):

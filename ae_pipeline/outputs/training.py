@@ -63,7 +63,7 @@ def count_parameters(bundle: Bundle) -> int:
     return n_parameters(bundle.autoencoder.model)
 
 
-def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
+def write_train(run: TrainRun, place: Path, *, growth: Path | None = None) -> None:
     """Everything ``train`` leaves, into an empty folder; provenance last.
 
     Parameters
@@ -91,27 +91,27 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
     study = run.study.model_dump(mode="json")
     write_text(place / "study.yaml", yaml.safe_dump(study, sort_keys=False, allow_unicode=True))
     # what the worst and best look like, taken from rows that nothing was fitted on
-    worst, best = pick_examples(run.bundle, run.held_out(), run.frame)
+    worst, best = pick_examples(run.bundle, run.held_out(), frame=run.frame)
 
     about, answers = _write_items(run, place)
     if run.metrics.get("factors"):
         write_json(place / "latents.json", _latents_sidecar(run.metrics["factors"]))
-    relevant = relevance(run.bundle.autoencoder, run.held_out(), run.study.training.seed)
+    relevant = relevance(run.bundle.autoencoder, run.held_out(), seed=run.study.training.seed)
     write_frame(place / "relevance.csv", relevant.frame())
 
     shared = place / SHARED
     view = findings.train_view(
         run.study,
         run.bundle,
-        run.metrics,
-        history,
-        scores,
-        latents,
-        worst,
-        best,
-        digest,
-        run.data.notes,
-        relevant,
+        metrics=run.metrics,
+        history=history,
+        scores=scores,
+        latents=latents,
+        worst=worst,
+        best=best,
+        digest=digest,
+        notes=run.data.notes,
+        relevant=relevant,
     )
     drawn: report.Drawn | None = None
     for folder, mapping in ((place, None), (shared, names)):
@@ -120,7 +120,9 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
         write_frame(folder / "latents.parquet", hide(latents))
         persons: tuple[report.Section, ...] = ()
         if about is not None and answers is not None:
-            persons = _persons(hide(scores), about, hide(answers), folder == place, folder)
+            persons = _persons(
+                hide(scores), about, answers=hide(answers), write=folder == place, out=folder
+            )
         page = replace(  # what says nothing of anybody was drawn once
             view,
             scores=hide(scores),
@@ -135,11 +137,13 @@ def write_train(run: TrainRun, place: Path, growth: Path | None = None) -> None:
     assert drawn is not None
     for name, picture in report.train_figures(drawn).items():
         write_bytes(shared / "figures" / name, picture)
-    headline = findings.train_headline(run.bundle.info, run.metrics, run.bundle.info.claims)
-    summary = markdown(run.study.study, headline, run.study.hypothesis)
+    headline = findings.train_headline(run.bundle.info, run.metrics, claims=run.bundle.info.claims)
+    summary = markdown(run.study.study, headline, hypothesis=run.study.hypothesis)
     write_text(shared / "summary.md", summary)
     model_id = replace(run.bundle, digest=digest).model_id
-    write_text(shared / "model_card.md", model_card(run.bundle.info, run.metrics, model_id))
+    write_text(
+        shared / "model_card.md", model_card(run.bundle.info, run.metrics, model_id=model_id)
+    )
     for name, picture in ({} if growth is None else pictures(growth)).items():
         write_bytes(shared / "reconstructions" / name, picture)
     public = {**study, "source": {k: v for k, v in study["source"].items() if k != "path"}}

@@ -139,7 +139,7 @@ def _dots(table: pd.DataFrame) -> Picture | None:
             "Each model's measures with 95% intervals; diamonds are linear methods. Loss is "
             "better to the left, the others to the right."
         )
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def text_table(table: pd.DataFrame) -> list[str]:

@@ -169,6 +169,7 @@ def figure(width: float, height: float) -> tuple[Figure, Axes]:
 def framed(
     width: float,
     height: float,
+    *,
     room: tuple[float, float, float, float],
     columns: int = 1,
     heights: Sequence[float] = (1,),
@@ -196,7 +197,7 @@ def framed(
     return fig, list(axes.ravel())
 
 
-def picture(fig: Figure, alt: str, caption: str, wide: bool = False) -> Picture:
+def picture(fig: Figure, alt: str, *, caption: str, wide: bool = False) -> Picture:
     """The figure as SVG for a place in the middle of a page."""
     file = io.StringIO()
     fig.savefig(file, format="svg", metadata={"Date": None})
@@ -268,7 +269,7 @@ def flags(frame: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def envelope(
-    x: NDArray[np.float64], y: NDArray[np.float64], bins: int = MAX_BINS
+    x: NDArray[np.float64], y: NDArray[np.float64], *, bins: int = MAX_BINS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The curve as a polyline of bounded length, broken where time jumps.
 
@@ -317,7 +318,7 @@ def log_axis(ax: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def color_bar(fig: Figure, ax: Axes, drawn: ScalarMappable, label: str) -> None:
+def color_bar(fig: Figure, ax: Axes, *, drawn: ScalarMappable, label: str) -> None:
     """A slim bar that says what the colours mean; its ends stand for everything beyond."""
     bar = fig.colorbar(drawn, ax=ax, pad=0.015, fraction=0.04, extend="both", aspect=25)
     bar.set_label(shorten(label, 40))
@@ -326,7 +327,7 @@ def color_bar(fig: Figure, ax: Axes, drawn: ScalarMappable, label: str) -> None:
         bar.solids.set_rasterized(True)  # 256 rectangles else
 
 
-def legend(ax: Axes, columns: int = 3, above: float = 0.01) -> None:
+def legend(ax: Axes, columns: int = 3, *, above: float = 0.01) -> None:
     """Over the axes, where it hides nothing; ``above`` is a part of their height."""
     ax.legend(
         loc="lower left",

@@ -138,7 +138,7 @@ def draw(view: TrainView | RowsView) -> Drawn:
 
     They are about somebody where ``color_by`` is: then each copy of the page has its own.
     """
-    latent_map = _map(view.latents, view.scores, view.color_by)
+    latent_map = _map(view.latents, view.scores, color_by=view.color_by)
     if isinstance(view, RowsView):
         histogram = figures.score_histogram(view.scores, by=None, threshold=view.threshold)
         return Drawn(histogram, latent_map)
@@ -160,11 +160,11 @@ def train_page(view: TrainView, drawn: Drawn | None = None) -> str:
         comparison=comparison,
         others=others(view.metrics),
         histogram=drawn.histogram,
-        worst=_shown(view.worst, view.kind, "most abnormal"),
-        best=_shown(view.best, view.kind, "most usual"),
+        worst=_shown(view.worst, view.kind, which="most abnormal"),
+        best=_shown(view.best, view.kind, which="most usual"),
         elsewhere=_elsewhere(view),
         map=drawn.map,
-        moving=moving_map(view.latents, view.scores, view.color_by, neighbours=True),
+        moving=moving_map(view.latents, view.scores, first=view.color_by, neighbours=True),
         layers=layers_table(view.layers),
         sections=_sections(view.sections),
     )
@@ -187,28 +187,40 @@ def recording_page(view: RecordingView) -> str:
         events = events.assign(number=range(1, len(events) + 1))
     where = scalp = None
     if view.channel_scores is not None:
-        where = figures.heat_map(view.scores, view.channel_scores, view.ch_names)
+        where = figures.heat_map(view.scores, view.channel_scores, ch_names=view.ch_names)
         if events is not None and view.positions_m is not None:
             scalp = scalp_maps(
-                view.scores, events, view.channel_scores, view.ch_names, view.positions_m
+                view.scores,
+                events,
+                channel_scores=view.channel_scores,
+                ch_names=view.ch_names,
+                positions_m=view.positions_m,
             )
     return _render(
         "recording",
         view,
         kind="Recording report · EEG",
-        timeline=figures.timeline(view.scores, view.threshold, view.bad_spans, events),
-        over_time=moving_timeline(view.scores, view.threshold, view.bad_spans, events),
-        events=table(events, _EVENT, "Events, numbered as in the figure.", MAX_EVENTS),
+        timeline=figures.timeline(
+            view.scores, view.threshold, bad_spans=view.bad_spans, events=events
+        ),
+        over_time=moving_timeline(
+            view.scores, view.threshold, bad_spans=view.bad_spans, events=events
+        ),
+        events=table(
+            events, _EVENT, caption="Events, numbered as in the figure.", limit=MAX_EVENTS
+        ),
         highest=_highest(view.scores, view.threshold),
-        near=table(view.near, _NEAR, _NEAR_SAYS, MAX_EVENTS),
+        near=table(view.near, _NEAR, caption=_NEAR_SAYS, limit=MAX_EVENTS),
         heat_map=where,
         scalp=scalp,
-        quality=table(view.quality, ("name", "reason"), "Channels found bad, and why.", MAX_ROWS),
-        worst=_shown(view.worst, "eeg", "most abnormal"),
-        best=_shown(view.best, "eeg", "most usual"),
+        quality=table(
+            view.quality, ("name", "reason"), caption="Channels found bad, and why.", limit=MAX_ROWS
+        ),
+        worst=_shown(view.worst, "eeg", which="most abnormal"),
+        best=_shown(view.best, "eeg", which="most usual"),
         histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
-        map=_map(view.latents, view.scores, "score"),
-        moving=moving_map(view.latents, view.scores, "score"),
+        map=_map(view.latents, view.scores, color_by="score"),
+        moving=moving_map(view.latents, view.scores, first="score"),
     )
 
 
@@ -241,19 +253,19 @@ def rows_page(view: RowsView, drawn: Drawn | None = None) -> str:
         view,
         kind=f"Score report · {_KINDS[view.kind]}",
         things=_THINGS[view.kind],
-        worst=_shown(view.worst, view.kind, "most abnormal"),
-        best=_shown(view.best, view.kind, "most usual"),
+        worst=_shown(view.worst, view.kind, which="most abnormal"),
+        best=_shown(view.best, view.kind, which="most usual"),
         elsewhere=_elsewhere(view),
-        top=table(top.head(MAX_TOP), columns, "The highest scores.", MAX_TOP),
+        top=table(top.head(MAX_TOP), columns, caption="The highest scores.", limit=MAX_TOP),
         items=table(
             items,
             () if items is None else tuple(map(str, items.columns)),
-            "Items, and how far answers are from what the model expects.",
-            MAX_ROWS,
+            caption="Items, and how far answers are from what the model expects.",
+            limit=MAX_ROWS,
         ),
         histogram=drawn.histogram,
         map=drawn.map,
-        moving=moving_map(view.latents, view.scores, view.color_by),
+        moving=moving_map(view.latents, view.scores, first=view.color_by),
         sections=_sections(view.sections),
     )
 
@@ -278,17 +290,22 @@ def group_page(view: GroupView) -> str:
         tally=tally,
         ranking=figures.ranking(rows),
         failed=table(
-            failed, ("recording", "subject", "reason"), "Failed, each with its reason.", MAX_ROWS
+            failed,
+            ("recording", "subject", "reason"),
+            caption="Failed, each with its reason.",
+            limit=MAX_ROWS,
         ),
         table=table(
             rows.assign(length=_lengths(rows)),
             _GLANCE,
-            _STRIPS if drawn else "Everything that was scored.",
-            MAX_ROWS,
+            caption=_STRIPS if drawn else "Everything that was scored.",
+            limit=MAX_ROWS,
             links=view.links,
             pictures=drawn,
         ),
-        details=table(rows, _DETAILS, "What was measured.", MAX_ROWS, links=view.links),
+        details=table(
+            rows, _DETAILS, caption="What was measured.", limit=MAX_ROWS, links=view.links
+        ),
     )
 
 
@@ -312,7 +329,7 @@ def plain_page(view: PlainView) -> str:
     return _render("plain", view, kind=view.what, sections=_sections(view.sections))
 
 
-def listing_page(title: str, kind: str, headline: Headline, listings: Sequence[Listing]) -> str:
+def listing_page(title: str, kind: str, *, headline: Headline, listings: Sequence[Listing]) -> str:
     """One page of tables under headings, the verdict first: a digest, a comparison.
 
     Parameters
@@ -355,9 +372,9 @@ def index_page(view: IndexView) -> str:
                 "entry": entry,
                 "href": link(entry.href),
                 "kind": _KINDS.get(entry.kind, entry.kind),
-                "cards": _shown(entry.cards, "mnist", "new"),
+                "cards": _shown(entry.cards, "mnist", which="new"),
                 "found": [
-                    table(frame, tuple(map(str, frame.columns)), caption, MAX_ROWS)
+                    table(frame, tuple(map(str, frame.columns)), caption=caption, limit=MAX_ROWS)
                     for caption, frame in entry.found
                 ],
                 "more": [(words, link(path)) for words, path in entry.more],
@@ -382,7 +399,7 @@ def _sections(sections: Sequence[Section]) -> list[dict[str, Any]]:
             "text": section.text,
             "pictures": section.pictures,
             "tables": [
-                table(frame, tuple(map(str, frame.columns)), caption, MAX_ROWS)
+                table(frame, tuple(map(str, frame.columns)), caption=caption, limit=MAX_ROWS)
                 for caption, frame in section.frames
             ],
         }
@@ -395,7 +412,7 @@ def _elsewhere(view: TrainView | RowsView) -> bool:
     return view.kind == "questionnaire" and view.worst is None and bool(view.sections)
 
 
-def _shown(evidence: Evidence | None, kind: Kind, which: str) -> _Shown:
+def _shown(evidence: Evidence | None, kind: Kind, *, which: str) -> _Shown:
     """Evidence as traces, images or answers; nothing where nothing was kept."""
     if evidence is None or not len(evidence):
         return _Shown()
@@ -408,11 +425,13 @@ def _shown(evidence: Evidence | None, kind: Kind, which: str) -> _Shown:
         return _Shown(cards=tuple(image_cards(few, f"{which} image")))
     draw, thing = (traces, "window") if kind == "eeg" else (answers, "respondent")
     rows = range(min(len(evidence), MAX_SHOWN if kind == "eeg" else MAX_PEOPLE))
-    return _Shown(tuple(draw(evidence, i, f"{which.capitalize()} {thing} {i + 1}") for i in rows))
+    return _Shown(
+        tuple(draw(evidence, i, rank=f"{which.capitalize()} {thing} {i + 1}") for i in rows)
+    )
 
 
 def _map(
-    latents: pd.DataFrame | None, scores: pd.DataFrame, color_by: str | None
+    latents: pd.DataFrame | None, scores: pd.DataFrame, *, color_by: str | None
 ) -> Picture | None:
     """The latent map, coloured by a column of either frame; by label, else score, if not said."""
     if latents is None or latents.empty:
@@ -420,11 +439,11 @@ def _map(
     wanted = (color_by,) if color_by is not None else ("label", "score")
     for name in wanted:
         if name in latents:
-            return figures.latent_map(latents, latents[name], name)
+            return figures.latent_map(latents, latents[name], color_name=name)
         keys = [key for key in ("recording", "window", "part") if key in latents and key in scores]
         if name in scores and keys and not scores.duplicated(keys).any():
             joined = latents[keys].merge(scores[[*keys, name]], on=keys, how="left")
-            return figures.latent_map(latents, joined[name], name)
+            return figures.latent_map(latents, joined[name], color_name=name)
     return figures.latent_map(latents)
 
 

@@ -107,6 +107,7 @@ COLUMNS: Mapping[str, Column] = {
 def table(
     frame: pd.DataFrame | None,
     names: tuple[str, ...],
+    *,
     caption: str,
     limit: int,
     links: Mapping[str, str] | None = None,

@@ -170,7 +170,8 @@ def _running(steps: pd.DataFrame) -> Picture | None:
         return picture(
             fig,
             f"Loss of the {len(steps)} steps of the last epoch; their mean ends at {last:.4f}.",
-            "What a progress bar shows during the last epoch: the mean of the steps so far.",
+            caption="What a progress bar shows during the last epoch: the mean of the steps "
+            "so far.",
         )
 
 

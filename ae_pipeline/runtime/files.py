@@ -251,7 +251,7 @@ TEMPORARY = re.compile(r"\.(?P<process>\d+)-[0-9a-f]{8}\..+", re.DOTALL)
 """Names of what is being written."""
 
 
-def sweep(folder: Path, older_s: float = 600, dry_run: bool = False) -> list[Path]:
+def sweep(folder: Path, older_s: float = 600, *, dry_run: bool = False) -> list[Path]:
     """Remove what processes that were killed have left half-written in a folder.
 
     What is younger than ``older_s`` is left alone: a process of another machine may be at it.
@@ -309,7 +309,7 @@ def digest_json(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def key(step: str, inputs: Any, config: Any, bundle: str | None = None) -> str:
+def key(step: str, inputs: Any, *, config: Any, bundle: str | None = None) -> str:
     """Name of a piece of work: equal keys mean equal results.
 
     Parameters

@@ -112,7 +112,7 @@ def _zone(name: str | None) -> tzinfo | None:
 
 
 def due_between(
-    schedule: str, start: datetime, end: datetime, zone: str | None = None, most: int = 400
+    schedule: str, start: datetime, *, end: datetime, zone: str | None = None, most: int = 400
 ) -> list[datetime]:
     """When a schedule was due after ``start`` and not after ``end``; at most the last ``most``.
 
@@ -127,11 +127,11 @@ def due_between(
     """
     from collections import deque
 
-    found = deque(_due(schedule, start.astimezone(_zone(zone)), end), maxlen=most)
+    found = deque(_due(schedule, start.astimezone(_zone(zone)), end=end), maxlen=most)
     return list(found)
 
 
-def _due(schedule: str, start: datetime, end: datetime) -> Iterator[datetime]:
+def _due(schedule: str, start: datetime, *, end: datetime) -> Iterator[datetime]:
     from cronsim import CronSim
 
     # a year of minutes is as far back as anybody wants to know

@@ -35,7 +35,7 @@ def n_workers(runner: AnyRunner) -> int:
 
 
 def each(
-    runner: AnyRunner, work: Callable[[Item], Result], items: Sequence[Item]
+    runner: AnyRunner, work: Callable[[Item], Result], *, items: Sequence[Item]
 ) -> Iterator[tuple[Item, Result | Died]]:
     """Do ``work`` for every item; results come as they are ready.
 
@@ -53,16 +53,16 @@ def each(
         process of its own, and killed again. An exception of ``work`` is raised here.
     """
     if isinstance(runner, Dask):
-        yield from _on_dask(runner, work, items)
+        yield from _on_dask(runner, work, items=items)
     elif isinstance(runner, Processes) and len(items) > 1 and n_workers(runner) > 1:
-        yield from _in_processes(min(n_workers(runner), len(items)), work, items)
+        yield from _in_processes(min(n_workers(runner), len(items)), work, items=items)
     else:
         for item in items:
             yield item, work(item)
 
 
 def _in_processes(
-    n: int, work: Callable[[Item], Result], items: Sequence[Item]
+    n: int, work: Callable[[Item], Result], *, items: Sequence[Item]
 ) -> Iterator[tuple[Item, Result | Died]]:
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
@@ -93,7 +93,7 @@ def _in_processes(
 
 
 def _on_dask(
-    runner: Dask, work: Callable[[Item], Result], items: Sequence[Item]
+    runner: Dask, work: Callable[[Item], Result], *, items: Sequence[Item]
 ) -> Iterator[tuple[Item, Result | Died]]:
     try:
         from distributed import Client, as_completed

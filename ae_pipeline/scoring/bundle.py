@@ -130,7 +130,9 @@ class Bundle:
             Where the samples are not what the model was trained on.
         """
         self.refuse_misfit(samples)
-        columns, scores, latents = _raw_columns(self.ensemble, self.baselines, samples, through)
+        columns, scores, latents = _raw_columns(
+            self.ensemble, self.baselines, samples=samples, through=through
+        )
         total = columns["score"]
         columns["p_value"] = conformal_p(total, self.calibration.scores["score"])
         if self.info.threshold is not None:
@@ -314,7 +316,7 @@ def load(folder: Path | str) -> Bundle:
             f"{folder}: the bundle is damaged ({error}); train or fetch it again"
         ) from None
     except ValidationError as error:
-        raise explain(error, BundleInfo, str(description)) from None
+        raise explain(error, BundleInfo, where=str(description)) from None
     groups: dict[str, dict[str, NDArray[Any]]] = {}
     for name, array in state.items():
         group, _, rest = name.partition("/")
@@ -346,7 +348,9 @@ def _autoencoder(info: BundleInfo, state: dict[str, NDArray[Any]]) -> FittedAuto
     from ae_pipeline.models.autoencoder import Autoencoder
 
     columns = columns_of(info)
-    model = Autoencoder(info.model, info.kind, info.shape, columns, info.has_missing)
+    model = Autoencoder(
+        info.model, info.kind, shape=info.shape, columns=columns, has_missing=info.has_missing
+    )
     scaler = Scaler(state.pop("scaler.center"), state.pop("scaler.scale"))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     model.eval()

@@ -49,7 +49,9 @@ class Example:
     normal_s: NDArray[np.float64] | None = None
 
 
-def pick_examples(bundle: Bundle, samples: Samples, frame: pd.DataFrame) -> tuple[Example, Example]:
+def pick_examples(
+    bundle: Bundle, samples: Samples, *, frame: pd.DataFrame
+) -> tuple[Example, Example]:
     """The most and the least abnormal samples, with reconstructions."""
     worst, best = _keepers()
     for keeper in (worst, best):

@@ -65,7 +65,7 @@ class Judged:
 
 
 def raw_scores(
-    ensemble: Ensemble, baselines: dict[str, Scorer], samples: Samples
+    ensemble: Ensemble, baselines: dict[str, Scorer], *, samples: Samples
 ) -> tuple[pd.DataFrame, Scores, NDArray[np.float32]]:
     """Every scorer's score beside the samples' keys, without any calibration.
 
@@ -79,7 +79,7 @@ def raw_scores(
         The autoencoder's, with the ensemble's deviation of each channel or error of each item.
     latents : array of shape (n, latent_dim)
     """
-    columns, scores, latents = _raw_columns(ensemble, baselines, samples)
+    columns, scores, latents = _raw_columns(ensemble, baselines, samples=samples)
     return _beside(_known(samples), columns), scores, latents
 
 
@@ -98,6 +98,7 @@ def _beside(known: pd.DataFrame, columns: dict[str, NDArray[Any]]) -> pd.DataFra
 def _raw_columns(
     ensemble: Ensemble,
     baselines: dict[str, Scorer],
+    *,
     samples: Samples,
     through: Through | None = None,
 ) -> tuple[dict[str, NDArray[Any]], Scores, NDArray[np.float32]]:
@@ -114,7 +115,7 @@ def _raw_columns(
     found.pop("score_error", None)  # the autoencoder's score says the same
     if "latent" not in seen.deviations:
         found["score_latent"] = _finite(seen.views["latent"])
-    for name, each in score_all(baselines, samples, through.scaled).items():
+    for name, each in score_all(baselines, samples, scaled=through.scaled).items():
         found[f"score_{name}"] = _finite(each.total)
     if len(seen.top_band):
         found["top_band"] = seen.top_band

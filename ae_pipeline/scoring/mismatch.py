@@ -36,10 +36,10 @@ def fitted_channels(recording: Recording, info: BundleInfo) -> Recording:
     places = None
     if info.source.get("different_channels") == "interpolate":
         places = np.array(info.positions_m, float)
-    return with_channels(recording, info.entries, places)
+    return with_channels(recording, info.entries, positions_m=places)
 
 
-def mismatches(card: Mapping[str, Any], recording: Recording, plan: Plan) -> list[str]:
+def mismatches(card: Mapping[str, Any], recording: Recording, *, plan: Plan) -> list[str]:
     """Where a recording was made in another state than the training data, as far as known.
 
     Parameters

@@ -89,6 +89,7 @@ def _times(ratio: float) -> str:
 def events_frame(
     spans: list[Span],
     frame: pd.DataFrame,
+    *,
     by_entry: NDArray[np.float32] | Mapping[int, NDArray[np.float32]],
     entries: tuple[str, ...],
     calibration: Calibration,

@@ -76,6 +76,7 @@ class RecordingResult:
 def score_recording(
     bundle: Bundle,
     recording: Recording,
+    *,
     detection: Detection,
     threshold: float,
     advance: Callable[[float], None] = lambda seconds: None,
@@ -107,31 +108,53 @@ def score_recording(
     assert info.sfreq_hz is not None
     recording = fitted_channels(recording, info)
     line_freq_hz = info.source.get("line_freq_hz")
-    plan = survey(recording, info.preprocess, line_freq_hz, info.sfreq_hz)
-    rows, tags, state, usual, shown = _streamed(bundle, recording, plan, threshold, advance)
+    plan = survey(recording, info.preprocess, line_freq_hz=line_freq_hz, sfreq_hz=info.sfreq_hz)
+    rows, tags, state, usual, shown = _streamed(
+        bundle, recording, plan=plan, threshold=threshold, advance=advance
+    )
     _give_back_memory()
     frame, codes = rows.read()
     total = frame["score"].to_numpy()
     frame["flagged"] = total > threshold
     frame["q_value"] = np.nan
     spans = find_events(
-        frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy(), total, threshold
+        frame["onset_s"].to_numpy(),
+        frame["duration_s"].to_numpy(),
+        scores=total,
+        threshold=threshold,
     )
     calibration = bundle.calibration
     onset_s = frame["onset_s"].to_numpy()
     peaks = [span.peak for span in spans]
     at_peaks = {peak: rows.channels_of(peak) for peak in peaks}
     worst, best = shown
-    nearest = _nearest_normal([*peaks, *worst.rows.tolist()], spans, codes, frame)
-    normal = _beside_normal(worst, nearest, frame, recording, plan, info.windows)
+    nearest = _nearest_normal([*peaks, *worst.rows.tolist()], spans, codes=codes, frame=frame)
+    normal = _beside_normal(
+        worst, nearest, frame=frame, recording=recording, plan=plan, windowing=info.windows
+    )
     nearest_s = {peak: float(onset_s[row]) for peak, row in nearest.items()}
     _give_back_memory()
     usual_error = float(np.median(calibration.scores["score_autoencoder"]))
     frame["reason"] = _phrases(frame, usual_error)
     events = events_frame(
-        spans, frame, at_peaks, info.entries, calibration, bundle.model_id, tags, nearest_s
+        spans,
+        frame,
+        by_entry=at_peaks,
+        entries=info.entries,
+        calibration=calibration,
+        model_id=bundle.model_id,
+        tags=tags,
+        nearest_s=nearest_s,
     )
-    near = _near(frame, spans, threshold, recording, plan, info.windows, usual)
+    near = _near(
+        frame,
+        spans,
+        threshold=threshold,
+        recording=recording,
+        plan=plan,
+        windowing=info.windows,
+        usual=usual,
+    )
     if len(near):
         frame.loc[near["window"], "reason"] = near["reason"].to_numpy()
     found = {bad.name: bad.reason for bad in plan.bads}
@@ -142,7 +165,7 @@ def score_recording(
     flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
     covered_s = _covered_s(frame)
     unusual, reason = calibration.unusual(
-        len(spans), covered_s / 3600, float(total.max()), detection
+        len(spans), covered_s / 3600, top=float(total.max()), detection=detection
     )
     verdict = "clean"
     if unusual:
@@ -163,7 +186,7 @@ def score_recording(
     if whole:
         verdict, reason = "technical", whole
     summary = {
-        "warnings": mismatches(info.training, recording, plan),
+        "warnings": mismatches(info.training, recording, plan=plan),
         "recording": recording.name,
         "subject": recording.subject,
         "session": recording.session,
@@ -198,6 +221,7 @@ def score_recording(
 def _streamed(
     bundle: Bundle,
     recording: Recording,
+    *,
     plan: Plan,
     threshold: float,
     advance: Callable[[float], None],
@@ -214,14 +238,14 @@ def _streamed(
     assert windowing is not None
 
     def begun() -> Iterator[tuple[Samples, Through]]:
-        for samples in cut(recording, plan, windowing):
+        for samples in cut(recording, plan, windowing=windowing):
             yield samples, bundle.begin(samples)
 
     for samples, through in ahead(begun()):
         judged = bundle.judge(samples, through)
         total = judged.columns["score"]
-        tags |= _tags(bundle, samples, total, threshold, recording)
-        state = state or _state(bundle, samples, recording)
+        tags |= _tags(bundle, samples, score=total, threshold=threshold, recording=recording)
+        state = state or _state(bundle, samples, recording=recording)
         usual = samples.usual.get(recording.name, bundle.ensemble.population)
         rows.add(judged)
         for keeper in (worst, best):
@@ -233,6 +257,7 @@ def _streamed(
 def _tags(
     bundle: Bundle,
     samples: Samples,
+    *,
     score: NDArray[np.float64],
     threshold: float,
     recording: Recording,
@@ -248,30 +273,31 @@ def _tags(
     for span in find_events(
         samples.meta["onset_s"].to_numpy(),
         samples.meta["duration_s"].to_numpy(),
-        score,
-        threshold,
+        scores=score,
+        threshold=threshold,
     ):
         number = int(samples.meta["window"].iloc[span.peak])
-        found[number] = _tag(samples, span.peak, usual, recording)
+        found[number] = _tag(samples, span.peak, usual=usual, recording=recording)
     return found
 
 
-def _tag(samples: Samples, row: int, usual: Usual, recording: Recording) -> Tag:
+def _tag(samples: Samples, row: int, *, usual: Usual, recording: Recording) -> Tag:
     assert samples.sfreq_hz is not None
     rows = np.array([row])
     return tag(
         samples.unreferenced(rows)[0],
         None if samples.raw is None else np.asarray(samples.raw[rows])[0],
-        usual,
-        samples.sfreq_hz,
-        samples.entries,
-        recording.positions_m,
+        usual=usual,
+        sfreq_hz=samples.sfreq_hz,
+        ch_names=samples.entries,
+        positions_m=recording.positions_m,
     )
 
 
 def _near(
     frame: pd.DataFrame,
     spans: list[Span],
+    *,
     threshold: float,
     recording: Recording,
     plan: Plan,
@@ -300,11 +326,11 @@ def _near(
         order = clear[np.argsort(-score[clear], kind="stable")]
         times = frame[["recording", "onset_s", "duration_s"]].iloc[order]
         chosen = [int(order[i]) for i in _apart(times, N_WORST - len(spans))]
-    samples = cut_again(recording, plan, windowing, chosen)
+    samples = cut_again(recording, plan, windowing=windowing, numbers=chosen)
     rows = []
     for i, row in enumerate(chosen):
         assert usual is not None
-        found = _tag(samples, i, usual, recording)
+        found = _tag(samples, i, usual=usual, recording=recording)
         rows.append(
             {
                 "window": row,
@@ -332,17 +358,19 @@ def _clear(frame: pd.DataFrame, spans: list[Span]) -> NDArray[np.bool_]:
     return clear
 
 
-def _state(bundle: Bundle, samples: Samples, recording: Recording) -> tuple[str, str, float] | None:
+def _state(
+    bundle: Bundle, samples: Samples, *, recording: Recording
+) -> tuple[str, str, float] | None:
     """Band, region and factor by which the whole recording differs from the training data."""
     usual, population = samples.usual.get(recording.name), bundle.ensemble.population
     if usual is None or population is None or samples.sfreq_hz is None:
         return None
     names = feature_names(samples.sfreq_hz, samples.shape[1])
-    return state_of(usual, population, samples.entries, names)
+    return state_of(usual, population, ch_names=samples.entries, names=names)
 
 
 def _nearest_normal(
-    rows: Sequence[int], spans: list[Span], codes: NDArray[np.float32], frame: pd.DataFrame
+    rows: Sequence[int], spans: list[Span], *, codes: NDArray[np.float32], frame: pd.DataFrame
 ) -> dict[int, int]:
     """For each row the one, clear of all events, whose code is nearest; empty where none is."""
     onset_s, duration_s = frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy()
@@ -364,6 +392,7 @@ def _nearest_normal(
 def _beside_normal(
     worst: _Shown,
     nearest: Mapping[int, int],
+    *,
     frame: pd.DataFrame,
     recording: Recording,
     plan: Plan,
@@ -374,7 +403,9 @@ def _beside_normal(
     if any(row not in nearest for row in rows):
         return {}
     chosen = [nearest[row] for row in rows]
-    normal = cut_again(recording, plan, windowing, frame["window"].to_numpy()[chosen].tolist())
+    normal = cut_again(
+        recording, plan, windowing=windowing, numbers=frame["window"].to_numpy()[chosen].tolist()
+    )
     values = np.asarray(normal.values)
     return {"normal": values, "normal_s": frame["onset_s"].to_numpy()[chosen]}
 

@@ -45,6 +45,7 @@ class RowsResult:
 def score_rows(
     bundle: Bundle,
     samples: Samples,
+    *,
     detection: Detection,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> RowsResult:
@@ -75,7 +76,7 @@ def score_rows(
     frame["reason"] = reasons(
         frame, float(np.median(bundle.calibration.scores["score_autoencoder"]))
     )
-    worst, best = pick_examples(bundle, samples, frame)
+    worst, best = pick_examples(bundle, samples, frame=frame)
     return RowsResult(
         contract_frame(frame, bundle.info.kind), judged.latents, judged.by_entry, worst, best
     )

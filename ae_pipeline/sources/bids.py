@@ -74,20 +74,20 @@ def read_sidecars(path: Path) -> Sidecars | None:
     kinds: dict[str, str] = {}
     bads: dict[str, str] = {}
     notes: list[str] = []
-    channels = next(_inherited(path, root, "channels.tsv"), None)
+    channels = next(_inherited(path, root, suffix="channels.tsv"), None)
     if channels is not None:
         files.append(channels)
         for row in _table(channels, ("name",)):
             kinds[row["name"]] = row.get("type", "").upper()
             if row.get("status", "").lower() == "bad":
                 bads[row["name"]] = row.get("status_description", "").replace("n/a", "")
-    events = next(_inherited(path, root, "events.tsv"), None)
+    events = next(_inherited(path, root, suffix="events.tsv"), None)
     annotations = None
     if events is not None:
         files.append(events)
         annotations = tuple(_annotations(events))
     about: dict[str, Any] = {}
-    for file in reversed([*_inherited(path, root, "eeg.json")]):
+    for file in reversed([*_inherited(path, root, suffix="eeg.json")]):
         files.append(file)
         about |= _json(file)
     places, said, used = _places(path, root)
@@ -105,7 +105,7 @@ def read_sidecars(path: Path) -> Sidecars | None:
     )
 
 
-def _inherited(path: Path, root: Path, suffix: str) -> Iterator[Path]:
+def _inherited(path: Path, root: Path, *, suffix: str) -> Iterator[Path]:
     """Sidecars with a suffix that hold for a recording, the nearest and most specific first."""
     own = entities_of(stem_of(path))
     ending = "." + suffix.partition(".")[2]
@@ -173,10 +173,10 @@ def _places(
     path: Path, root: Path
 ) -> tuple[dict[str, tuple[float, float, float]], list[str], list[Path]]:
     """Electrode positions where their coordinate system is that of the head."""
-    electrodes = next(_inherited(path, root, "electrodes.tsv"), None)
+    electrodes = next(_inherited(path, root, suffix="electrodes.tsv"), None)
     if electrodes is None:
         return {}, [], []
-    system = next(_inherited(path, root, "coordsystem.json"), None)
+    system = next(_inherited(path, root, suffix="coordsystem.json"), None)
     about = _json(system) if system is not None else {}
     frame = str(about.get("EEGCoordinateSystem", ""))
     files = [electrodes, *([system] if system is not None else [])]

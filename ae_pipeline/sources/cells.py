@@ -156,6 +156,7 @@ def in_words(layout: Layout) -> str:
 def read(
     layout: Layout,
     numeric: Sequence[str],
+    *,
     missing: Mapping[str, Sequence[str]],
     decimal: str = ".",
 ) -> tuple[pd.DataFrame, str]:
@@ -177,16 +178,18 @@ def read(
         Where a row has too many fields, or a column of numbers has words.
     """
     try:
-        return table(layout, dict.fromkeys(numeric, np.float32), missing, decimal), decimal
+        return table(
+            layout, dict.fromkeys(numeric, np.float32), missing=missing, decimal=decimal
+        ), decimal
     except ValueError as error:
-        text = table(layout, {}, missing, decimal)
+        text = table(layout, {}, missing=missing, decimal=decimal)
         refused = {name: _not_numbers(text[name], decimal) for name in numeric}
         refused = {name: bad for name, bad in refused.items() if bad.any()}
         if decimal == "." and any(
             text.loc[bad, name].str.fullmatch(r"\s*[-+]?\d*,\d+\s*").any()
             for name, bad in refused.items()
         ):
-            return read(layout, numeric, missing, ",")
+            return read(layout, numeric, missing=missing, decimal=",")
         if not refused:
             raise InputError(f"{layout.file}: cannot be read as numbers ({error})") from None
         first, *more = refused
@@ -201,6 +204,7 @@ def read(
 def table(
     layout: Layout,
     types: Mapping[str, Any],
+    *,
     missing: Mapping[str, Sequence[str]],
     decimal: str = ".",
     **more: Any,

@@ -117,7 +117,7 @@ def not_eeg(label: str, names: Sequence[str]) -> str:
 
 
 def positions_of(
-    labels: Sequence[str], own: NDArray[np.float64], montage: str | None = None
+    labels: Sequence[str], own: NDArray[np.float64], *, montage: str | None = None
 ) -> NDArray[np.float64]:
     """The montage's positions, else the file's own, else the standard ones by name, else NaN.
 

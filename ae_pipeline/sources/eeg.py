@@ -148,11 +148,11 @@ def open_recording(found: Found, source: EegSource) -> Recording:
         Not readable, truncated, no EEG channels, no signal, all flat, no numbers, or amplitudes
         that no scalp EEG has (a unit off by a factor).
     """
-    return _recording(found, source, _content(found.path))
+    return _recording(found, source, content=_content(found.path))
 
 
-def _recording(found: Found, source: EegSource, content: Content) -> Recording:
-    chosen = _choose(content, source, found.path)
+def _recording(found: Found, source: EegSource, *, content: Content) -> Recording:
+    chosen = _choose(content, source, path=found.path)
     rows = list(chosen.rows)
     sfreq_hz = content.rates_hz[rows[0]]
     signal = content.signal(rows)
@@ -168,17 +168,21 @@ def _recording(found: Found, source: EegSource, content: Content) -> Recording:
     )
     if renamed:
         notes.append(f"names of {renamed} channels brought into 10-20 spelling")
-    positions = positions_of(chosen.labels, content.positions_m[rows], source.montage)
+    positions = positions_of(chosen.labels, content.positions_m[rows], montage=source.montage)
     unknown = int((~np.isfinite(positions).all(axis=1)).sum())
     if unknown and not is_bipolar(chosen.labels):
         notes.append(
             f"positions not known for {unknown} of {len(rows)} channels: no scalp maps and no "
             "interpolation there; name the cap in source.montage"
         )
-    segments = _segments(signal.n_times, sfreq_hz, annotations, signal.gaps, signal.cuts)
+    segments = _segments(
+        signal.n_times, sfreq_hz, annotations=annotations, gaps=signal.gaps, between=signal.cuts
+    )
     if not segments:
         raise InputError(f"{found.path.name}: is one gap from beginning to end; drop the file")
-    padding = () if content.epoched else _dead_ends(signal.reader, signal.n_times, sfreq_hz)
+    padding = (
+        () if content.epoched else _dead_ends(signal.reader, signal.n_times, sfreq_hz=sfreq_hz)
+    )
     if padding:
         lengths = " and ".join(f"{(stop - start) / sfreq_hz:.2g} s" for start, stop in padding)
         notes.append(
@@ -279,7 +283,7 @@ def _is_bad(description: str) -> bool:
     return description.upper().startswith("BAD")
 
 
-def _choose(content: Content, source: EegSource, path: Path) -> _Channels:
+def _choose(content: Content, source: EegSource, *, path: Path) -> _Channels:
     """Pick, exclude, type and name channels; one sampling rate remains."""
     labels = labels_of(content.names)
     excluded = {name.casefold() for name in source.exclude}
@@ -353,6 +357,7 @@ def _within(annotations: Iterable[Annotation], duration_s: float) -> tuple[Annot
 def _segments(
     n_times: int,
     sfreq_hz: float,
+    *,
     annotations: Iterable[Annotation],
     gaps: Iterable[tuple[int, int]],
     between: Iterable[int] = (),
@@ -381,7 +386,7 @@ def _segments(
 
 
 def _dead_ends(
-    reader: Callable[[int, int], NDArray[np.float32]], n_times: int, sfreq_hz: float
+    reader: Callable[[int, int], NDArray[np.float32]], n_times: int, *, sfreq_hz: float
 ) -> tuple[tuple[int, int], ...]:
     """Samples at the beginning and the end, at least ``PADDING_S``, in which no channel moves.
 
@@ -539,10 +544,10 @@ def describe(found: Sequence[Found]) -> Description:
     for one in found:
         try:
             content = _content(one.path)
-            chosen = _choose(content, source, one.path)
+            chosen = _choose(content, source, path=one.path)
             aside = (*chosen.left_out, *chosen.references)
             kept = source.model_copy(update={"exclude": aside})
-            recordings.append(_recording(one, kept, content))
+            recordings.append(_recording(one, kept, content=content))
         except InputError as error:
             failed.append((one.path.name, str(error)))
             continue

@@ -141,7 +141,7 @@ _FADE = 0.1
 
 
 def _waveform(
-    event: Event, n: int, sfreq_hz: float, rng: np.random.Generator, band_hz: tuple[float, float]
+    event: Event, n: int, *, sfreq_hz: float, rng: np.random.Generator, band_hz: tuple[float, float]
 ) -> Float:
     """Waveform of peak 1 inside the band, zero at both ends."""
     from scipy.signal.windows import tukey
@@ -157,11 +157,11 @@ def _waveform(
     low_hz = max(low_hz, min(added.lowest_hz, high_hz / 2))
     fade = tukey(n, 2 * _FADE)
     wave = added.shape(np.arange(n) / sfreq_hz, freq_hz, rng) * fade
-    wave = _band_limited(wave, sfreq_hz, low_hz, high_hz) * fade
+    wave = _band_limited(wave, sfreq_hz, low_hz=low_hz, high_hz=high_hz) * fade
     return np.asarray(wave / np.abs(wave).max())
 
 
-def _band_limited(wave: Float, sfreq_hz: float, low_hz: float, high_hz: float) -> Float:
+def _band_limited(wave: Float, sfreq_hz: float, *, low_hz: float, high_hz: float) -> Float:
     """Zero-phase, with room on either side for the filter's tails."""
     from scipy.signal import butter, sosfiltfilt
 
@@ -219,6 +219,7 @@ def deviation(signal_uv: NDArray[np.floating[Any]]) -> Float:
 def plant(
     signal_uv: Signal,
     sfreq_hz: float,
+    *,
     event: Event,
     rng: np.random.Generator,
     band_hz: tuple[float, float],
@@ -250,7 +251,7 @@ def plant(
     first = round(event.onset_s * sfreq_hz)
     n = round(event.duration_s * sfreq_hz)
     rows = list(event.channels)
-    _check(event, signal_uv.shape, first, n, sfreq_hz)
+    _check(event, signal_uv.shape, first=first, n=n, sfreq_hz=sfreq_hz)
     heights = deviation(signal_uv[rows])[:, None]
     if not np.all(heights > 0):
         raise ValueError(f"{event.kind}: a channel without variation has no deviation to scale by")
@@ -260,7 +261,7 @@ def plant(
     else:
         added = _ADDED[event.kind]
         waves = [
-            _waveform(event, n, sfreq_hz, rng, band_hz)
+            _waveform(event, n, sfreq_hz=sfreq_hz, rng=rng, band_hz=band_hz)
             for _ in (rows if added.independent else rows[:1])
         ]
         height = added.strong if event.strength == "strong" else added.subtle
@@ -271,7 +272,7 @@ def plant(
     return result
 
 
-def _check(event: Event, shape: tuple[int, ...], first: int, n: int, sfreq_hz: float) -> None:
+def _check(event: Event, shape: tuple[int, ...], *, first: int, n: int, sfreq_hz: float) -> None:
     n_channels, n_times = shape
     if event.kind not in KINDS:
         raise ValueError(f"unknown kind of event {event.kind!r}; one of {', '.join(KINDS)}")
@@ -307,6 +308,7 @@ LASTS_S: dict[str, tuple[float, float]] = {
 def scatter(
     ch_names: Sequence[str],
     duration_s: float,
+    *,
     rng: np.random.Generator,
     kinds: Sequence[str] = KINDS,
     strengths: Sequence[Strength] = ("strong", "subtle"),
@@ -353,7 +355,7 @@ def scatter(
             float(onset),
             float(length),
             kinds[i],
-            _channels_of(kinds[i], ch_names, rng),
+            _channels_of(kinds[i], ch_names, rng=rng),
             strengths[int(turn[i]) % len(strengths)],
             line_freq_hz if kinds[i] == "line_noise" else None,
         )
@@ -361,7 +363,9 @@ def scatter(
     ]
 
 
-def _channels_of(kind: str, ch_names: Sequence[str], rng: np.random.Generator) -> tuple[int, ...]:
+def _channels_of(
+    kind: str, ch_names: Sequence[str], *, rng: np.random.Generator
+) -> tuple[int, ...]:
     places = {
         "blink": ("Fp", "AF", "F"),
         "alpha": ("F", "AF", "Fp"),

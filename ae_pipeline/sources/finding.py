@@ -84,7 +84,7 @@ class Found:
 
 
 def find(
-    inputs: Sequence[Path | str], pattern: str = "**/*", subject_pattern: str | None = None
+    inputs: Sequence[Path | str], pattern: str = "**/*", *, subject_pattern: str | None = None
 ) -> list[Found]:
     """Find the recordings that inputs stand for.
 
@@ -124,7 +124,7 @@ def find(
         # rest.edf of one folder and rest.edf of another: it is the folders that differ
         clash = any(stems[stem_of(path)] > 1 for path in paths)
         fallback = root.name if clash else ""
-        subjects |= _subjects(paths, root, subject_pattern, fallback)
+        subjects |= _subjects(paths, root, pattern=subject_pattern, fallback=fallback)
     names = _names(roots)
     return [Found(path, root, names[path], *subjects[path]) for path, root in roots.items()]
 
@@ -300,7 +300,7 @@ NOT_A_SUBJECT = re.compile(
 
 
 def _subjects(
-    paths: list[Path], root: Path, pattern: str | None, fallback: str
+    paths: list[Path], root: Path, *, pattern: str | None, fallback: str
 ) -> dict[Path, tuple[str, str, str]]:
     """(subject, session, note) of each path below one root; last resort ``fallback`` or stem."""
     others = [path for path in paths if not bids_subject(path, root)]

@@ -107,14 +107,14 @@ def read_idx(path: Path | str) -> NDArray[Any]:
             raw.seek(0)
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
             most = path.stat().st_size * (_GZIP_RATIO if zipped else 1)
-            return _parse_idx(stream, most, path)
+            return _parse_idx(stream, most, path=path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: damaged gzip file ({error}); fetch or copy it again") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _parse_idx(stream: BinaryIO, most: int, path: Path) -> NDArray[Any]:
+def _parse_idx(stream: BinaryIO, most: int, *, path: Path) -> NDArray[Any]:
     """Read header and content of a file that can hold at most ``most`` bytes."""
     magic = stream.read(4)
     if not magic:

@@ -51,7 +51,7 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
         Where the file cannot be read or has nothing that looks like items.
     """
     layout = cells.look(Path(path))
-    text = cells.table(layout, {}, {}, nrows=_PROPOSAL_ROWS)
+    text = cells.table(layout, {}, missing={}, nrows=_PROPOSAL_ROWS)
     text = text.dropna(how="all").dropna(how="all", axis=1)
     numbers = {name: cells.numbers(text[name]) for name in text.columns}
     words = {name: set(text[name][numbers[name].isna()].dropna()) for name in text.columns}
@@ -62,7 +62,7 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
         return len(words[name]) <= 2 and known > 0.8 * text[name].notna().sum()
 
     comments: dict[str, str] = {}
-    id_column = _guess_id(text, numbers, comments)
+    id_column = _guess_id(text, numbers, comments=comments)
     left = [name for name in text.columns if name != id_column]
     times = [name for name in left if is_number(name) and _TIME_WORD.search(name)]
     groups: dict[str, list[str]] = {}
@@ -100,7 +100,7 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
         alike = [name for name in layout.names if fnmatchcase(name, pattern) and name != id_column]
         scale = re.sub(r"[_.\- ]+(?:q|item|i|v)?$", "", stem, flags=re.IGNORECASE) or stem
         entry: dict[str, Any] = {"items": [pattern] if alike == names else names, "scale": scale}
-        labelled = _labelled_range(layout, names, low, high)
+        labelled = _labelled_range(layout, names, low=low, high=high)
         if labelled:
             entry["range"] = list(labelled)
             comments[f"items.{i}.range"] = "from the value labels in the file"

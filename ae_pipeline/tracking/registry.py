@@ -67,7 +67,7 @@ mlflow.models.set_model(Detector())
 REQUIRED = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "scikit-learn", "torch")
 
 
-def send_model(client: MlflowClient, run: Run, record: Record, name: str, folder: Path) -> None:
+def send_model(client: MlflowClient, run: Run, *, record: Record, name: str, folder: Path) -> None:
     """Store and register the bundle; what an earlier, killed call has done is taken up."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
@@ -80,7 +80,7 @@ def send_model(client: MlflowClient, run: Run, record: Record, name: str, folder
         model = client.create_logged_model(experiment, "model", source_run_id=run_id, tags=tags)
     if str(model.status) != "READY":
         with tempfile.TemporaryDirectory() as place:
-            _save_model(Path(place), folder, record, model, run_id)
+            _save_model(Path(place), folder, record=record, model=model, run_id=run_id)
             client.log_model_artifacts(model.model_id, f"{place}/pyfunc")
         client.finalize_logged_model(model.model_id, "READY")
     outputs = client.get_run(run_id).outputs
@@ -114,7 +114,9 @@ def _card(bundle: Path) -> str:
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def _save_model(place: Path, folder: Path, record: Record, model: LoggedModel, run_id: str) -> None:
+def _save_model(
+    place: Path, folder: Path, *, record: Record, model: LoggedModel, run_id: str
+) -> None:
     """Write the bundle as an MLflow model to ``place/pyfunc``."""
     import mlflow.pyfunc
     import numpy as np
@@ -227,17 +229,17 @@ def _fetch(model: LoggedModel, settings: Settings) -> Path:
     location = f"{model.artifact_location.rstrip('/')}/artifacts/model"
     if urlsplit(location).scheme in ("", "file"):
         bundle = Path(download_artifacts(location, tracking_uri=settings.tracking_uri))
-        _verify(bundle, expected, model.model_id)
+        _verify(bundle, expected, model_id=model.model_id)
         return bundle
     place = cache_dir("models") / expected
     if not place.is_dir():
         with write_folder(place) as new:
             fetched = download_artifacts(location, None, None, str(new), settings.tracking_uri)
-            _verify(Path(fetched), expected, model.model_id)
+            _verify(Path(fetched), expected, model_id=model.model_id)
     return place / "model"
 
 
-def _verify(bundle: Path, expected: str, model_id: str) -> None:
+def _verify(bundle: Path, expected: str, *, model_id: str) -> None:
     if _digest(bundle) != expected:
         raise StudyError(f"model {model_id} in MLflow was changed after it was published")
 
@@ -255,13 +257,13 @@ def aliases(settings: Settings, name: str) -> dict[str, str]:
     return {}
 
 
-def point(settings: Settings, name: str, alias: str, version: str) -> None:
+def point(settings: Settings, name: str, *, alias: str, version: str) -> None:
     """Let an alias of a registered model name a version."""
     with connected(settings) as client:
         client.set_registered_model_alias(name, alias, version)
 
 
-def promote(settings: Settings, model: str, reason: str) -> dict[str, str | None]:
+def promote(settings: Settings, model: str, *, reason: str) -> dict[str, str | None]:
     """Make a model the champion of its name; the reason is kept with the version.
 
     Parameters

@@ -117,7 +117,7 @@ def _read(file: Path) -> Settings:
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        raise explain(error, Settings, str(file)) from None
+        raise explain(error, Settings, where=str(file)) from None
 
 
 def _absolute(uri: str, root: Path) -> str:

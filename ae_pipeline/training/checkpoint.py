@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def _save(
     path: Path,
     model: Autoencoder,
+    *,
     optimizer: torch.optim.Optimizer,
     history: History,
     best: dict[str, Tensor],
@@ -44,7 +45,7 @@ def _save(
 
 
 def _resume(
-    path: Path, model: Autoencoder, optimizer: torch.optim.Optimizer
+    path: Path, model: Autoencoder, *, optimizer: torch.optim.Optimizer
 ) -> tuple[History, dict[str, Tensor]] | None:
     """Go on from a checkpoint; None where it is damaged or of another model, and says nothing."""
     from safetensors import SafetensorError

@@ -76,7 +76,7 @@ def share(rows: Tensor) -> Tensor:
     return rows[rank() :: size()] if is_joined() else rows
 
 
-def average_gradients(model: torch.nn.Module, n_here: int, n_all: int) -> None:
+def average_gradients(model: torch.nn.Module, n_here: int, *, n_all: int) -> None:
     """Replace gradients by their mean over all samples of the batch, wherever they were taken."""
     if not is_joined():
         return

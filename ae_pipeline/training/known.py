@@ -70,7 +70,7 @@ class Known:
         return np.isfinite(self.values)
 
 
-def read_known(head: Head, samples: Samples, beside: Path | None) -> Known:
+def read_known(head: Head, samples: Samples, *, beside: Path | None) -> Known:
     """The target of each sample, from the data itself or from a table of labels.
 
     Parameters
@@ -90,7 +90,7 @@ def read_known(head: Head, samples: Samples, beside: Path | None) -> Known:
     """
     import pandas as pd
 
-    column, files = _column(head, samples, beside)
+    column, files = _column(head, samples, beside=beside)
     unit = np.asarray(samples.meta["subject"].astype(str), dtype=np.str_)
     where = f"model.head.target {head.target!r}"
     if head.kind == "regress":
@@ -135,7 +135,7 @@ def read_known(head: Head, samples: Samples, beside: Path | None) -> Known:
 
 
 def _column(
-    head: Head, samples: Samples, beside: Path | None
+    head: Head, samples: Samples, *, beside: Path | None
 ) -> tuple[pd.Series[Any], tuple[Path, ...]]:
     """The target of each sample as it is written, and the file it came from."""
     meta = samples.meta
@@ -150,7 +150,7 @@ def _column(
     if file is None and beside is not None and (beside / "participants.tsv").is_file():
         file = beside / "participants.tsv"
     if file is not None:
-        return _from_table(head, file, meta), (file,)
+        return _from_table(head, file, meta=meta), (file,)
     if samples.kind == "eeg" and head.target in ("session", "task", "run", "acq"):
         short = {"session": "ses"}.get(head.target, head.target)
         found = meta["recording"].astype(str).str.extract(rf"(?:^|_){short}-([A-Za-z0-9]+)")[0]
@@ -168,7 +168,7 @@ def _column(
     raise StudyError(f"model.head.target: no column {head.target!r} beside the inputs; {hint}")
 
 
-def _from_table(head: Head, file: Path, meta: pd.DataFrame) -> pd.Series[Any]:
+def _from_table(head: Head, file: Path, *, meta: pd.DataFrame) -> pd.Series[Any]:
     """A column of a table of labels, for each sample by its recording or subject."""
     import pandas as pd
 

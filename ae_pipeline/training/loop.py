@@ -122,7 +122,7 @@ def choose_device(name: str) -> str:
 class _Feed:
     """Batches of scaled samples on the device, gathered without a copy of the whole."""
 
-    def __init__(self, samples: Samples, scaler: Scaler, device: str) -> None:
+    def __init__(self, samples: Samples, scaler: Scaler, *, device: str) -> None:
         import torch
 
         self.device = device
@@ -215,7 +215,7 @@ class FittedAutoencoder:
         """Send samples through the model, batch by batch, in order; nothing is corrupted."""
         import torch
 
-        feed = _Feed(samples, self.scaler, str(next(self.model.parameters()).device))
+        feed = _Feed(samples, self.scaler, device=str(next(self.model.parameters()).device))
         self.model.eval()
         with torch.inference_mode():
             for rows in samples.chunks(at_once):
@@ -225,7 +225,7 @@ class FittedAutoencoder:
         return Pass(x, observed, *self._through(x, observed), self.model)
 
     def predict_hidden(
-        self, samples: Samples, n_groups: int, seed: int = 0
+        self, samples: Samples, n_groups: int, *, seed: int = 0
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What the model says of each item of a table from the other items.
 
@@ -253,7 +253,7 @@ class FittedAutoencoder:
         most = max((len(c.levels) for c in samples.columns), default=0)
         mean = np.zeros((len(samples), n_items), np.float32)
         probabilities = np.zeros((len(samples), n_items, max(most, 2)), np.float32)
-        feed = _Feed(samples, self.scaler, str(next(self.model.parameters()).device))
+        feed = _Feed(samples, self.scaler, device=str(next(self.model.parameters()).device))
         self.model.eval()
         with torch.inference_mode():
             for rows in samples.chunks(TABLE_BATCH):
@@ -315,11 +315,11 @@ class Pass:
     def scores(self) -> Scores:
         """Losses of samples and of their entries."""
         errors = self.model.likelihood.loss_per_entry(self.parameters, self.x)
-        by_entry, total = _reduce(errors, self.observed, self.model.kind == "mnist")
+        by_entry, total = _reduce(errors, self.observed, image=self.model.kind == "mnist")
         return Scores(total.cpu().double().numpy(), by_entry.cpu().numpy())
 
 
-def _reduce(errors: Tensor, observed: Tensor | None, image: bool) -> tuple[Tensor, Tensor]:
+def _reduce(errors: Tensor, observed: Tensor | None, *, image: bool) -> tuple[Tensor, Tensor]:
     """Errors (n, *shape) to (n, entries) and (n,), over what was observed."""
     if observed is None and not image and errors.dim() > 2:
         by_entry = errors.flatten(2).mean(2)
@@ -399,19 +399,19 @@ def fit(
             f"model.objective.warm_up_epochs: {settled - 1} leave none of {config.epochs} "
             "training.epochs for the whole objective; shorten the warm-up or train longer"
         )
-    feed = _Feed(train, scaler, device)
+    feed = _Feed(train, scaler, device=device)
     held_out = None if validation is None or not len(validation) else validation
     fitted = FittedAutoencoder(model, scaler)
     optimizer = _optimizer(config, model)
     history = History()
     best = {name: p.detach().clone() for name, p in model.state_dict().items()}
     if checkpoint is not None and checkpoint.is_file():
-        history, best = _resume(checkpoint, model, optimizer) or (history, best)
+        history, best = _resume(checkpoint, model, optimizer=optimizer) or (history, best)
     saved_at = -math.inf
     n = len(train)
     n_batches = -(-n // batch_size)
     for epoch in range(len(history.rows) + 1, config.epochs + 1):
-        if _is_over(history, config, held_out):
+        if _is_over(history, config, held_out=held_out):
             break
         started = time.perf_counter()
         for group in optimizer.param_groups:
@@ -437,9 +437,11 @@ def fit(
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                raise TrainingError(_what_would_fit(model, feed, batch_size, epoch)) from None
+                raise TrainingError(
+                    _what_would_fit(model, feed, batch_size=batch_size, epoch=epoch)
+                ) from None
             n_own = len(together.share(whole))
-            together.average_gradients(model, n_own, len(whole))
+            together.average_gradients(model, n_own, n_all=len(whole))
             optimizer.step()
             total += loss.reconstruction.detach() * n_own
             for listener in listeners:
@@ -453,11 +455,17 @@ def fit(
             kept = ""
             if checkpoint is not None and history.rows and not together.rank():
                 model.load_state_dict(best)
-                _save(checkpoint, model, _optimizer(config, model), history, best)
+                _save(
+                    checkpoint,
+                    model,
+                    optimizer=_optimizer(config, model),
+                    history=history,
+                    best=best,
+                )
                 kept = f"; what was learned until epoch {history.best_epoch} is in {checkpoint}"
             raise TrainingError(
                 f"training stopped in epoch {epoch}: the loss is no longer a number; "
-                f"{_cause(feed, n, config)}{kept}"
+                f"{_cause(feed, n, config=config)}{kept}"
             )
         # without validation data there is nothing to choose an epoch by: the last one is kept,
         # and an epoch before the whole objective was trained is never preferred to a later one
@@ -478,7 +486,7 @@ def fit(
             listener(Epoch(epoch, config.epochs, train_loss, validation_loss, seconds, is_best))
         due = time.monotonic() - saved_at >= checkpoint_every_s
         if checkpoint is not None and due and not together.rank():
-            _save(checkpoint, model, optimizer, history, best)
+            _save(checkpoint, model, optimizer=optimizer, history=history, best=best)
             saved_at = time.monotonic()
     model.load_state_dict(best)
     model.head = None
@@ -497,7 +505,7 @@ def _keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 64 << 20)
 
 
-def _cause(feed: _Feed, n: int, config: Training) -> str:
+def _cause(feed: _Feed, n: int, *, config: Training) -> str:
     """Why a loss is no longer a number, as far as the data tells, and what to change."""
     import torch
 
@@ -521,7 +529,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words
 
 
-def _what_would_fit(model: Autoencoder, feed: _Feed, batch_size: int, epoch: int) -> str:
+def _what_would_fit(model: Autoencoder, feed: _Feed, *, batch_size: int, epoch: int) -> str:
     """Try smaller and smaller batches, and name the first that fits."""
     import torch
 
@@ -549,7 +557,7 @@ def _what_would_fit(model: Autoencoder, feed: _Feed, batch_size: int, epoch: int
     )
 
 
-def _is_over(history: History, config: Training, held_out: Samples | None) -> bool:
+def _is_over(history: History, config: Training, *, held_out: Samples | None) -> bool:
     if config.early_stopping is None or held_out is None:
         return False
     return len(history.rows) - history.best_epoch >= config.early_stopping

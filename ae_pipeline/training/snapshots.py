@@ -67,11 +67,11 @@ def pictures(place: Path) -> dict[str, bytes]:
     for file in sorted(place.glob("epoch-*.npz")):
         with np.load(file, allow_pickle=False) as arrays:
             title = f"epoch {int(file.stem.partition('-')[2])}"
-            found[f"{file.stem}.png"] = _draw(arrays["given"], arrays["made"], title)
+            found[f"{file.stem}.png"] = _draw(arrays["given"], arrays["made"], title=title)
     return found
 
 
-def _draw(given: NDArray[Any], made: NDArray[Any], title: str) -> bytes:
+def _draw(given: NDArray[Any], made: NDArray[Any], *, title: str) -> bytes:
     import io
 
     from matplotlib.figure import Figure
@@ -86,7 +86,7 @@ def _draw(given: NDArray[Any], made: NDArray[Any], title: str) -> bytes:
                 axes[row, i].imshow(values, cmap="gray", vmin=0, vmax=1)
                 axes[row, i].set_axis_off()
         elif given.ndim == 3:
-            _draw_channels(axes[0, i], given[i], made[i])
+            _draw_channels(axes[0, i], given[i], made=made[i])
         else:
             axes[0, i].plot(given[i], "o", color="#999", markersize=3)
             axes[0, i].plot(made[i], "-", color="#c33", linewidth=1)
@@ -96,7 +96,7 @@ def _draw(given: NDArray[Any], made: NDArray[Any], title: str) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_channels(axes: Any, given: NDArray[Any], made: NDArray[Any]) -> None:
+def _draw_channels(axes: Any, given: NDArray[Any], *, made: NDArray[Any]) -> None:
     few = given[:CHANNELS], made[:CHANNELS]
     step = 4 * float(np.median(np.abs(few[0]))) or 1.0
     for channel, (was, became) in enumerate(zip(*few, strict=True)):

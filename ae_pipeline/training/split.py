@@ -120,7 +120,7 @@ def divide(meta: pd.DataFrame, config: Split) -> Division:
     rng = np.random.default_rng(config.seed)
     windowed = "onset_s" in meta
     if "set" in meta and set(meta["set"]) == {"train", "t10k"}:
-        return _official(meta, config, rng)
+        return _official(meta, config, rng=rng)
     units = meta[config.by].to_numpy().astype(str)
     names = np.unique(units)
     shares = {
@@ -135,18 +135,20 @@ def divide(meta: pd.DataFrame, config: Split) -> Division:
                 "calibrate and test; collect more"
             )
         if len(names) < config.leave_out_below:
-            fold = _deal_evenly(len(names), N_FOLDS, rng)[np.unique(units, return_inverse=True)[1]]
+            fold = _deal_evenly(len(names), N_FOLDS, rng=rng)[
+                np.unique(units, return_inverse=True)[1]
+            ]
             folds = tuple(np.flatnonzero(fold == f) for f in range(N_FOLDS))
-            part = _by_unit(units, {"validation": max(config.validation, 0.1)}, rng)
+            part = _by_unit(units, {"validation": max(config.validation, 0.1)}, rng=rng)
             return Division(part, folds, "row", (FEW.format(len(units)),))
-        return Division(_by_unit(units, shares, rng), (), "row")
+        return Division(_by_unit(units, shares, rng=rng), (), "row")
     subjects = meta["subject"].nunique()
     if subjects == 1:
         recordings = meta["recording"].to_numpy().astype(str)
         if len(np.unique(recordings)) < MIN_UNITS:
-            part, claim = _time_blocks(meta, shares, rng), ONE_SUBJECT.format("blocks of time")
+            part, claim = _time_blocks(meta, shares, rng=rng), ONE_SUBJECT.format("blocks of time")
             return Division(part, (), "block", (claim,))
-        part, claim = _by_unit(recordings, shares, rng), ONE_SUBJECT.format("recordings")
+        part, claim = _by_unit(recordings, shares, rng=rng), ONE_SUBJECT.format("recordings")
         return Division(part, (), "recording", (claim,))
     claims: tuple[str, ...] = ()
     if config.by == "recording":
@@ -155,18 +157,18 @@ def divide(meta: pd.DataFrame, config: Split) -> Division:
             "can be claimed about people who are not among them.",
         )
     if len(names) >= MIN_UNITS:
-        return Division(_by_unit(units, shares, rng), (), config.by, claims)
+        return Division(_by_unit(units, shares, rng=rng), (), config.by, claims)
     few = (
         f"Only {len(names)} {config.by}s: each is left out in turn for calibration, and training "
         f"stops early on blocks of time of the training {config.by}s. p-values are coarse and "
         f"hold for {config.by}s like these only."
     )
     folds = tuple(np.flatnonzero(units == name) for name in names)
-    part = _time_blocks(meta, {"validation": config.validation}, rng)
+    part = _time_blocks(meta, {"validation": config.validation}, rng=rng)
     return Division(part, folds, config.by, (few, *claims))
 
 
-def _official(meta: pd.DataFrame, config: Split, rng: np.random.Generator) -> Division:
+def _official(meta: pd.DataFrame, config: Split, *, rng: np.random.Generator) -> Division:
     """Official training images train and validate; official test images calibrate and test."""
     official_test = (meta["set"] != "train").to_numpy()
     part = np.full(len(meta), "train", dtype="<U11")
@@ -181,14 +183,14 @@ def _official(meta: pd.DataFrame, config: Split, rng: np.random.Generator) -> Di
 
 
 def _by_unit(
-    units: NDArray[np.str_], shares: dict[str, float], rng: np.random.Generator
+    units: NDArray[np.str_], shares: dict[str, float], *, rng: np.random.Generator
 ) -> NDArray[np.str_]:
     """A part for each row, the same for all rows of a unit."""
     names, codes = np.unique(units, return_inverse=True)
-    return _deal(len(names), shares, rng)[codes]
+    return _deal(len(names), shares, rng=rng)[codes]
 
 
-def _deal(n: int, shares: dict[str, float], rng: np.random.Generator) -> NDArray[np.str_]:
+def _deal(n: int, shares: dict[str, float], *, rng: np.random.Generator) -> NDArray[np.str_]:
     """A part for each of ``n`` units; at least one for each part asked for and for training."""
     counts = {name: max(1, round(share * n)) if share else 0 for name, share in shares.items()}
     while sum(counts.values()) >= n:  # rounding up must not leave training with nothing
@@ -202,7 +204,7 @@ def _deal(n: int, shares: dict[str, float], rng: np.random.Generator) -> NDArray
     return parts
 
 
-def _deal_evenly(n: int, n_folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _deal_evenly(n: int, n_folds: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
     """A fold for each of ``n`` units, all of the same size but for one."""
     fold = np.empty(n, np.int64)
     fold[rng.permutation(n)] = np.arange(n) % min(n_folds, n)
@@ -210,7 +212,7 @@ def _deal_evenly(n: int, n_folds: int, rng: np.random.Generator) -> NDArray[np.i
 
 
 def _time_blocks(
-    meta: pd.DataFrame, shares: dict[str, float], rng: np.random.Generator
+    meta: pd.DataFrame, shares: dict[str, float], *, rng: np.random.Generator
 ) -> NDArray[np.str_]:
     """Cut every recording into blocks, give blocks to parts, leave out straddling windows."""
     part = np.full(len(meta), "", dtype="<U11")
@@ -223,7 +225,7 @@ def _time_blocks(
         # a block holds at least three windows' lengths, or little of it could be used
         n_blocks = int(min(BLOCKS, max(4, (last - first) / (3 * (end - onset)[rows[0]]))))
         edges = np.linspace(first, last, n_blocks + 1)
-        labels = _deal(n_blocks, shares, rng)
+        labels = _deal(n_blocks, shares, rng=rng)
         block_of_onset = np.clip(np.searchsorted(edges, onset[rows], "right") - 1, 0, n_blocks - 1)
         block_of_end = np.clip(np.searchsorted(edges, end[rows], "left") - 1, 0, n_blocks - 1)
         same = labels[block_of_onset] == labels[block_of_end]

@@ -37,7 +37,7 @@ def test_a_polychoric_correlation_is_that_of_the_variables_behind_the_answers(rh
 @pytest.mark.parametrize("method", ["factors", "components"])
 def test_known_factors_come_back(method: str) -> None:
     x, loadings = simple_structure(800)
-    found = factors.Factors.fit(x, 3, method)
+    found = factors.Factors.fit(x, 3, method=method)
     assert factors.matched(loadings, found.loadings).min() > 0.97
 
 
@@ -59,7 +59,7 @@ def test_a_hidden_item_is_predicted_as_well_as_its_communality_allows() -> None:
     train, test = x[:1000], x[1000:]
     model = factors.Factors.fit(train, 3)
     groups = np.resize(np.arange(5), 15)
-    guess = factors.predict_hidden(model, train, test, groups)
+    guess = factors.predict_hidden(model, train, test=test, groups=groups)
     error = ((factors.standardised(test) - guess) ** 2).mean()
     # four items of loading 0.7 tell a factor with reliability 0.79 (Spearman, Brown)
     assert error == pytest.approx(1 - 0.49 * 0.794, abs=0.04)
@@ -70,7 +70,7 @@ def test_a_difference_has_an_interval_over_people() -> None:
     truth = rng.standard_normal((200, 4))
     known = np.ones(truth.shape, bool)
     good, bad = truth + 0.1, truth + rng.standard_normal(truth.shape)
-    found = factors.gain(truth, good, bad, known)
+    found = factors.gain(truth, good, second=bad, known=known)
     assert found["first"] == pytest.approx(0.01)
     assert found["interval"][0] > 0.5
 
@@ -87,7 +87,12 @@ def test_a_model_stands_beside_factor_analysis() -> None:
     person = trained().person
     assert person is not None
     found = factors.beside(
-        person, people(400, 1), people(150, 20), 4, 0, lambda samples, seed: person.autoencoder
+        person,
+        people(400, 1),
+        held_out=people(150, 20),
+        k=4,
+        seed=0,
+        refit=lambda samples, seed: person.autoencoder,
     )
     assert found["parallel"]["pearson"] == 4
     assert found["parallel"]["polychoric"] == 4

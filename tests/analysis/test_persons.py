@@ -57,7 +57,7 @@ def test_answers_stand_beside_what_was_expected_in_the_order_people_saw_them() -
     samples = careless(people(6, 4), "random")
     told = person.tell(samples)
     frame = pd.DataFrame({"recording": samples.meta["recording"], "score": np.arange(6.0)})
-    shown = persons.answers_frame(samples, told, frame, 2)
+    shown = persons.answers_frame(samples, told, frame=frame, n_shown=2)
     assert list(dict.fromkeys(shown["recording"])) == ["p5", "p4"]
     assert shown["position"][:3].is_monotonic_increasing
     first = shown.iloc[0]
@@ -82,7 +82,7 @@ def test_items_that_ask_the_same_or_go_with_nothing_are_remarked() -> None:
     samples = replace(samples, values=values, mask=mask)
     latents = np.random.default_rng(1).standard_normal((300, 4)).astype(np.float32)
     latents[:, 2] = values[:, 5]
-    items = persons.items_frame(samples, person.tell(samples), latents)
+    items = persons.items_frame(samples, person.tell(samples), latents=latents)
     assert len(items) == N_ITEMS
     assert items["nearest_item"][0] == "I01"
     assert "asks the same as I01" in items["remark"][0]
@@ -97,7 +97,7 @@ def test_a_person_has_indices_groups_and_totals() -> None:
     samples = people(30, 6)
     samples.meta["age"] = 30
     source = SimpleNamespace(groups=None)
-    frame = persons.persons_frame(person, samples, source, person.tell(samples))
+    frame = persons.persons_frame(person, samples, source=source, told=person.tell(samples))
     wanted = {
         "index_longstring",
         "index_irv",
@@ -124,7 +124,7 @@ def test_a_part_of_the_people_at_a_time_comes_to_the_same_as_all_at_once(
         return [
             surprise,
             *views.values(),
-            *persons.describe(person, samples, source, frame, latents),
+            *persons.describe(person, samples, source=source, frame=frame, latents=latents),
         ]
 
     whole = everything()

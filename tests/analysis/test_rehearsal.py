@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import made
 import numpy as np
@@ -28,7 +29,7 @@ BAND_HZ = (2.0, 20.0)
 
 
 def copies_of(samples: Samples, band_hz: tuple[float, float] = BAND_HZ, seed: int = 0) -> Samples:
-    return altered(samples, band_hz, np.random.default_rng(seed))
+    return altered(samples, band_hz, rng=np.random.default_rng(seed))
 
 
 def values_of(samples: Samples) -> np.ndarray:
@@ -162,7 +163,7 @@ def test_a_copy_like_its_original_is_left_out_with_it() -> None:
     samples = blank_background(80)
     same = (values_of(copies_of(samples)) == samples.values).all((1, 2))
     assert 8 <= same.sum() <= 20  # of the twenty that lose a quarter
-    frame = rehearse(bundle.ensemble, bundle.baselines, samples, (0, 0), seed=0)
+    frame = rehearse(bundle.ensemble, bundle.baselines, samples=samples, band_hz=(0, 0), seed=0)
     n = frame["altered"].sum()
     assert 60 <= n < 80
     assert len(frame) == 2 * n
@@ -175,9 +176,9 @@ def test_originals_are_scored_as_they_are() -> None:
     trained = tiny.table()
     bundle = trained.bundle
     samples = tiny.answers(50, seed=8)
-    frame = rehearse(bundle.ensemble, bundle.baselines, samples, (0, 0), seed=0)
+    frame = rehearse(bundle.ensemble, bundle.baselines, samples=samples, band_hz=(0, 0), seed=0)
     own = frame[~frame["altered"]].set_index("unit")
-    plain, _, _ = raw_scores(bundle.ensemble, bundle.baselines, samples)
+    plain, _, _ = raw_scores(bundle.ensemble, bundle.baselines, samples=samples)
     plain = plain.set_index("recording").loc[own.index]
     np.testing.assert_allclose(own["ensemble"], plain["score"], rtol=1e-5)
     for name in SIMPLEST_FIRST[:-1]:
@@ -187,10 +188,12 @@ def test_originals_are_scored_as_they_are() -> None:
 def test_units_are_subjects_of_eeg_or_recordings_of_one_subject() -> None:
     trained = tiny.eeg()
     bundle, samples = trained.bundle, trained.data.samples
-    arguments = (bundle.ensemble, bundle.baselines, samples, (1.0, 40.0))
-    by_subject = rehearse(*arguments, seed=0)
+    rehearsed = partial(
+        rehearse, bundle.ensemble, bundle.baselines, samples=samples, band_hz=(1.0, 40.0), seed=0
+    )
+    by_subject = rehearsed()
     assert set(by_subject["unit"]) <= set(samples.meta["subject"])
-    by_recording = rehearse(*arguments, seed=0, by_recording=True)
+    by_recording = rehearsed(by_recording=True)
     assert set(by_recording["unit"]) <= set(samples.meta["recording"])
     assert len(by_subject) == 600
     summary = summarise(by_subject)
@@ -236,7 +239,7 @@ def test_weighted_areas_count_ties_half() -> None:
         scores = rng.integers(0, 4, (60, 3)).astype(float)
         y, weight = rng.random(60) < 0.4, rng.integers(0, 5, 60)
         expected = [roc_auc_score(y, column, sample_weight=weight) for column in scores.T]
-        np.testing.assert_allclose(_areas(scores, y, weight), expected)
+        np.testing.assert_allclose(_areas(scores, y, weight=weight), expected)
 
 
 def test_the_interval_is_over_units_not_rows() -> None:

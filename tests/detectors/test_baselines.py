@@ -30,7 +30,7 @@ def network_units(samples: Samples, scaler: Scaler) -> np.ndarray:
 
 
 def fit_pca(samples: Samples, latent_dim: int = 4) -> PrincipalComponents:
-    pca = PrincipalComponents.fit(samples, Scaler.fit(samples), latent_dim, 0)
+    pca = PrincipalComponents.fit(samples, Scaler.fit(samples), latent_dim=latent_dim, seed=0)
     assert isinstance(pca, PrincipalComponents)
     return pca
 
@@ -120,7 +120,7 @@ def test_pcas_loss_of_an_image_is_the_cross_entropy_of_what_it_reconstructs() ->
 def test_pcas_loss_of_a_table_is_a_fair_distribution_over_the_levels() -> None:
     samples = answers(200, missing=0.2)
     pca = fit_pca(samples)
-    likelihood = Likelihood("mixed", "questionnaire", samples.shape, samples.columns)
+    likelihood = Likelihood("mixed", "questionnaire", shape=samples.shape, columns=samples.columns)
     losses = pca.losses(samples, likelihood.by_column)
     assert losses.shape == (200,)
     assert np.isfinite(losses).all()
@@ -140,7 +140,9 @@ def test_pcas_loss_leaves_out_what_is_missing() -> None:
     pca = fit_pca(samples)
     assert samples.mask is not None
     elsewhere = np.where(samples.mask, samples.values, np.float32(2))
-    by_column = Likelihood("mixed", "questionnaire", samples.shape, samples.columns).by_column
+    by_column = Likelihood(
+        "mixed", "questionnaire", shape=samples.shape, columns=samples.columns
+    ).by_column
     np.testing.assert_array_equal(
         pca.losses(samples, by_column), pca.losses(replace(samples, values=elsewhere), by_column)
     )
@@ -155,11 +157,11 @@ def test_pcas_loss_leaves_out_what_is_missing() -> None:
 def test_isolation_forest_scores_as_scikit_learn_does(kind: Kind, n: int) -> None:
     train, new = of_kind(kind, n), of_kind(kind, 50, seed=1)
     scaler = Scaler.fit(train)
-    forest = IsolationForest.fit(train, scaler, 4, 3)
+    forest = IsolationForest.fit(train, scaler, latent_dim=4, seed=3)
     assert isinstance(forest, IsolationForest)
 
     def shown(samples: Samples) -> np.ndarray:
-        x = features(samples, scaler, slice(None)).reshape(len(samples), -1)
+        x = features(samples, scaler, rows=slice(None)).reshape(len(samples), -1)
         return np.where(np.isnan(x), forest.fill, x)
 
     reference = Forest(random_state=3).fit(shown(train))
@@ -171,7 +173,7 @@ def test_isolation_forest_scores_as_scikit_learn_does(kind: Kind, n: int) -> Non
 def test_the_forest_sees_a_missing_answer_as_the_median_one() -> None:
     train = answers(200, missing=0.2)
     scaler = Scaler.fit(train)
-    forest = IsolationForest.fit(train, scaler, 4, 0)
+    forest = IsolationForest.fit(train, scaler, latent_dim=4, seed=0)
     assert isinstance(forest, IsolationForest)
     x = network_units(train, scaler)
     assert train.mask is not None
@@ -188,7 +190,7 @@ def test_the_forest_sees_a_missing_answer_as_the_median_one() -> None:
 
 def test_a_planted_outlier_ranks_first_and_names_its_channel() -> None:
     train, new = eeg(80), as_array(eeg(30, seed=1))
-    robust = RobustZ.fit(train, Scaler.fit(train), 4, 0)
+    robust = RobustZ.fit(train, Scaler.fit(train), latent_dim=4, seed=0)
     values = np.asarray(new.values).copy()
     values[17, 2, 10:12] += 40 * values[:, 2].std()  # an electrode pop
     scores = robust.score(replace(new, values=values))
@@ -200,7 +202,7 @@ def test_a_planted_outlier_ranks_first_and_names_its_channel() -> None:
 def test_robust_z_is_the_deviation_from_the_median() -> None:
     train = answers(200, missing=0.2)
     scaler = Scaler.fit(train)
-    robust = RobustZ.fit(train, scaler, 4, 0)
+    robust = RobustZ.fit(train, scaler, latent_dim=4, seed=0)
     x = network_units(train, scaler)
     assert train.mask is not None
     observed = np.where(train.mask, x, np.nan)
@@ -215,7 +217,7 @@ def test_robust_z_is_the_deviation_from_the_median() -> None:
 
 def test_an_answer_at_the_median_counts_as_an_answer() -> None:
     train = answers(200, missing=0.0)
-    robust = RobustZ.fit(train, Scaler.fit(train), 4, 0)
+    robust = RobustZ.fit(train, Scaler.fit(train), latent_dim=4, seed=0)
     scores = robust.score(train)
     expected = np.sqrt((scores.by_entry.astype(float) ** 2).mean(1))
     np.testing.assert_allclose(scores.total, expected, rtol=1e-5)
@@ -229,7 +231,9 @@ def test_an_item_that_nobody_answered_upsets_no_baseline() -> None:
     silent = replace(samples, mask=mask)
     scaler = Scaler.fit(silent)
     for baseline in BASELINES.values():
-        assert np.isfinite(baseline.fit(silent, scaler, 4, 0).score(samples).total).all()
+        assert np.isfinite(
+            baseline.fit(silent, scaler, latent_dim=4, seed=0).score(samples).total
+        ).all()
 
 
 # -------------------------------------------------------------------------------- features
@@ -244,7 +248,7 @@ def test_a_rhythm_stands_out_in_its_band(freq_hz: float, band: int | None) -> No
     values = np.zeros((1, 2, 128), np.float32)
     values[0, 1] = np.sin(2 * np.pi * freq_hz * time_s)
     unit = Scaler(np.zeros(2, np.float32), np.ones(2, np.float32))
-    found = features(replace(samples, values=values), unit, slice(None))
+    found = features(replace(samples, values=values), unit, rows=slice(None))
     bands = [name for name, (_, high) in BANDS_HZ.items() if high <= SFREQ_HZ / 2]
     assert bands == ["delta", "theta", "alpha", "beta"]  # 32 Hz is the highest there is
     assert found.shape == (1, 2, len(bands) + 2)
@@ -260,7 +264,9 @@ def test_a_rhythm_stands_out_in_its_band(freq_hz: float, band: int | None) -> No
 def test_features_that_two_share_change_no_score(kind: Kind) -> None:
     train, new = of_kind(kind, 60), of_kind(kind, 30, seed=1)
     scaler = Scaler.fit(train)
-    fitted = {name: scorer.fit(train, scaler, 2, 0) for name, scorer in BASELINES.items()}
+    fitted = {
+        name: scorer.fit(train, scaler, latent_dim=2, seed=0) for name, scorer in BASELINES.items()
+    }
     together = score_all(fitted, new)
     assert list(together) == list(BASELINES)
     for name, scorer in fitted.items():
@@ -271,7 +277,7 @@ def test_features_that_two_share_change_no_score(kind: Kind) -> None:
 
 def test_images_are_seen_in_blocks_of_four_by_four() -> None:
     samples = digits(3, size=10)
-    found = features(samples, Scaler.fit(samples), slice(None))
+    found = features(samples, Scaler.fit(samples), rows=slice(None))
     assert found.shape == (3, 1, 4)
     np.testing.assert_allclose(
         found[:, 0, 3], np.asarray(samples.values)[:, 4:8, 4:8].mean((1, 2)), rtol=1e-5
@@ -280,6 +286,6 @@ def test_images_are_seen_in_blocks_of_four_by_four() -> None:
 
 def test_a_missing_answer_is_no_answer() -> None:
     samples = answers(40, missing=0.3)
-    found = features(samples, Scaler.fit(samples), slice(None))
+    found = features(samples, Scaler.fit(samples), rows=slice(None))
     assert samples.mask is not None
     np.testing.assert_array_equal(np.isnan(found[:, :, 0]), ~samples.mask)

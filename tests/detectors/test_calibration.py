@@ -125,11 +125,11 @@ def test_no_p_values_have_no_q_values() -> None:
 def test_neighbouring_flagged_windows_are_one_event() -> None:
     onset = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 10.0, 12.0, 20.0])
     scores = np.array([5.0, 0.0, 7.0, 0.0, 0.0, 6.0, 8.0, 9.0])
-    spans = find_events(onset, np.full(8, 2.0), scores, 4.0)
+    spans = find_events(onset, np.full(8, 2.0), scores=scores, threshold=4.0)
     # 0-2 and 1-3 overlap; 10-12 and 12-14 touch; 20-22 stands alone
     assert [(s.onset_s, s.end_s, s.score) for s in spans] == [(0, 3, 7), (10, 14, 8), (20, 22, 9)]
     assert [(s.first, s.last, s.peak) for s in spans] == [(0, 2, 2), (5, 6, 6), (7, 7, 7)]
-    assert find_events(onset, np.full(8, 2.0), scores, 9.0) == []  # above, not at
+    assert find_events(onset, np.full(8, 2.0), scores=scores, threshold=9.0) == []  # above, not at
 
 
 @settings(deadline=None)
@@ -142,7 +142,9 @@ def test_events_are_the_pieces_that_flagged_windows_cover(
 ) -> None:
     length, stride = shape
     onset = np.arange(len(flags)) * stride
-    spans = find_events(onset, np.full(len(flags), length), np.array(flags, float), 0.5)
+    spans = find_events(
+        onset, np.full(len(flags), length), scores=np.array(flags, float), threshold=0.5
+    )
     pieces: list[list[float]] = []
     for start in onset[np.array(flags)]:
         if pieces and start <= pieces[-1][1] + 1e-9:
@@ -161,7 +163,9 @@ def events_at(c: Calibration, threshold: float, unit: int | None = None) -> int:
         rows = c.recording == recording
         if unit in (None, c.unit[rows][0]):
             scores = c.scores["score"][rows]
-            total += len(find_events(c.onset_s[rows], c.duration_s[rows], scores, threshold))
+            total += len(
+                find_events(c.onset_s[rows], c.duration_s[rows], scores=scores, threshold=threshold)
+            )
     return total
 
 
@@ -288,11 +292,11 @@ def test_a_longer_recording_is_not_more_abnormal_for_its_length() -> None:
 def test_one_huge_event_makes_a_recording_unusual() -> None:
     c, wanted = calibration(smooth(7200, 3), 4), Detection()
     most = float(c.scores["score"].max())
-    assert c.unusual(1, 0.1, most, wanted)[0] is False
-    odd, reason = c.unusual(1, 0.1, 4 * most, wanted)
+    assert c.unusual(1, 0.1, top=most, detection=wanted)[0] is False
+    odd, reason = c.unusual(1, 0.1, top=4 * most, detection=wanted)
     assert odd
     assert "times as far from usual" in reason
-    odd, reason = c.unusual(40, 0.1, most, wanted)
+    odd, reason = c.unusual(40, 0.1, top=most, detection=wanted)
     assert odd
     assert "40 events, 400.0 an hour" in reason
 
@@ -367,7 +371,7 @@ NONE = np.zeros((0, 0), np.float32)
 
 def test_recordings_are_numbers_not_names() -> None:
     frame = frame_of([0, 1, 0, 1, 2], ["Dora", "Dora", "Emil", "Emil", "Emil"])
-    c = Calibration.from_frame(frame, np.zeros((5, 2), np.float32), "subject")
+    c = Calibration.from_frame(frame, np.zeros((5, 2), np.float32), unit="subject")
     assert c.recording.tolist() == [0, 0, 1, 1, 1]
     assert set(c.scores) == {"score", "score_pca"}
     assert c.n_units == 2
@@ -378,30 +382,30 @@ def test_recordings_are_numbers_not_names() -> None:
 def test_stretches_of_one_subject_are_units_of_their_own() -> None:
     onsets = [0.0, 0.5, 1.0, 9.0, 9.5, 30.0, 0.0, 0.5]
     frame = frame_of(onsets, ["a"] * 6 + ["b"] * 2)
-    c = Calibration.from_frame(frame, np.zeros((8, 0), np.float32), "block")
+    c = Calibration.from_frame(frame, np.zeros((8, 0), np.float32), unit="block")
     assert len(np.unique(c.recording)) == 4
     assert [len(set(c.recording[rows])) for rows in ([0, 1, 2], [3, 4], [5], [6, 7])] == [1] * 4
-    whole = Calibration.from_frame(frame, np.zeros((8, 0), np.float32), "recording")
+    whole = Calibration.from_frame(frame, np.zeros((8, 0), np.float32), unit="recording")
     assert whole.n_units == 2
 
 
 def test_windows_that_stand_apart_by_plan_are_one_stretch() -> None:
     onsets = [0.0, 5.0, 10.0, 15.0, 60.0, 65.0]
     frame = frame_of(onsets, ["a"] * 6)
-    c = Calibration.from_frame(frame, np.zeros((6, 0), np.float32), "block")
+    c = Calibration.from_frame(frame, np.zeros((6, 0), np.float32), unit="block")
     assert c.n_units == 2
 
 
 def test_rows_are_units_of_their_own() -> None:
     frame = pd.DataFrame({"recording": ["x", "y", "z"], "score": [1.0, 2.0, 3.0]})
-    c = Calibration.from_frame(frame, np.zeros((3, 0), np.float32), "row")
+    c = Calibration.from_frame(frame, np.zeros((3, 0), np.float32), unit="row")
     assert (c.n_units, c.hours) == (3, 0)
 
 
 def test_the_usual_error_of_an_item_is_that_of_given_answers() -> None:
     frame = pd.DataFrame({"recording": list("abcde"), "score": np.arange(5.0)})
     errors = np.array([[1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 7, 0], [5, 9, 0]], np.float32)
-    c = Calibration.from_frame(frame, errors, "row")
+    c = Calibration.from_frame(frame, errors, unit="row")
     assert c.entry_median.tolist() == [3, 8, 0]
     assert (c.usual_error > 0).all()  # an item that nobody answered is no infinite ratio
     assert c.usual_error[:2].tolist() == [3, 8]
@@ -430,12 +434,14 @@ def test_recording_level_p_values_are_valid() -> None:
 
 def test_no_calibration_data_is_refused_in_one_line() -> None:
     with pytest.raises(InputError, match="larger share or add recordings") as caught:
-        Calibration.from_frame(frame_of([], []), NONE, "subject")
+        Calibration.from_frame(frame_of([], []), NONE, unit="subject")
     assert "\n" not in str(caught.value)
 
 
 def test_a_calibration_comes_back_from_its_arrays() -> None:
-    c = Calibration.from_frame(frame_of([0, 1], ["a", "b"]), np.ones((2, 3), np.float32), "subject")
+    c = Calibration.from_frame(
+        frame_of([0, 1], ["a", "b"]), np.ones((2, 3), np.float32), unit="subject"
+    )
     again = Calibration.from_state(c.state())
     assert set(again.scores) == set(c.scores)
     for name, array in c.state().items():

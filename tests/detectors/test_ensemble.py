@@ -173,7 +173,7 @@ def test_only_signals_have_a_spectrum() -> None:
 
 def untrained(samples: Samples) -> training.FittedAutoencoder:
     config = Model.model_validate({**tiny.MODEL, "objective": {"kind": "vanilla"}})
-    model = Autoencoder(config, samples.kind, samples.shape)
+    model = Autoencoder(config, samples.kind, shape=samples.shape)
     return training.FittedAutoencoder(model, Scaler.fit(samples))
 
 
@@ -181,7 +181,7 @@ def untrained(samples: Samples) -> training.FittedAutoencoder:
 def test_bands_that_windows_are_too_short_for_are_left_out(length: int, n_bands: int) -> None:
     # at 64 Hz gamma lies above the Nyquist; 12 samples resolve 5.3 Hz, 3 samples nothing
     samples = short_windows(60, length=length)
-    ensemble = Ensemble.fit(untrained(samples), samples, None, 0)
+    ensemble = Ensemble.fit(untrained(samples), samples, reference=None, seed=0)
     assert ensemble.band_center.shape == ((4, n_bands) if n_bands else (0, 0))
     seen = ensemble.look(samples)
     assert ("spectrum" in seen.views) == (n_bands > 0)
@@ -300,11 +300,13 @@ def test_without_a_validation_part_the_training_data_is_the_reference(
     trained: tiny.Trained,
 ) -> None:
     inside = part(trained, "train")
-    ensemble = Ensemble.fit(trained.fitted, inside, None, 0)
+    ensemble = Ensemble.fit(trained.fitted, inside, reference=None, seed=0)
     seen = ensemble.look(inside)
     for i, name in enumerate(seen.deviations):
         assert np.median(seen.views[name]) == pytest.approx(ensemble.center[i], abs=1e-6)
-    few = Ensemble.fit(trained.fitted, inside, part(trained, "validation").take(np.arange(3)), 0)
+    few = Ensemble.fit(
+        trained.fitted, inside, reference=part(trained, "validation").take(np.arange(3)), seed=0
+    )
     for name, array in few.state().items():
         np.testing.assert_array_equal(array, ensemble.state()[name])
 
@@ -313,7 +315,9 @@ def test_the_reference_moves_only_what_is_usual() -> None:
     trained = tiny.eeg()
     inside, held = part(trained, "train"), part(trained, "validation")
     louder = changed(held, times(2))
-    one, other = (Ensemble.fit(trained.fitted, inside, each, 0) for each in (held, louder))
+    one, other = (
+        Ensemble.fit(trained.fitted, inside, reference=each, seed=0) for each in (held, louder)
+    )
     for name in ("log_weights", "means", "precisions_cholesky"):
         np.testing.assert_array_equal(one.state()[name], other.state()[name])
     # twice the signal is four times the squared error of a network that is almost linear
@@ -321,7 +325,9 @@ def test_the_reference_moves_only_what_is_usual() -> None:
 
 
 def test_fitting_again_gives_the_same_numbers(trained: tiny.Trained) -> None:
-    again = Ensemble.fit(trained.fitted, part(trained, "train"), part(trained, "validation"), 0)
+    again = Ensemble.fit(
+        trained.fitted, part(trained, "train"), reference=part(trained, "validation"), seed=0
+    )
     for name, array in trained.bundle.ensemble.state().items():
         np.testing.assert_array_equal(again.state()[name], array)
 

@@ -68,14 +68,18 @@ def test_a_jointly_trained_head_shapes_the_code_and_leaves_no_weights_behind() -
         known = Known(
             Head.model_validate(head), age.astype(float), (), samples.meta["recording"].to_numpy()
         )
-        model = Autoencoder(config, "questionnaire", samples.shape, samples.columns, True)
+        model = Autoencoder(
+            config, "questionnaire", shape=samples.shape, columns=samples.columns, has_missing=True
+        )
         labels = known.labels(np.arange(200)) if fitted == "jointly" else None
         training = Training(epochs=20, learning_rate=1e-2, device="cpu", batch_size=20)
-        trained, _ = fit(model, samples, None, scaler, training, labels=labels)
+        trained, _ = fit(
+            model, samples, validation=None, scaler=scaler, config=training, labels=labels
+        )
         assert not [name for name in trained.state() if name.startswith("head")]
         codes = trained.latents(samples).astype(float)
-        outputs = supervised.fit_head(known, codes, np.arange(200), 0).outputs(codes)
-        judged = supervised.judge_head(known, np.arange(200), outputs)
+        outputs = supervised.fit_head(known, codes, rows=np.arange(200), seed=0).outputs(codes)
+        judged = supervised.judge_head(known, np.arange(200), outputs=outputs)
         probes.append(judged["r2"]["value"])
     assert probes[1] > probes[0]
 
@@ -90,7 +94,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         right = rng.random(len(unit)) < np.repeat(skill, 20)
         outputs = np.eye(2)[np.where(right, truth, 1 - truth).astype(int)]
         known = Known(head, truth, ("a", "b"), unit)
-        low, high = supervised.judge_head(known, np.arange(len(unit)), outputs)[
+        low, high = supervised.judge_head(known, np.arange(len(unit)), outputs=outputs)[
             "balanced_accuracy"
         ]["interval"]
         covered += low <= 0.75 <= high
@@ -111,7 +115,7 @@ def test_cross_validation_never_has_a_subject_on_both_sides() -> None:
         seen.extend(outside.tolist())
         return np.eye(2)[truth[outside].astype(int)]
 
-    found = supervised.cross_validate(known, np.arange(60), 0, predict)
+    found = supervised.cross_validate(known, np.arange(60), seed=0, predict=predict)
     assert found is not None
     assert sorted(seen) == np.flatnonzero(np.isfinite(truth)).tolist()
     assert found["balanced_accuracy"]["value"] == 1
@@ -121,7 +125,7 @@ def test_missing_features_stand_at_the_training_mean() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2))
     known = Known(REGRESS, 3 * x[:, 0], (), np.arange(200).astype(str))
-    head = supervised.fit_head(known, x, np.arange(200), 0)
+    head = supervised.fit_head(known, x, rows=np.arange(200), seed=0)
     holes = x.copy()
     holes[:, 1] = np.nan
     np.testing.assert_allclose(head.outputs(holes), head.outputs(x), atol=0.05)
@@ -144,15 +148,15 @@ def test_labels_that_cannot_be_learned_are_refused_with_the_reason(
     samples = with_target(head.target if head is CLASSIFY else "age_", values)
     head = head.model_copy(update={"target": "group" if head is CLASSIFY else "age_"})
     with pytest.raises(error, match=words):
-        read_known(head, samples, None)
+        read_known(head, samples, beside=None)
 
 
 def test_an_item_or_an_unknown_column_is_no_target() -> None:
     samples = with_target("diagnosis", ["a", "b"] * 30)
     with pytest.raises(StudyError, match=r"take it out of source\.items"):
-        read_known(Head(kind="regress", target="age"), samples, None)
+        read_known(Head(kind="regress", target="age"), samples, beside=None)
     with pytest.raises(StudyError, match="did you mean 'diagnosis'"):
-        read_known(Head(kind="classify", target="diagnoses"), samples, None)
+        read_known(Head(kind="classify", target="diagnoses"), samples, beside=None)
 
 
 def test_labels_of_recordings_come_from_a_table_beside(tmp_path: Path) -> None:
@@ -163,11 +167,11 @@ def test_labels_of_recordings_come_from_a_table_beside(tmp_path: Path) -> None:
         "participant_id\tgroup\nsub-00\tcontrol\nsub-01\tcontrol\nsub-02\tn/a\n"
     )
     with pytest.raises(InputError, match="one class only"):
-        read_known(CLASSIFY, samples, tmp_path)
+        read_known(CLASSIFY, samples, beside=tmp_path)
     (tmp_path / "participants.tsv").write_text(
         "participant_id\tage\nsub-00\t20\nsub-01\t30\nsub-02\t40\n"
     )
-    known = read_known(REGRESS, samples, tmp_path)
+    known = read_known(REGRESS, samples, beside=tmp_path)
     assert known.values.tolist() == [20] * 4 + [30] * 4 + [40] * 4
 
 
@@ -213,7 +217,7 @@ def test_a_study_with_a_head_predicts_new_rows(tmp_path: Path, fitted: str) -> N
     assert loaded.head.classes == ("high", "low")
     new = tmp_path / "new.csv"
     table[list(samples.entries)].head(50).to_csv(new, index=False)
-    run_plainly(score_job(str(tmp_path / "out/model"), [str(new)], tmp_path / "scored"))
+    run_plainly(score_job(str(tmp_path / "out/model"), [str(new)], out=tmp_path / "scored"))
     scores = pd.read_parquet(tmp_path / "scored/scores.parquet")
     together = scores[["probability_mood_high", "probability_mood_low"]].sum(1)
     np.testing.assert_allclose(together, 1)

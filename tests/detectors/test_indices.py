@@ -28,10 +28,10 @@ def test_variability_is_low_for_one_answer_and_counted_within_blocks_of_one_rang
 def test_mahalanobis_is_the_distance_in_units_of_the_covariance() -> None:
     covariance = np.array([[2.0, 0.5], [0.5, 1.0]])
     x = RNG.standard_normal((10, 2))
-    found = indices.mahalanobis(x, np.zeros(2), np.linalg.inv(covariance))
+    found = indices.mahalanobis(x, np.zeros(2), precision=np.linalg.inv(covariance))
     expected = [row @ np.linalg.solve(covariance, row) for row in x]
     np.testing.assert_allclose(found, expected)
-    half = indices.mahalanobis(np.array([[1.0, NAN]]), np.zeros(2), np.eye(2))
+    half = indices.mahalanobis(np.array([[1.0, NAN]]), np.zeros(2), precision=np.eye(2))
     assert half[0] == pytest.approx(2.0)  # scaled up to both items
 
 
@@ -57,14 +57,14 @@ def test_an_extreme_sufferer_is_not_careless_by_the_person_total_correlation() -
     profile = np.array([0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
     sufferer = np.array([[0.7, 0.8, 0.9, 0.1, 0.2, 0.3]])  # both scales turned over, not the items
     scales = [0, 0, 0, 1, 1, 1]
-    assert indices.person_total(sufferer, profile, scales)[0] == pytest.approx(1)
+    assert indices.person_total(sufferer, profile, scales=scales)[0] == pytest.approx(1)
     assert np.corrcoef(sufferer[0], profile)[0, 1] < 0
-    assert indices.person_total(sufferer[:, ::-1], profile, scales)[0] == pytest.approx(-1)
-    assert indices.person_total(np.full((1, 6), 0.5), profile, scales)[0] == 0
+    assert indices.person_total(sufferer[:, ::-1], profile, scales=scales)[0] == pytest.approx(-1)
+    assert indices.person_total(np.full((1, 6), 0.5), profile, scales=scales)[0] == 0
 
 
 def test_guttman_errors_count_harder_steps_taken_before_easier_ones() -> None:
     easiness = [np.array([0.9]), np.array([0.6]), np.array([0.3])]
     answers = np.array([[1.0, 1, 0], [0, 0, 1], [1, 0, 1], [0, 0, 0]])
-    found = indices.guttman_errors(answers, easiness, [0, 0, 0])
+    found = indices.guttman_errors(answers, easiness, scales=[0, 0, 0])
     np.testing.assert_allclose(found, [0, 1, 0.5, 0])

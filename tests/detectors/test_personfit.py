@@ -72,10 +72,12 @@ def trained(order: bool = True) -> Ensemble:
         }
     )
     scaler = Scaler.fit(train)
-    model = Autoencoder(config, "questionnaire", train.shape, train.columns, True)
+    model = Autoencoder(
+        config, "questionnaire", shape=train.shape, columns=train.columns, has_missing=True
+    )
     training = Training(epochs=15, learning_rate=5e-3, batch_size=32, device="cpu")
     fitted, _ = fit(model, train, held, scaler, training)
-    return Ensemble.fit(fitted, train, held, 0)
+    return Ensemble.fit(fitted, train, reference=held, seed=0)
 
 
 @pytest.mark.parametrize("kind", ["random", "one answer", "up and down", "from the middle on"])
@@ -112,7 +114,7 @@ def test_the_predictor_of_patterns_is_a_distribution_over_the_next_answer() -> N
     total = 0.0
     for answer in range(3):
         level = np.column_stack([history, [[answer]]])
-        total += float(np.exp(personfit._mixture(level, 3, (0, 1, 2))[0, -1]))
+        total += float(np.exp(personfit._mixture(level, 3, lengths=(0, 1, 2))[0, -1]))
     assert total == pytest.approx(1, abs=1e-6)
 
 
@@ -201,9 +203,11 @@ def test_binary_nominal_and_continuous_items_are_judged_together() -> None:
         }
     )
     scaler = Scaler.fit(samples)
-    model = Autoencoder(config, "questionnaire", samples.shape, columns, True)
+    model = Autoencoder(
+        config, "questionnaire", shape=samples.shape, columns=columns, has_missing=True
+    )
     fitted, _ = fit(model, samples, None, scaler, Training(epochs=3, device="cpu"))
-    ensemble = Ensemble.fit(fitted, samples, None, 0)
+    ensemble = Ensemble.fit(fitted, samples, reference=None, seed=0)
     assert np.isfinite(ensemble.score(samples).total).all()
     again = Ensemble.from_state(fitted, ensemble.state())
     np.testing.assert_array_equal(again.score(samples).total, ensemble.score(samples).total)

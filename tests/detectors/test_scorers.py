@@ -41,17 +41,21 @@ def build(name: str, samples: Samples) -> Autoencoder:
         {"architecture": {"kind": architecture}, "objective": {"kind": "vanilla"}, "latent_dim": 4}
     )
     return Autoencoder(
-        config, samples.kind, samples.shape, samples.columns, samples.kind == "questionnaire"
+        config,
+        samples.kind,
+        shape=samples.shape,
+        columns=samples.columns,
+        has_missing=samples.kind == "questionnaire",
     )
 
 
 def fitted_on(name: str, samples: Samples) -> Scorer:
     scaler = Scaler.fit(samples)
     if name in BASELINES:
-        return BASELINES[name].fit(samples, scaler, 4, 0)
+        return BASELINES[name].fit(samples, scaler, latent_dim=4, seed=0)
     training = Training(epochs=3, batch_size=16, device="cpu")
     fitted = fit(build(name, samples), samples, None, scaler, training)[0]
-    return Ensemble.fit(fitted, samples, None, 0) if name == "ensemble" else fitted
+    return Ensemble.fit(fitted, samples, reference=None, seed=0) if name == "ensemble" else fitted
 
 
 @cache

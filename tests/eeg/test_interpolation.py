@@ -26,7 +26,7 @@ def without(recording: Recording, *names: str) -> Recording:
 
 def test_missing_channels_are_what_mne_interpolates(recording: Recording) -> None:
     lacking = without(recording, "Cz", "O1")
-    ours = with_channels(lacking, recording.ch_names, recording.positions_m)
+    ours = with_channels(lacking, recording.ch_names, positions_m=recording.positions_m)
     signal = recording.read(0, 2000)
     raw = mne.io.RawArray(
         signal.astype(float), mne.create_info(list(recording.ch_names), 160.0, "eeg"), verbose=False
@@ -45,21 +45,23 @@ def test_missing_channels_are_what_mne_interpolates(recording: Recording) -> Non
 
 
 def test_nothing_missing_changes_nothing(recording: Recording) -> None:
-    assert with_channels(recording, recording.ch_names, recording.positions_m) is recording
+    assert (
+        with_channels(recording, recording.ch_names, positions_m=recording.positions_m) is recording
+    )
 
 
 def test_too_many_missing_or_no_positions_are_refused(recording: Recording) -> None:
     few = recording.pick(recording.ch_names[:40])
     with pytest.raises(InputError, match="25% may be interpolated"):
-        with_channels(few, recording.ch_names, recording.positions_m)
+        with_channels(few, recording.ch_names, positions_m=recording.positions_m)
     nowhere = np.full_like(recording.positions_m, np.nan)
     with pytest.raises(InputError, match=r"source\.montage"):
-        with_channels(without(recording, "Cz"), recording.ch_names, nowhere)
+        with_channels(without(recording, "Cz"), recording.ch_names, positions_m=nowhere)
     with pytest.raises(InputError, match="lacks 1 of the model's"):
         with_channels(without(recording, "Cz"), recording.ch_names)
     bipolar = replace(without(recording, "Cz"), bipolar=True)
     with pytest.raises(InputError, match="differences of electrodes"):
-        with_channels(bipolar, recording.ch_names, recording.positions_m)
+        with_channels(bipolar, recording.ch_names, positions_m=recording.positions_m)
 
 
 def test_weights_need_eight_good_channels(recording: Recording) -> None:

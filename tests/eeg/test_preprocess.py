@@ -46,11 +46,15 @@ def real(file: Path) -> Recording:
 
 
 def planned(recording: Recording, sfreq_hz: float | None = None, **config: object) -> Plan:
-    return survey(recording, Preprocess(**config), 50.0, sfreq_hz or recording.sfreq_hz)
+    return survey(
+        recording, Preprocess(**config), line_freq_hz=50.0, sfreq_hz=sfreq_hz or recording.sfreq_hz
+    )
 
 
 def cleaned(plan: Plan, recording: Recording, block_s: float = 60.0) -> np.ndarray:
-    return np.concatenate([block.clean for block in apply(plan, recording, block_s)], axis=1)
+    return np.concatenate(
+        [block.clean for block in apply(plan, recording, block_s=block_s)], axis=1
+    )
 
 
 def noise(n_channels: int, n_times: int, sd_uv: float = 20.0) -> np.ndarray:
@@ -127,7 +131,7 @@ def test_nothing_depends_on_the_size_of_blocks(shared_data: Path, sfreq_hz: floa
 def test_blocks_carry_raw_and_clean_of_the_same_stretch(shared_data: Path) -> None:
     recording = real(shared_data / "eegmmidb/S001R03.edf")
     plan = planned(recording, 128.0)
-    blocks = list(apply(plan, recording, 20.0))
+    blocks = list(apply(plan, recording, block_s=20.0))
     assert len(blocks) > 1
     raw = np.concatenate([block.raw for block in blocks], axis=1)
     np.testing.assert_array_equal(raw, recording.read(0, recording.n_times))
@@ -188,7 +192,7 @@ def test_a_clean_stretch_is_the_same_in_any_gap_layout() -> None:
     signal = noise(2, 5000)
     gap = in_memory(signal, segments=((0, 2000), (2100, 5000)))
     plan = planned(gap)
-    blocks = list(apply(plan, gap, 7.0))
+    blocks = list(apply(plan, gap, block_s=7.0))
     assert [b.onset_s for b in blocks if b.start == 0] == [0.0, 21.0]
     assert sum(b.raw.shape[1] for b in blocks) == 4900
 
@@ -265,9 +269,9 @@ def test_of_whole_numbers_only_the_minutes_that_are_measured_are_read(shared_dat
     three_hours = 3 * 3600 * round(one.sfreq_hz)
     long = replace(one, n_times=three_hours, segments=((0, three_hours),), reader=reader)
     config = Preprocess(high_pass_hz=1, low_pass_hz=40)
-    few = survey(long, config, 60.0, 160.0)
+    few = survey(long, config, line_freq_hz=60.0, sfreq_hz=160.0)
     of_whole = sum(read)
-    every = survey(replace(long, whole_numbers=False), config, 60.0, 160.0)
+    every = survey(replace(long, whole_numbers=False), config, line_freq_hz=60.0, sfreq_hz=160.0)
     assert few == every
     assert of_whole < 0.4 * (sum(read) - of_whole)
 
@@ -309,7 +313,7 @@ def test_the_notch_is_there_only_where_the_low_pass_leaves_line_noise() -> None:
     assert planned(recording, low_pass_hz=None).filter.notch_hz == (50.0, 100.0, 150.0, 200.0)
     assert planned(recording, notch="off").filter.notch_hz == ()
     assert planned(recording, notch=60.0).filter.notch_hz == (60.0,)
-    assert survey(recording, Preprocess(), None, 500.0).filter.notch_hz == ()
+    assert survey(recording, Preprocess(), line_freq_hz=None, sfreq_hz=500.0).filter.notch_hz == ()
     assert planned(recording, 128.0, low_pass_hz=None).filter.notch_hz == (50.0,)
     with pytest.raises(InputError, match="notch at 300 Hz"):
         planned(recording, notch=(50.0, 300.0))
@@ -402,7 +406,7 @@ def _findings(change: Callable[[np.ndarray, np.ndarray], None]) -> dict[str, str
         annotations=(),
         reader=lambda start, stop: signal[:, start:stop],
     )
-    plan = survey(recording, Preprocess(), 50.0, sfreq_hz)
+    plan = survey(recording, Preprocess(), line_freq_hz=50.0, sfreq_hz=sfreq_hz)
     return {bad.name: bad.kind for bad in plan.bads}
 
 
@@ -443,7 +447,7 @@ def test_normal_recordings_have_almost_no_findings(shared_data: Path) -> None:
     source = EegSource(path=Path())
     for found in find([shared_data / "eegmat", shared_data / "eegmmidb"]):
         recording = open_recording(found, source)
-        plan = survey(recording, Preprocess(high_pass_hz=1), 50.0, 160.0)
+        plan = survey(recording, Preprocess(high_pass_hz=1), line_freq_hz=50.0, sfreq_hz=160.0)
         assert len(plan.bads) <= 1, (found.name, plan.bads)
 
 

@@ -39,14 +39,14 @@ def head() -> NDArray[np.float64]:
 def tagged(head: NDArray[np.float64], event: Event) -> Tag:
     """The window in the middle of an event."""
     rng = np.random.default_rng(1)
-    signal = plant(head, SFREQ_HZ, event, rng, (0.5, 45.0)).astype(np.float32)
+    signal = plant(head, SFREQ_HZ, event=event, rng=rng, band_hz=(0.5, 45.0)).astype(np.float32)
     n = round(2 * SFREQ_HZ)
     windows = np.stack([signal[:, i : i + n] for i in range(0, signal.shape[1] - n, n // 4)])
     usual = Usual.fit(windows, SFREQ_HZ)
     assert usual is not None
     middle = event.onset_s + event.duration_s / 2
     start = round((middle - 1) * SFREQ_HZ)
-    return tag(signal[:, start : start + n], None, usual, SFREQ_HZ, NAMES)
+    return tag(signal[:, start : start + n], None, usual=usual, sfreq_hz=SFREQ_HZ, ch_names=NAMES)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def test_nothing_in_particular_stays_unexplained(head: NDArray[np.float64]) -> N
     ).astype(np.float32)  # fmt: skip
     usual = Usual.fit(windows, SFREQ_HZ)
     assert usual is not None
-    kinds = [tag(window, None, usual, SFREQ_HZ, NAMES).kind for window in windows]
+    kinds = [
+        tag(window, None, usual=usual, sfreq_hz=SFREQ_HZ, ch_names=NAMES).kind for window in windows
+    ]
     assert kinds.count("unexplained") > 0.8 * len(kinds)
 
 
@@ -99,7 +101,7 @@ def test_rails_are_seen_before_the_filter(head: NDArray[np.float64]) -> None:
     window = clipped[:, 3000:3256].copy()
     window[7], other = raw[7], clipped[:, 3000:3256].copy()
     other[7] = raw[7]
-    found = tag(window, other, usual, SFREQ_HZ, NAMES)
+    found = tag(window, other, usual=usual, sfreq_hz=SFREQ_HZ, ch_names=NAMES)
     assert (found.kind, found.channels) == ("clipped", (7,))
 
 
@@ -112,8 +114,8 @@ def test_every_kind_that_is_planted_has_a_name_and_a_category() -> None:
 
 
 def windows_of(recording: Recording, sfreq_hz: float) -> Samples:
-    plan = survey(recording, Preprocess(), 50.0, sfreq_hz)
-    (samples,) = cut(recording, plan, Windowing(), block_s=1e4)
+    plan = survey(recording, Preprocess(), line_freq_hz=50.0, sfreq_hz=sfreq_hz)
+    (samples,) = cut(recording, plan, windowing=Windowing(), block_s=1e4)
     return samples
 
 
@@ -127,9 +129,11 @@ def test_eight_of_ten_strong_events_in_real_recordings_are_named_right(shared_da
     for number, recording in enumerate(opened(shared_data / "eegmat", "Subject0[135]_1.edf")):
         signal = recording.read(0, recording.n_times)
         rng = np.random.default_rng(number)
-        events = scatter(recording.ch_names, recording.duration_s, rng, KINDS, ("strong",))
+        events = scatter(
+            recording.ch_names, recording.duration_s, rng=rng, kinds=KINDS, strengths=("strong",)
+        )
         for event in events:
-            signal = plant(signal, recording.sfreq_hz, event, rng, (0.5, 45.0))
+            signal = plant(signal, recording.sfreq_hz, event=event, rng=rng, band_hz=(0.5, 45.0))
         new = replace(recording, reader=lambda start, stop, signal=signal: signal[:, start:stop])
         samples = windows_of(new, 125.0)
         onset_s = samples.meta["onset_s"].to_numpy()
@@ -139,9 +143,9 @@ def test_eight_of_ten_strong_events_in_real_recordings_are_named_right(shared_da
             found = tag(
                 samples.unreferenced([row])[0],
                 np.asarray(samples.raw[[row]])[0],
-                samples.usual[recording.name],
-                125.0,
-                recording.ch_names,
+                usual=samples.usual[recording.name],
+                sfreq_hz=125.0,
+                ch_names=recording.ch_names,
             )
             n += 1
             named += found.kind == event.kind
@@ -163,7 +167,7 @@ def test_closed_eyes_are_another_state_and_not_a_fault(shared_data: Path) -> Non
     names, channels = feature_names(160.0, 320), runs["S001R01"].entries
 
     def posterior_alpha(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        regions, means = by_region(population.deviations(x, 160.0), channels, len(names))
+        regions, means = by_region(population.deviations(x, 160.0), channels, n_own=len(names))
         return means[:, regions.index("posterior"), names.index("alpha")]
 
     opened_eyes = posterior_alpha(every["S001R01"][half + 4 :])
@@ -172,7 +176,10 @@ def test_closed_eyes_are_another_state_and_not_a_fault(shared_data: Path) -> Non
     assert roc_auc_score(label, np.concatenate([opened_eyes, closed])) >= 0.9
     for name, samples in runs.items():
         state = state_of(
-            samples.usual[samples.meta["recording"].iloc[0]], population, channels, names
+            samples.usual[samples.meta["recording"].iloc[0]],
+            population,
+            ch_names=channels,
+            names=names,
         )
         if name == "S001R02":
             assert state is not None

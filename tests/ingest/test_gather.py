@@ -57,7 +57,7 @@ def study(source: dict[str, Any], **more: Any) -> Study:
 
 
 def gathered(checked: Study) -> Gathered:
-    return gather(checked, lambda line: None, lambda done, total, name: None)
+    return gather(checked, lambda line: None, advance=lambda done, total, name: None)
 
 
 # ---------------------------------------------------------------------- what is trained on
@@ -107,7 +107,12 @@ def test_recordings_looked_through_in_processes_are_the_same(tmp_path: Path) -> 
     here = gathered(checked)
     spread = partial(each, Processes(workers=2))
     told: list[int] = []
-    apart = gather(checked, lambda line: None, lambda done, total, name: told.append(done), spread)
+    apart = gather(
+        checked,
+        lambda line: None,
+        advance=lambda done, total, name: told.append(done),
+        spread=spread,
+    )
     assert (apart.digests, apart.failures, apart.facts) == (
         here.digests,
         here.failures,
@@ -282,7 +287,7 @@ def test_images_bring_their_labels(tmp_path: Path) -> None:
     assert isinstance(item, Input)
     assert item.files == (images, labels)
     only_ones = IMAGES.model_copy(update={"digits": (1,)})
-    samples, notes = rows_of(only_ones, item, ())
+    samples, notes = rows_of(only_ones, item, columns=())
     assert len(samples) == 3  # what the model was trained on does not limit what is scored
     assert (samples.meta["label"].tolist(), notes) == ([0, 1, 2], ())
 
@@ -291,7 +296,7 @@ def test_a_table_is_held_to_the_models_items(tmp_path: Path) -> None:
     (item,) = find_inputs(TABLE, [str(table(tmp_path / "new.csv"))])
     assert isinstance(item, Input)
     columns = load([item.path], TABLE).samples.columns
-    samples, _ = rows_of(TABLE, item, columns[::-1])
+    samples, _ = rows_of(TABLE, item, columns=columns[::-1])
     assert samples.entries == ("Q2", "Q1")
     assert samples.meta["recording"].tolist() == [f"p{i}" for i in range(9)]
 

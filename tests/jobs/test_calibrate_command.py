@@ -53,7 +53,7 @@ def model(lab: Path) -> Path:
 @pytest.fixture(scope="module")
 def anew(lab: Path, model: Path) -> Path:
     out = lab / "anew"
-    result = recalibrate(str(model), [str(lab / "normal")], out)
+    result = recalibrate(str(model), [str(lab / "normal")], out=out)
     assert result["failed"] == []
     assert result["n_calibration"] == N_NORMAL
     assert result["smallest_p"] == 1 / (N_NORMAL + 1)
@@ -118,7 +118,7 @@ def test_weights_stay_and_thresholds_and_p_values_change(
         old, new = lab / "trained/model", anew
     else:
         old, new = table / "trained/model", table / "anew"
-        recalibrate(str(old), [str(table / "others.csv")], new)
+        recalibrate(str(old), [str(table / "others.csv")], out=new)
     before, after = (load_file(folder / "weights.safetensors") for folder in (old, new))
     assert set(before) == set(after)
     for name in before:
@@ -146,7 +146,9 @@ def first_windows(lab: Path) -> tiny.Samples:
     from ae_pipeline.ingest.gather import gather
     from ae_pipeline.study import load_study
 
-    samples = gather(load_study(lab / "study.yaml"), lambda line: None, lambda *a: None).samples
+    samples = gather(
+        load_study(lab / "study.yaml"), lambda line: None, advance=lambda *a: None
+    ).samples
     return samples.take(slice(0, 40))
 
 
@@ -173,7 +175,7 @@ def test_another_montage_is_one_line_and_leaves_nothing(
     normal = write_edf(tmp_path / "in/X01_rest.edf", noise(2), ("Fz", "Cz"))
     out = tmp_path / "out"
     with pytest.raises(InputError, match="lacks 2 of the model's 4 channels"):
-        recalibrate(str(model), [str(normal)], out)
+        recalibrate(str(model), [str(normal)], out=out)
     status, said, complaints = command("calibrate", "--model", model, "-o", out, normal)
     assert status == 1
     assert not said
@@ -213,7 +215,7 @@ def test_a_folder_that_holds_something_is_refused_and_kept(
         assert len(complaints) == 1
         assert str(out) in complaints[0]
         with pytest.raises(StudyError):
-            recalibrate(str(model), [str(lab / "normal")], out)
+            recalibrate(str(model), [str(lab / "normal")], out=out)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert model.joinpath("bundle.json").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
@@ -254,13 +256,13 @@ def test_stretches_annotated_as_bad_calibrate_nothing(model: Path, tmp_path: Pat
     ]
     file = tmp_path / "B01_rest.edf"
     Edf(signals, annotations=[EdfAnnotation(14.5, 6.0, "BAD_movement")]).write(file)
-    recalibrate(str(model), [str(file)], tmp_path / "out")
+    recalibrate(str(model), [str(file)], out=tmp_path / "out")
     calibration = load(tmp_path / "out").calibration
     end = calibration.onset_s + calibration.duration_s
     assert not ((calibration.onset_s < 20.5) & (end > 14.5)).any()
     assert len(calibration.onset_s) > 50
     plain = tmp_path / "plain"
-    recalibrate(str(model), [str(write_edf(tmp_path / "P01_rest.edf", noise(seed=60)))], plain)
+    recalibrate(str(model), [str(write_edf(tmp_path / "P01_rest.edf", noise(seed=60)))], out=plain)
     usual = load(plain).calibration.scores["score"]
     assert calibration.scores["score"].max() < 3 * usual.max()
 
@@ -273,11 +275,11 @@ def test_normal_calibration_data_never_lead_to_everything_flagged(
     lab: Path, model: Path, tmp_path: Path, n_calibration: int
 ) -> None:
     normal = sorted(map(str, (lab / "normal").glob("*.edf")))[:n_calibration]
-    recalibrate(str(model), normal, tmp_path / "new")
+    recalibrate(str(model), normal, out=tmp_path / "new")
     for n in range(2):
         write_edf(tmp_path / f"in/F{n:02d}_rest.edf", noise(seed=80 + n))
     given = [str(tmp_path / "in"), normal[0]]
-    run(score_job(str(tmp_path / "new"), given, tmp_path / "scored"))
+    run(score_job(str(tmp_path / "new"), given, out=tmp_path / "scored"))
     scores = pd.read_parquet(tmp_path / "scored/scores.parquet")
     used = scores["recording"] == "N00_rest"
     assert scores.loc[used, "flagged"].mean() < 0.01
@@ -290,8 +292,8 @@ def test_after_calibration_other_normal_rows_have_uniform_p_values(
     table: Path, tmp_path: Path
 ) -> None:
     model = str(table / "trained/model")
-    recalibrate(model, [str(table / "others.csv")], tmp_path / "new")
-    run(score_job(str(tmp_path / "new"), [str(table / "more.csv")], tmp_path / "scored"))
+    recalibrate(model, [str(table / "others.csv")], out=tmp_path / "new")
+    run(score_job(str(tmp_path / "new"), [str(table / "more.csv")], out=tmp_path / "scored"))
     persons = pd.read_csv(tmp_path / "scored/persons.csv")
     assert len(persons) == 150
     assert persons["flagged"].mean() < 0.05
@@ -306,10 +308,10 @@ def test_a_shifted_population_calibrates_away_its_shift(
     for n in range(5):
         write_edf(tmp_path / f"normal/A{n:02d}_rest.edf", 2 * noise(seed=110 + n))
     new = write_edf(tmp_path / "A09_rest.edf", 2 * noise(seed=120))
-    recalibrate(str(model), [str(tmp_path / "normal")], tmp_path / "bundle")
+    recalibrate(str(model), [str(tmp_path / "normal")], out=tmp_path / "bundle")
     shares = []
     for name, folder in (("old", model), ("new", tmp_path / "bundle")):
-        run(score_job(str(folder), [str(new)], tmp_path / name))
+        run(score_job(str(folder), [str(new)], out=tmp_path / name))
         shares.append(pd.read_parquet(tmp_path / name / "scores.parquet")["flagged"].mean())
     assert shares[0] > 0.5
     assert shares[1] < 0.05
@@ -327,7 +329,7 @@ def test_another_error_rate_changes_flags_and_nothing_else(
     frames = []
     for rate in (0.02, 0.3):
         out = tmp_path / f"at-{rate}"
-        job = score_job(str(model), [str(tmp_path / "in.csv")], out, rate)
+        job = score_job(str(model), [str(tmp_path / "in.csv")], out=out, error_rate=rate)
         run(job)
         assert job.exit_status == 0
         frames.append(pd.read_parquet(out / "scores.parquet"))
@@ -358,7 +360,7 @@ def test_too_little_calibration_data_is_said_with_how_much_would_be_needed(
     anew: Path, tmp_path: Path
 ) -> None:
     new = str(write_edf(tmp_path / "F00_rest.edf", noise(seed=90)))
-    run(score_job(str(anew), [new], tmp_path / "out"))
+    run(score_job(str(anew), [new], out=tmp_path / "out"))
     said = (
         f"Cannot flag at an error rate of 0.05 with {N_NORMAL} calibration subjects (smallest "
         "p 0.14); 19 would be needed for one alone."
@@ -366,16 +368,16 @@ def test_too_little_calibration_data_is_said_with_how_much_would_be_needed(
     assert said in (tmp_path / "out/pseudonymised/summary.md").read_text()
     assert said in (tmp_path / "out/group_report.html").read_text()
     # a rate that the data can support: nothing to excuse
-    run(score_job(str(anew), [new], tmp_path / "rough", error_rate=0.3))
+    run(score_job(str(anew), [new], out=tmp_path / "rough", error_rate=0.3))
     for name in ("pseudonymised/summary.md", "group_report.html"):
         assert "Cannot flag" not in (tmp_path / "rough" / name).read_text()
 
 
 def test_rows_are_told_when_flags_can_begin(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run(score_job(str(table / "trained/model"), [str(table / "more.csv")], out, error_rate=0.1))
+    run(score_job(str(table / "trained/model"), [str(table / "more.csv")], out=out, error_rate=0.1))
     n = load(table / "trained/model").calibration.n_units
-    allowed = reach(n, 150, 0.1)
+    allowed = reach(n, 150, error_rate=0.1)
     assert allowed.fewest == int(np.ceil(150 / (n + 1) / 0.1))
     sentence = allowed.sentence("respondents")
     assert "flags at an error rate of 0.1 begin where" in sentence

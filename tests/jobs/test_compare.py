@@ -64,7 +64,7 @@ def outcome(
 def test_the_lowest_loss_wins_and_pairs_are_compared_unit_by_unit() -> None:
     outcomes = [outcome("conv", 0.10), outcome("dense", 0.12), outcome("pca", 0.30)]
     table, losses = tabulate(outcomes)
-    table, choice = choose(table, losses, "test_loss")
+    table, choice = choose(table, losses, primary="test_loss")
     assert choice["model"] == "conv-vanilla-4"
     assert list(table["model"]) == ["conv-vanilla-4", "dense-vanilla-4", "pca-4"]
     # units differ by 1 among themselves, models by 0.02 on each: paired, that is clear
@@ -76,7 +76,7 @@ def test_the_lowest_loss_wins_and_pairs_are_compared_unit_by_unit() -> None:
 
 def test_what_cannot_be_told_apart_is_said_with_the_smallest() -> None:
     outcomes = [outcome("conv", 0.1, 5000, spread=0.5), outcome("dense", 0.101, 300, spread=0.5)]
-    _, choice = choose(*tabulate(outcomes), "test_loss")
+    _, choice = choose(*tabulate(outcomes), primary="test_loss")
     assert choice["model"] == "conv-vanilla-4"
     assert choice["smallest"] == "dense-vanilla-4"
     assert "cannot be told from dense" in choice["reason"]
@@ -90,20 +90,20 @@ def test_seeds_that_overlap_are_not_told_apart() -> None:
         outcome("dense", 0.17, seed=1),
     ]
     table, losses = tabulate(outcomes)
-    table, _ = choose(table, losses, "test_loss")
+    table, _ = choose(table, losses, primary="test_loss")
     assert list(table["seeds"]) == [2, 2]
     assert not table["told_apart"].any()
 
 
 def test_the_linear_model_is_enough_where_it_is_best() -> None:
-    _, choice = choose(*tabulate([outcome("conv", 0.3), outcome("pca", 0.1)]), "test_loss")
+    _, choice = choose(*tabulate([outcome("conv", 0.3), outcome("pca", 0.1)]), primary="test_loss")
     assert choice["model"] == "pca-4"
     assert "linear model is enough" in choice["reason"]
 
 
 def test_the_primary_metric_decides() -> None:
     outcomes = [outcome("conv", 0.1, detection=0.7), outcome("dense", 0.2, detection=0.9)]
-    _, choice = choose(*tabulate(outcomes), "roc_area")
+    _, choice = choose(*tabulate(outcomes), primary="roc_area")
     assert choice["model"] == "dense-vanilla-4"
     assert choice["by_halves"] is None
 
@@ -111,7 +111,7 @@ def test_the_primary_metric_decides() -> None:
 def test_the_choice_by_halves_is_no_better_than_chance_among_equals() -> None:
     names = ("dense", "conv", "recurrent", "attention")
     table, losses = tabulate([outcome(name, 0.1, spread=1.0) for name in names])
-    _, choice = choose(table, losses, "test_loss")
+    _, choice = choose(table, losses, primary="test_loss")
     best = losses.mean().min()
     assert choice["by_halves"] > best
 
@@ -133,7 +133,7 @@ def test_failed_models_stand_in_no_table() -> None:
 
 def example_view() -> CompareView:
     table, losses = tabulate([outcome("conv", 0.1), outcome("pca", 0.2)])
-    table, choice = choose(table, losses, "test_loss")
+    table, choice = choose(table, losses, primary="test_loss")
     return CompareView(
         title="digits",
         kind="mnist",
@@ -163,11 +163,11 @@ def test_a_probe_finds_what_is_linear_and_nothing_else() -> None:
     labels = np.repeat(["a", "b"], 100)
     codes = rng.normal(size=(200, 3)) * [1, 100, 1]
     codes[:, 2] += 6 * (labels == "a")
-    assert (linear_probe(codes[::2], labels[::2], codes[1::2]) == labels[1::2]).mean() > 0.97
-    right = cross_validated_probe(codes, labels, np.arange(200).astype(str))
+    assert (linear_probe(codes[::2], labels[::2], new=codes[1::2]) == labels[1::2]).mean() > 0.97
+    right = cross_validated_probe(codes, labels, units=np.arange(200).astype(str))
     assert right is not None
     assert right.mean() > 0.97
-    chance = cross_validated_probe(codes[:, :2], labels, np.arange(200).astype(str))
+    chance = cross_validated_probe(codes[:, :2], labels, units=np.arange(200).astype(str))
     assert chance is not None
     assert 0.35 < chance.mean() < 0.65
 
@@ -178,10 +178,10 @@ def test_a_probe_never_sees_the_subject_it_is_asked_about() -> None:
     people = np.repeat(np.arange(40), 10)
     codes = np.eye(40)[people] * 5 + rng.normal(size=(400, 40)) * 0.1
     labels = rng.permutation(np.repeat(["a", "b"], 20))[people]
-    right = cross_validated_probe(codes, labels, people.astype(str))
+    right = cross_validated_probe(codes, labels, units=people.astype(str))
     assert right is not None
     assert right.mean() < 0.7
-    leaky = cross_validated_probe(codes, labels, np.arange(400).astype(str))
+    leaky = cross_validated_probe(codes, labels, units=np.arange(400).astype(str))
     assert leaky is not None
     assert leaky.mean() > 0.95
 
@@ -189,11 +189,11 @@ def test_a_probe_never_sees_the_subject_it_is_asked_about() -> None:
 def test_a_probe_says_nothing_of_rare_classes() -> None:
     labels = np.array(["a"] * 30 + ["b"] * 30 + ["c"] * 3)
     codes = np.random.default_rng(0).normal(size=(63, 2))
-    right = cross_validated_probe(codes, labels, np.arange(63).astype(str))
+    right = cross_validated_probe(codes, labels, units=np.arange(63).astype(str))
     assert right is not None
     assert np.isnan(right[60:]).all()
     assert np.isfinite(right[:60]).all()
-    assert cross_validated_probe(codes[:30], labels[:30], np.arange(30).astype(str)) is None
+    assert cross_validated_probe(codes[:30], labels[:30], units=np.arange(30).astype(str)) is None
 
 
 # -------------------------------------------------------------------------- factor analysis
@@ -216,7 +216,7 @@ def test_factors_are_scikit_learns() -> None:
 
     samples = people()
     scaler = Scaler.fit(samples)
-    fitted = FactorAnalysis.fit(samples, scaler, 2, 0)
+    fitted = FactorAnalysis.fit(samples, scaler, latent_dim=2, seed=0)
     assert isinstance(fitted, FactorAnalysis)
     x = scaler.transform(samples.values, None)
     expected = decomposition.FactorAnalysis(2, random_state=0).fit(x).transform(x)
@@ -228,7 +228,7 @@ def test_principal_components_leave_the_smaller_error_also_with_missing_answers(
     samples = people(missing=True)
     scaler = Scaler.fit(samples)
     errors = [
-        method.fit(samples, scaler, 2, 0).score(samples).total.mean()
+        method.fit(samples, scaler, latent_dim=2, seed=0).score(samples).total.mean()
         for method in (PrincipalComponents, FactorAnalysis)
     ]
     assert errors[0] < errors[1]
@@ -257,7 +257,16 @@ def study(tmp_path: Path) -> Path:
 
 
 def job(study: Path, out: Path, **given: object) -> CompareJob:
-    return CompareJob(study, ("dense",), ("vanilla", "sparse"), (2,), 1, out, jobs=1, **given)  # type: ignore[arg-type]
+    return CompareJob(
+        study,
+        ("dense",),
+        objectives=("vanilla", "sparse"),
+        latent_dims=(2,),
+        seeds=1,
+        out=out,
+        jobs=1,
+        **given,
+    )  # type: ignore[arg-type]
 
 
 def stamps(out: Path) -> dict[str, int]:
@@ -343,7 +352,10 @@ def test_a_model_that_makes_no_sense_fails_alone_with_its_reason(
     study: Path, tmp_path: Path
 ) -> None:
     cells = [Cell("dense", "vanilla", 6), Cell("pca", "", 2)]
-    found = {o.cell.name: o for o in run_cells(study, cells, (), tmp_path / "cells", 1, 1)}
+    found = {
+        o.cell.name: o
+        for o in run_cells(study, cells, overrides=(), place=tmp_path / "cells", jobs=1, threads=1)
+    }
     assert "latent_dim" in found["dense-vanilla-6-seed0"].reason
     assert found["pca-2"].reason == ""
 
@@ -362,6 +374,6 @@ def test_processes_do_not_take_more_threads_than_they_are_given(
 ) -> None:
     before = dict(os.environ)
     cells = [Cell("pca", "", 2), Cell("factor_analysis", "", 2)]
-    found = list(run_cells(study, cells, (), tmp_path / "cells", 2, 1))
+    found = list(run_cells(study, cells, overrides=(), place=tmp_path / "cells", jobs=2, threads=1))
     assert {o.cell.name for o in found if not o.reason} == {"pca-2", "factor_analysis-2"}
     assert dict(os.environ) == before

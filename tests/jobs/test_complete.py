@@ -44,20 +44,24 @@ def scaled(trained: tiny.Trained, n: int = 12) -> tuple[np.ndarray, np.ndarray]:
 def test_what_is_hidden_never_reaches_the_model(name: str, part: Any, way: Any) -> None:
     trained = getattr(tiny, name)()
     x, observed = scaled(trained)
-    visible = completion.hide(part, observed, np.random.default_rng(0))
+    visible = completion.hide(part, observed, rng=np.random.default_rng(0))
     assert (observed & ~visible).any(axis=tuple(range(1, x.ndim))).all()
-    made = completion.complete(trained.bundle, x, visible, way)
+    made = completion.complete(trained.bundle, x, out=visible, hide=way)
     lied = np.where(visible, x, np.float32(7))
-    np.testing.assert_array_equal(made, completion.complete(trained.bundle, lied, visible, way))
+    np.testing.assert_array_equal(
+        made, completion.complete(trained.bundle, lied, out=visible, hide=way)
+    )
     assert np.isfinite(made).all()
 
 
 def test_the_optimised_code_explains_what_is_visible_better_than_one_pass() -> None:
     trained = tiny.pictures()
     x, observed = scaled(trained, 60)
-    visible = completion.hide("half", observed, np.random.default_rng(0))
+    visible = completion.hide("half", observed, rng=np.random.default_rng(0))
     errors = [
-        completion.error(completion.complete(trained.bundle, x, visible, way), x, visible)[0]
+        completion.error(
+            completion.complete(trained.bundle, x, out=visible, hide=way), x, hidden=visible
+        )[0]
         for way in ("one_pass", "optimised")
     ]
     assert errors[1] < errors[0]
@@ -79,7 +83,7 @@ def test_ridge_is_the_conditional_mean_of_a_normal_distribution() -> None:
 
 
 def test_lines_are_completed_exactly_by_lines_and_steps_by_the_last_value() -> None:
-    ways = completion.simple_ways(tiny.eeg().bundle, "time", None)
+    ways = completion.simple_ways(tiny.eeg().bundle, "time", simple=None)
     line = np.linspace(-3, 5, 50, dtype=np.float32) * np.ones((2, 4, 1), np.float32)
     visible = np.ones(line.shape, bool)
     visible[:, :, 10:20] = False
@@ -109,7 +113,7 @@ def test_splines_are_those_of_mne() -> None:
     visible = np.ones((1, len(names), 200), bool)
     visible[:, [names.index("Cz"), names.index("O1")]] = False
     x = (signal / scale[:, None]).astype(np.float32)[None]
-    made = completion.simple_ways(bundle, "channels", None)["spherical_spline"](x, visible)
+    made = completion.simple_ways(bundle, "channels", simple=None)["spherical_spline"](x, visible)
     np.testing.assert_allclose(made[0] * scale[:, None], raw.get_data(), atol=1e-3)
 
 
@@ -120,7 +124,7 @@ def test_hidden_channels_are_taken_out_of_the_common_average() -> None:
     microvolts -= microvolts.mean(1, keepdims=True)  # the sum of the others is the hidden one
     visible = np.ones(microvolts.shape, bool)
     visible[:, 2] = False
-    x = completion.without_hidden_reference(microvolts / scale[:, None], visible, scale)
+    x = completion.without_hidden_reference(microvolts / scale[:, None], visible, scale=scale)
     again = x * scale[:, None]
     np.testing.assert_allclose(again[:, [0, 1, 3]].sum(1), 0, atol=1e-5)
 
@@ -130,7 +134,9 @@ def test_a_measurement_says_who_wins_whoever_it_is() -> None:
     x, observed = scaled(trained, 300)
     unit = np.arange(300)
     simple = completion.Simple.fit(x, observed)
-    found = completion.measure(trained.bundle, x, observed, unit, "items", simple)
+    found = completion.measure(
+        trained.bundle, x, observed=observed, unit=unit, part="items", simple=simple
+    )
     errors = found["errors"]
     assert set(errors) == {"model", "mean", "ridge", "variance"}
     assert errors["ridge"] < errors["mean"]  # one trait moves all six
@@ -138,7 +144,9 @@ def test_a_measurement_says_who_wins_whoever_it_is() -> None:
     assert found["best"] == min(("model", "mean", "ridge"), key=lambda name: errors[name])
     assert (found["wins"] is True) == (found["interval"][0] > 0)
     assert "Hidden answers" in completion.sentence(found)
-    alone = completion.measure(trained.bundle, x, observed, unit, "items", None)
+    alone = completion.measure(
+        trained.bundle, x, observed=observed, unit=unit, part="items", simple=None
+    )
     assert alone["best_simple"] is None
 
 
@@ -153,7 +161,7 @@ def test_a_table_comes_back_with_every_answer_and_the_known_ones_unchanged(
     table = pd.DataFrame(np.asarray(samples.values), columns=samples.entries).where(mask)
     table.to_csv(tmp_path / "answers.csv", index=False)
     out = tmp_path / "completed.csv"
-    result = complete(str(models / "table"), str(tmp_path / "answers.csv"), out, hide="Q2")
+    result = complete(str(models / "table"), str(tmp_path / "answers.csv"), out=out, hide="Q2")
     back = pd.read_csv(out)
     items = back[list(samples.entries)]
     assert items.isin([1, 2, 3, 4, 5]).all().all()
@@ -165,7 +173,7 @@ def test_a_table_comes_back_with_every_answer_and_the_known_ones_unchanged(
     assert "no study file beside the model" in result["warnings"][0]
     with pytest.raises(StudyError, match="'Q9' is none of the model's items"):
         complete(
-            str(models / "table"), str(tmp_path / "answers.csv"), tmp_path / "9.csv", hide="Q9"
+            str(models / "table"), str(tmp_path / "answers.csv"), out=tmp_path / "9.csv", hide="Q9"
         )
 
 
@@ -178,7 +186,7 @@ def test_a_recording_that_lacks_a_channel_comes_back_with_it(models: Path, tmp_p
     names = ("Fz", "Cz", "Oz")
     given = write_edf(tmp_path / "P09.edf", noise(3, 30, seed=9), names)
     out = tmp_path / "completed_raw.fif"
-    result = complete(str(models / "eeg"), str(given), out)
+    result = complete(str(models / "eeg"), str(given), out=out)
     raw = mne.io.read_raw_fif(out, verbose="ERROR")
     assert raw.ch_names == list(tiny.CHANNELS)
     assert "completed Pz" in set(raw.annotations.description)
@@ -191,9 +199,9 @@ def test_a_hidden_stretch_is_filled_and_the_rest_of_the_recording_is_left(
     models: Path, tmp_path: Path, recording: Path
 ) -> None:
     whole = tmp_path / "whole_raw.fif"
-    complete(str(models / "eeg"), str(recording), whole, hide="Fz")
+    complete(str(models / "eeg"), str(recording), out=whole, hide="Fz")
     out = tmp_path / "filled_raw.fif"
-    result = complete(str(models / "eeg"), str(recording), out, hide="10-10.3")
+    result = complete(str(models / "eeg"), str(recording), out=out, hide="10-10.3")
     assert set(result["measured"]) == {"channels", "time"}
     assert set(result["hidden"]["errors"]) == {"model", "linear", "last_value"}
     one, other = (mne.io.read_raw_fif(f, verbose="ERROR").get_data()[1:] for f in (whole, out))
@@ -203,7 +211,7 @@ def test_a_hidden_stretch_is_filled_and_the_rest_of_the_recording_is_left(
     assert (one[:, inside] != other[:, inside]).all()
     for hide, words in (("10-11", "more than half of the model's window"), ("29-40", "expected")):
         with pytest.raises(StudyError, match=words):
-            complete(str(models / "eeg"), str(recording), tmp_path / "other.edf", hide=hide)
+            complete(str(models / "eeg"), str(recording), out=tmp_path / "other.edf", hide=hide)
 
 
 def test_half_an_image_is_completed_and_the_other_half_left(models: Path, tmp_path: Path) -> None:
@@ -214,19 +222,19 @@ def test_half_an_image_is_completed_and_the_other_half_left(models: Path, tmp_pa
         bytes([0, 0, 8, 3]) + np.array(pixels.shape, ">u4").tobytes() + pixels.tobytes()
     )
     out = tmp_path / "completed-images-idx3-ubyte"
-    complete(str(models / "pictures"), str(given), out, hide="left")
+    complete(str(models / "pictures"), str(given), out=out, hide="left")
     back = mnist.load([out], mnist.MnistSource()).values[:]
     np.testing.assert_allclose(back[:, :, 4:], pixels[:, :, 4:] / 255, atol=1e-6)
     assert (back[:, :, :4] != pixels[:, :, :4] / 255).mean() > 0.9
     with pytest.raises(StudyError, match="expected lower, upper, left, right"):
-        complete(str(models / "pictures"), str(given), tmp_path / "other.png", hide="middle")
+        complete(str(models / "pictures"), str(given), out=tmp_path / "other.png", hide="middle")
 
 
 def test_an_input_that_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        complete(str(models / "table"), str(tmp_path / "none.csv"), tmp_path / "out.csv")
+        complete(str(models / "table"), str(tmp_path / "none.csv"), out=tmp_path / "out.csv")
     with pytest.raises(StudyError, match="--way best: expected auto"):
-        complete(str(models / "table"), "x.csv", tmp_path / "out.csv", way="best")
+        complete(str(models / "table"), "x.csv", out=tmp_path / "out.csv", way="best")
 
 
 def test_what_is_there_is_never_written_over(models: Path, tmp_path: Path) -> None:
@@ -234,7 +242,7 @@ def test_what_is_there_is_never_written_over(models: Path, tmp_path: Path) -> No
     answers.write_text("id,Q1,Q2,Q3,Q4,Q5,Q6\n" + "\n".join(f"p{i},1,2,3,4,5,1" for i in range(9)))
     before = answers.read_bytes()
     with pytest.raises(StudyError, match="exists already"):
-        complete(str(models / "table"), str(answers), answers)
+        complete(str(models / "table"), str(answers), out=answers)
     with pytest.raises(StudyError, match="exists already"):
-        generate(str(models / "table"), 5, answers)
+        generate(str(models / "table"), 5, out=answers)
     assert answers.read_bytes() == before

@@ -91,7 +91,7 @@ def with_four(signal: np.ndarray) -> np.ndarray:
     """What nearly every recording has, and something on one electrode."""
     rng = np.random.default_rng(0)
     for event in FOUR:
-        signal = plant(signal, SFREQ_HZ, event, rng, (1.0, 40.0))
+        signal = plant(signal, SFREQ_HZ, event=event, rng=rng, band_hz=(1.0, 40.0))
     return signal
 
 
@@ -199,7 +199,9 @@ def four(scored: Scored, shared_data: Path) -> Callable[[float], tuple[Bundle, R
     recording = open_recording(find([path])[0], EegSource(path=path))
 
     def judged(threshold: float) -> tuple[Bundle, RecordingResult]:
-        return bundle, score_recording(bundle, recording, bundle.info.detection, threshold)
+        return bundle, score_recording(
+            bundle, recording, detection=bundle.info.detection, threshold=threshold
+        )
 
     return judged
 
@@ -221,7 +223,7 @@ def test_highest_windows_below_the_threshold_are_listed_with_what_they_look_like
     assert result.summary["verdict"] == "clean"  # a word of the contract; what it is worth follows
     promise = "with 3 calibration subjects the smallest possible p is 0.25, so 'clean' cannot be"
     assert promise in result.summary["reason"]
-    view = recording_view(bundle, result, 5.0, bundle.info.detection)
+    view = recording_view(bundle, result, threshold=5.0, detection=bundle.info.detection)
     assert view.headline.verdict.startswith("Nothing was flagged: 0 events")
     assert "muscle at 25.0 s (F3)" in view.headline.next_steps[0]
     page = recording_page(view)
@@ -241,7 +243,9 @@ def test_where_most_is_flagged_only_the_rest_is_listed_below_the_threshold(
     for onset_s in result.near["onset_s"]:
         assert ((onset_s >= ends) | (onset_s + 2 <= result.events["onset"])).all()
     assert len(result.events) + len(result.near) <= 6
-    headline = recording_view(bundle, result, 5.0, bundle.info.detection).headline
+    headline = recording_view(
+        bundle, result, threshold=5.0, detection=bundle.info.detection
+    ).headline
     assert headline.verdict.startswith("Most of the time flagged looks ")
     assert "2 physiological (1 " in headline.verdict  # brain or cable
     assert "1 technical (1 pop), the strongest (muscle) at 24.0 s on F3" in headline.verdict

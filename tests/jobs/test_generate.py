@@ -53,7 +53,7 @@ def test_codes_are_drawn_from_the_mixture_of_the_training_codes() -> None:
 
 def test_the_same_seed_draws_the_same_data_and_another_one_does_not() -> None:
     bundle = tiny.table().bundle
-    one, same, other = (np.asarray(draw(bundle, 50, s).samples.values) for s in (1, 1, 2))
+    one, same, other = (np.asarray(draw(bundle, 50, seed=s).samples.values) for s in (1, 1, 2))
     assert (one == same).all()
     assert (one != other).any()
 
@@ -63,7 +63,7 @@ def test_answers_are_drawn_as_probable_as_the_decoder_says() -> None:
 
     bundle = tiny.table().bundle
     codes = np.zeros((20_000, bundle.info.model.latent_dim), np.float32)
-    drawn = decode(bundle, codes, np.random.default_rng(0))
+    drawn = decode(bundle, codes, rng=np.random.default_rng(0))
     model = bundle.autoencoder.model
     with torch.inference_mode():
         parameters = model.decode(torch.from_numpy(codes[:1]))
@@ -80,7 +80,7 @@ def test_noise_gives_generated_eeg_the_power_that_reconstructions_lack() -> None
     bundle = tiny.eeg().bundle
     real = tiny.eeg().data.samples
     center = bundle.autoencoder.scaler
-    ways = [draw(bundle, 200, 0, noise=noise).samples for noise in (True, False)]
+    ways = [draw(bundle, 200, seed=0, noise=noise).samples for noise in (True, False)]
     _, power = likeness.spectra([real, *ways])
     away = [np.abs(p - power[0]).mean() for p in power[1:]]
     assert away[0] < 0.5 * away[1]
@@ -103,7 +103,7 @@ def test_a_generated_table_obeys_range_and_type_and_says_that_it_is_synthetic(
     models: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "new.csv"
-    result = generate(str(models / "table"), 250, out)
+    result = generate(str(models / "table"), 250, out=out)
     frame = pd.read_csv(out)
     assert frame["synthetic"].all()
     items = frame[[f"Q{i}" for i in range(1, 7)]]
@@ -118,7 +118,7 @@ def test_a_generated_table_obeys_range_and_type_and_says_that_it_is_synthetic(
 @pytest.mark.parametrize("name", ["new_raw.fif", "new.edf", "new-epo.fif"])
 def test_generated_eeg_opens_in_mne(models: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / name
-    generate(str(models / "eeg"), 7, out)
+    generate(str(models / "eeg"), 7, out=out)
     if name.endswith("-epo.fif"):
         epochs = mne.read_epochs(out, verbose="ERROR")
         assert epochs.get_data().shape == (7, 4, 100)
@@ -135,11 +135,11 @@ def test_generated_eeg_opens_in_mne(models: Path, tmp_path: Path, name: str) -> 
 
 def test_generated_images_come_back_from_the_file(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "new-images-idx3-ubyte"
-    generate(str(models / "pictures"), 12, out)
+    generate(str(models / "pictures"), 12, out=out)
     back = mnist.load([out], mnist.MnistSource())
     drawn = draw(tiny.pictures().bundle, 12).samples
     np.testing.assert_allclose(back.values[:], drawn.values, atol=1e-6)
-    generate(str(models / "pictures"), 12, tmp_path / "sheet.png")
+    generate(str(models / "pictures"), 12, out=tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"
     assert sheet(np.ones((5, 8, 8)), 3).shape == (18, 28)
 
@@ -169,12 +169,12 @@ def test_answers_go_back_to_how_people_gave_them(tmp_path: Path) -> None:
     samples = questionnaire.load([tmp_path / "t.csv"], source).samples
     values = np.asarray(samples.values)
     assert values[0, 1] == 1  # reversed
-    back = questionnaire.as_answered(source, samples.columns, values, samples.mask)
+    back = questionnaire.as_answered(source, samples.columns, values=values, mask=samples.mask)
     pd.testing.assert_frame_equal(
         back[["A1", "A2", "age"]], table[["A1", "A2", "age"]], check_dtype=False
     )
     assert back["B"].tolist() == ["no", "yes", "no"]
-    beyond = questionnaire.as_answered(source, samples.columns, values + 70)
+    beyond = questionnaire.as_answered(source, samples.columns, values=values + 70)
     assert beyond["A1"].tolist() == [5, 5, 5]
     assert beyond["age"].max() <= 99
 
@@ -184,7 +184,7 @@ def test_answers_go_back_to_how_people_gave_them(tmp_path: Path) -> None:
 
 def test_other_real_data_cannot_be_told_from_real_data() -> None:
     real, other, train = (tiny.answers(400, seed) for seed in (1, 2, 3))
-    found = likeness.compare(other, real, train, Scaler.fit(train)).figures
+    found = likeness.compare(other, real, train=train, scaler=Scaler.fit(train)).figures
     low, high = found["two_samples"]["interval"]
     assert low <= 0.5 <= high
     assert found["copies"]["memorised"] is False
@@ -198,7 +198,7 @@ def test_shuffled_answers_keep_their_marginals_and_lose_their_correlations() -> 
     for item in values.T:
         rng.shuffle(item)
     shuffled = replace(train, values=values, mask=values > 0)
-    found = likeness.compare(shuffled, real, train, Scaler.fit(train)).figures
+    found = likeness.compare(shuffled, real, train=train, scaler=Scaler.fit(train)).figures
     assert found["marginal_distance"]["value"] < 0.1
     assert found["correlation_difference"]["value"] > 0.3
     assert found["two_samples"]["interval"][0] > 0.7
@@ -209,7 +209,7 @@ def test_copies_of_training_images_are_found() -> None:
     rng = np.random.default_rng(0)
     values = train.values[rng.integers(0, 300, 200)] + rng.normal(0, 0.001, (200, 8, 8))
     copied = replace(tiny.images(200, 5), values=values.astype(np.float32))
-    found = likeness.copies(copied, real, train, Scaler.fit(train))
+    found = likeness.copies(copied, real, train=train, scaler=Scaler.fit(train))
     assert found["memorised"] is True
     assert found["nearest_is_training"]["interval"][0] > 0.9
     assert found["distance_to_training"] < 0.1 * found["held_out_to_training"]
@@ -218,7 +218,7 @@ def test_copies_of_training_images_are_found() -> None:
 def test_the_distance_of_marginals_is_that_of_kolmogorov_and_smirnov() -> None:
     real, other = tiny.answers(300, 1), tiny.answers(300, 2)
     scaler = Scaler.fit(real)
-    table = likeness.marginals(other, real, scaler)
+    table = likeness.marginals(other, real, scaler=scaler)
     given = [np.asarray(s.values)[s.mask[:, 0], 0] for s in (real, other)]
     assert table["distance"][0] == pytest.approx(ks_2samp(*given).statistic)
 
@@ -227,7 +227,14 @@ def test_portraits_are_drawn_for_every_kind() -> None:
     for name, shape in (("mnist", (8, 8)), ("eeg", (3, 50)), ("questionnaire", (5,))):
         rows = [("one", np.random.default_rng(0).random((4, *shape)))]
         names = tuple(f"n{i}" for i in range(shape[0]))
-        drawn = portraits.rows_of(name, rows, ["a", "b", "c", "d"], names, 100.0, "Caption.")
+        drawn = portraits.rows_of(
+            name,
+            rows,
+            steps=["a", "b", "c", "d"],
+            names=names,
+            sfreq_hz=100.0,
+            caption="Caption.",
+        )
         assert "Caption." in drawn.caption
         assert "<svg" in drawn.svg
 
@@ -253,12 +260,12 @@ def test_generated_answers_are_held_against_the_study_they_come_from(tmp_path: P
     assert len(found.held_out) > 20
     known = set(found.train.meta["recording"])
     assert not known & set(found.held_out.meta["recording"])
-    result = generate(str(model), 250, tmp_path / "new.csv")
+    result = generate(str(model), 250, out=tmp_path / "new.csv")
     assert 0 <= result["figures"]["likeness"]["two_samples"]["area"] <= 1
     page = Path(result["report"]).read_text()
     for heading in ("Samples", "Generated against real", "What the latent features do"):
         assert heading in page
     (tmp_path / "answers.csv").write_text((tmp_path / "answers.csv").read_text() + "1,1,1,1,1,1\n")
-    result = generate(str(model), 50, tmp_path / "again.csv")
+    result = generate(str(model), 50, out=tmp_path / "again.csv")
     assert result["figures"]["likeness"] is None
     assert "not what the model was trained on" in Path(result["report"]).read_text()

@@ -80,7 +80,9 @@ def build(
     )
     torch.manual_seed(seed)
     is_table = kind == "questionnaire"
-    return Autoencoder(config, kind, samples.shape, samples.columns, has_missing=is_table)
+    return Autoencoder(
+        config, kind, shape=samples.shape, columns=samples.columns, has_missing=is_table
+    )
 
 
 def batch_of(kind: Kind, n: int = 8) -> tuple[Tensor, Tensor | None]:
@@ -108,7 +110,9 @@ def trained(
     samples, scaler = samples_of(kind)
     model = build(kind, architecture, objective)
     before = loss_on(kind, model)
-    fitted, history = fit(model, samples, samples, scaler, Training(epochs=2, **TRAINING))
+    fitted, history = fit(
+        model, samples, validation=samples, scaler=scaler, config=Training(epochs=2, **TRAINING)
+    )
     return before, fitted, history
 
 
@@ -155,7 +159,13 @@ def test_saved_and_loaded_it_gives_equal_scores(
     samples, scaler = samples_of(kind)
     state = {k: torch.from_numpy(v) for k, v in fitted.state().items() if "scaler" not in k}
     config = Model.model_validate_json(fitted.model.config.model_dump_json())
-    again = Autoencoder(config, kind, samples.shape, samples.columns, kind == "questionnaire")
+    again = Autoencoder(
+        config,
+        kind,
+        shape=samples.shape,
+        columns=samples.columns,
+        has_missing=kind == "questionnaire",
+    )
     again.load_state_dict(state)
     found, expected = FittedAutoencoder(again, scaler).score(samples), fitted.score(samples)
     np.testing.assert_array_equal(found.total, expected.total)
@@ -217,10 +227,10 @@ def test_denoising_is_judged_by_the_clean_input(kind: Kind, noise: str) -> None:
     model = build(kind, "dense", {"kind": "denoising", "noise": noise, "level": 1.0, "rate": 0.5})
     x, observed = batch_of(kind)
     objective = model.config.objective
-    seen, seen_observed, weight = objective.corrupt(x, observed, generator(), kind)
+    seen, seen_observed, weight = objective.corrupt(x, observed, generator=generator(), kind=kind)
     assert not torch.equal(seen, x)
     parameters = model.decode(model.encode(seen, seen_observed).mean)
-    expected = model.likelihood.loss(parameters, x, observed)
+    expected = model.likelihood.loss(parameters, x, weight=observed)
     torch.testing.assert_close(model.loss(x, observed, generator()).total, expected)
     assert weight is observed
     if observed is not None:
@@ -229,7 +239,7 @@ def test_denoising_is_judged_by_the_clean_input(kind: Kind, noise: str) -> None:
 
 def test_gaussian_noise_has_its_level() -> None:
     x = torch.zeros(50, 4, 200)
-    seen, *_ = Denoising(level=0.7).corrupt(x, None, generator(), "eeg")
+    seen, *_ = Denoising(level=0.7).corrupt(x, None, generator=generator(), kind="eeg")
     assert float(seen.std()) == pytest.approx(0.7, rel=0.01)
     assert float(seen.mean()) == pytest.approx(0.0, abs=0.02)
 
@@ -237,18 +247,18 @@ def test_gaussian_noise_has_its_level() -> None:
 def test_salt_and_pepper_are_equally_frequent_and_hit_their_share() -> None:
     x = torch.full((50, 28, 28), 0.5)
     objective = Denoising(noise="salt_and_pepper", rate=0.3)
-    seen, *_ = objective.corrupt(x, None, generator(), "mnist")
+    seen, *_ = objective.corrupt(x, None, generator=generator(), kind="mnist")
     assert float((seen == 1).float().mean()) == pytest.approx(0.15, abs=0.01)
     assert float((seen == 0).float().mean()) == pytest.approx(0.15, abs=0.01)
     assert float((seen == 0.5).float().mean()) == pytest.approx(0.7, abs=0.01)
-    peaks, *_ = objective.corrupt(torch.zeros(9, 4, 50), None, generator(), "eeg")
+    peaks, *_ = objective.corrupt(torch.zeros(9, 4, 50), None, generator=generator(), kind="eeg")
     assert sorted(peaks.unique().tolist()) == [-4.0, 0.0, 4.0]
 
 
 def test_salt_and_pepper_of_an_item_are_its_own_extremes() -> None:
     x, observed = batch_of("questionnaire", 64)
     objective = Denoising(noise="salt_and_pepper", rate=0.9)
-    seen, *_ = objective.corrupt(x, observed, generator(), "questionnaire")
+    seen, *_ = objective.corrupt(x, observed, generator=generator(), kind="questionnaire")
     assert bool((seen >= x.amin(0)).all())
     assert bool((seen <= x.amax(0)).all())
 
@@ -256,7 +266,9 @@ def test_salt_and_pepper_of_an_item_are_its_own_extremes() -> None:
 def test_noise_that_takes_values_away_takes_its_share() -> None:
     x, observed = torch.ones(200, 30), (torch.rand(200, 30, generator=generator(1)) > 0.1).float()
     objective = Denoising(noise="missing", rate=0.25)
-    seen, shown, _ = objective.corrupt(x * observed, observed, generator(), "questionnaire")
+    seen, shown, _ = objective.corrupt(
+        x * observed, observed, generator=generator(), kind="questionnaire"
+    )
     assert shown is not None
     assert torch.equal(seen, shown)  # what is gone is shown as missing
     assert float(shown.sum() / observed.sum()) == pytest.approx(0.75, abs=0.02)
@@ -265,7 +277,7 @@ def test_noise_that_takes_values_away_takes_its_share() -> None:
 def test_channel_dropout_silences_whole_channels() -> None:
     x = torch.rand(500, 8, 30, generator=generator()) + 1
     objective = Denoising(noise="channel_dropout", rate=0.25)
-    seen, *_ = objective.corrupt(x, None, generator(), "eeg")
+    seen, *_ = objective.corrupt(x, None, generator=generator(), kind="eeg")
     silent = (seen == 0).all(2)
     assert torch.equal(seen, x * ~silent[:, :, None])
     assert float(silent.float().mean()) == pytest.approx(0.25, abs=0.02)
@@ -280,14 +292,18 @@ def test_masked_loss_ignores_visible_entries(kind: Kind, architecture: str) -> N
     """Against the mean over the hidden entries alone, by hand; and visible targets are free."""
     model = build(kind, architecture, "masked")
     x, observed = batch_of(kind)
-    seen, shown, weight = model.config.objective.corrupt(x, observed, generator(), kind)
+    seen, shown, weight = model.config.objective.corrupt(
+        x, observed, generator=generator(), kind=kind
+    )
     assert weight is not None
     parameters = model.decode(model.encode(seen, shown).mean)
     by_entry = model.likelihood.loss_per_entry(parameters, x)
     loss = model.loss(x, observed, generator())
     torch.testing.assert_close(loss.total, by_entry[weight > 0].mean())
     elsewhere = torch.where(weight > 0, x, 1 - x)
-    assert torch.equal(model.likelihood.loss(parameters, elsewhere, weight), loss.reconstruction)
+    assert torch.equal(
+        model.likelihood.loss(parameters, elsewhere, weight=weight), loss.reconstruction
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -295,10 +311,10 @@ def test_the_network_never_sees_what_it_has_to_predict(kind: Kind) -> None:
     model = build(kind, "dense", "masked")
     x, observed = batch_of(kind)
     objective = model.config.objective
-    seen, shown, weight = objective.corrupt(x, observed, generator(), kind)
+    seen, shown, weight = objective.corrupt(x, observed, generator=generator(), kind=kind)
     assert weight is not None
     other = torch.where(weight > 0, 1 - x, x)
-    again, shown_again, _ = objective.corrupt(other, observed, generator(), kind)
+    again, shown_again, _ = objective.corrupt(other, observed, generator=generator(), kind=kind)
     assert torch.equal(seen, again)
     assert torch.equal(seen[weight == 0], x[weight == 0])
     if observed is not None:
@@ -312,7 +328,7 @@ def test_hidden_shares_are_exact_and_have_their_shape() -> None:
     x = torch.rand(40, 6, 64) + 1
 
     def hidden(objective: Masked, x: Tensor, kind: Kind) -> Tensor:
-        weight = objective.corrupt(x, None, generator(), kind)[2]
+        weight = objective.corrupt(x, None, generator=generator(), kind=kind)[2]
         assert weight is not None
         return weight > 0
 
@@ -344,7 +360,7 @@ def test_hidden_shares_are_exact_and_have_their_shape() -> None:
 def test_something_is_always_hidden_and_something_left(share: float) -> None:
     for kind in KINDS:
         x, _ = batch_of(kind)
-        weight = Masked(share=share).corrupt(x, None, generator(), kind)[2]
+        weight = Masked(share=share).corrupt(x, None, generator=generator(), kind=kind)[2]
         assert weight is not None
         hidden = weight.flatten(1).mean(1)
         assert bool(((hidden > 0) & (hidden < 1)).all())
@@ -408,11 +424,13 @@ def test_no_epoch_of_the_warm_up_is_kept() -> None:
     for early_stopping in (1, None):
         model = build("mnist", "dense", objective)
         training = Training(epochs=6, early_stopping=early_stopping, **TRAINING)
-        _, history = fit(model, samples, samples, scaler, training)
+        _, history = fit(model, samples, validation=samples, scaler=scaler, config=training)
         assert history.best_epoch >= 4
     model = build("mnist", "dense", objective)
     with pytest.raises(StudyError, match="warm_up_epochs: 3 leave none of 3 training.epochs"):
-        fit(model, samples, samples, scaler, Training(epochs=3, **TRAINING))
+        fit(
+            model, samples, validation=samples, scaler=scaler, config=Training(epochs=3, **TRAINING)
+        )
 
 
 def test_collapsed_features_are_told_from_used_ones() -> None:
@@ -427,7 +445,7 @@ def test_a_heavy_beta_collapses_the_code_and_a_light_one_does_not() -> None:
     for beta in (1e-3, 1e3):
         model = build("mnist", "dense", {"kind": "variational", "beta": beta})
         training = Training(epochs=15, early_stopping=None, **TRAINING)
-        fitted, _ = fit(model, samples, None, scaler, training)
+        fitted, _ = fit(model, samples, validation=None, scaler=scaler, config=training)
         active[beta] = int(active_units(fitted.latents(samples)).sum())
     assert active[1e-3] >= 2
     assert active[1e3] == 0
@@ -602,7 +620,7 @@ def test_contraction_makes_the_code_stand_still_under_noise() -> None:
     moved = {}
     for weight in (1e-9, 0.3):
         model = build("mnist", "dense", {"kind": "contractive", "weight": weight})
-        fit(model, samples, None, scaler, Training(epochs=15, **TRAINING))
+        fit(model, samples, validation=None, scaler=scaler, config=Training(epochs=15, **TRAINING))
         with torch.no_grad():
             code = model.encode(x).mean
             moved[weight] = float(
@@ -639,6 +657,6 @@ def test_a_single_unit_has_no_neighbours_and_a_single_channel_is_not_hidden() ->
     with pytest.raises(StudyError, match="'neighbours' needs model.latent_dim of at least 2"):
         build("eeg", "dense", {"kind": "sparse", "measure": "neighbours"}, latent_dim=1)
     with pytest.raises(StudyError, match="at least two channels, given one"):
-        Masked(hide="channels").check("eeg", (1, 100), 2)
+        Masked(hide="channels").check("eeg", (1, 100), latent_dim=2)
     with pytest.raises(StudyError, match="at least two items, given one"):
-        Masked().check("questionnaire", (1,), 1)
+        Masked().check("questionnaire", (1,), latent_dim=1)

@@ -17,7 +17,9 @@ from ae_pipeline.training.history import History
 
 def judged(trained: tiny.Trained) -> tuple[pd.DataFrame, np.ndarray]:
     chosen = (trained.frame["part"] == "calibration").to_numpy()
-    return judge_held_out(trained.bundle, trained.frame, trained.by_entry, chosen), chosen
+    return judge_held_out(
+        trained.bundle, trained.frame, by_entry=trained.by_entry, calibration=chosen
+    ), chosen
 
 
 # ------------------------------------------------------------------------------- judging
@@ -98,8 +100,15 @@ def test_the_order_of_the_inputs_does_not_change_the_training_digest() -> None:
     trained = tiny.eeg()
     digests = dict(reversed(trained.data.digests.items()))
     data = replace(trained.data, digests=digests)
-    args = (trained.division, trained.bundle.ensemble, trained.baselines)
-    again = make_bundle(trained.study, data, *args, trained.calibration, trained.history)
+    again = make_bundle(
+        trained.study,
+        data,
+        division=trained.division,
+        ensemble=trained.bundle.ensemble,
+        baselines=trained.baselines,
+        calibration=trained.calibration,
+        history=trained.history,
+    )
     assert again.info.training_digest == trained.bundle.info.training_digest
 
 
@@ -137,7 +146,7 @@ def held_out(part: str = "test") -> pd.DataFrame:
 
 
 def test_losses_are_means_per_entry_at_the_saved_epoch() -> None:
-    metrics = train_metrics(7, history(), held_out(), windowed=False)
+    metrics = train_metrics(7, history(), frame=held_out(), windowed=False)
     assert (metrics["parameters"], metrics["epochs"], metrics["best_epoch"]) == (7, 3, 2)
     assert (metrics["train_loss"], metrics["validation_loss"]) == (2.5, 1.5)
     assert metrics["seconds"] == pytest.approx(3.5)
@@ -148,32 +157,34 @@ def test_losses_are_means_per_entry_at_the_saved_epoch() -> None:
 
 
 def test_a_win_is_over_subjects_where_windows_depend_on_each_other() -> None:
-    over_subjects = train_metrics(7, history(), held_out(), windowed=True)["beats_baselines"]
+    over_subjects = train_metrics(7, history(), frame=held_out(), windowed=True)["beats_baselines"]
     gains = np.array([1.0, 1.1, 1.1])
     assert over_subjects["difference"] == pytest.approx(gains.mean())
     assert over_subjects["interval"] == pytest.approx(interval(gains))
     assert over_subjects["value"] is True
-    over_rows = train_metrics(7, history(), held_out(), windowed=False)["beats_baselines"]
+    over_rows = train_metrics(7, history(), frame=held_out(), windowed=False)["beats_baselines"]
     assert over_rows["interval"] == pytest.approx(interval(np.array([1, 1, 1.1, 1.1, 1.2, 1])))
 
 
 def test_what_cannot_be_known_is_null() -> None:
     frame = held_out().iloc[:4]  # two subjects
-    metrics = train_metrics(7, history(), frame, windowed=True)
+    metrics = train_metrics(7, history(), frame=frame, windowed=True)
     assert metrics["beats_baselines"]["value"] is None
     assert metrics["beats_baselines"]["interval"] is None
     json.dumps(metrics, allow_nan=False)
 
 
 def test_without_a_test_part_the_subjects_left_out_are_the_test() -> None:
-    metrics = train_metrics(7, history(), held_out("calibration"), windowed=True)
+    metrics = train_metrics(7, history(), frame=held_out("calibration"), windowed=True)
     assert metrics["test_units"] == 3
     assert metrics["test_loss"] == pytest.approx((10 * 9 + 40 * 2) / 90)
 
 
 def test_metrics_of_real_models_are_plain_numbers() -> None:
     for trained in (tiny.eeg(), tiny.table(), tiny.pictures()):
-        metrics = train_metrics(5, trained.history, trained.frame, trained.study.kind == "eeg")
+        metrics = train_metrics(
+            5, trained.history, frame=trained.frame, windowed=trained.study.kind == "eeg"
+        )
         assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
         test = trained.frame[trained.frame["part"] == "test"]
         assert metrics["test_rows"] == len(test)

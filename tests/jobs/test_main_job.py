@@ -106,7 +106,7 @@ def test_quick_demo_ends_with_an_index_of_three_kinds(tmp_path: Path) -> None:
 
 def initial(place: Path, kind: str, source: Path, **changes: object) -> Path:
     """What ``init`` writes for some data, with a few settings changed, under ``place``."""
-    content = yaml.safe_load(initial_study(kind, source, "study"))
+    content = yaml.safe_load(initial_study(kind, source, name="study"))
     for dotted, value in changes.items():
         part, _, name = dotted.partition("__")
         content[part][name] = value
@@ -141,7 +141,7 @@ def test_eegmat_people_are_scored_by_a_model_of_others(shared_data: Path, tmp_pa
     scores = pd.read_parquet(out / "scores.parquet")
     assert scores["subject"].nunique() == 4
     new = [str(file) for file in files if file.name >= "Subject04"]
-    job = score_job(str(out / "model"), new, tmp_path / "scored")
+    job = score_job(str(out / "model"), new, out=tmp_path / "scored")
     run_plainly(job)
     assert job.exit_status == 0
     recordings = pd.read_parquet(tmp_path / "scored/recordings.parquet")
@@ -161,7 +161,7 @@ def same_in_any_pieces(bundle: Bundle, file: Path, scored: pd.DataFrame) -> None
     """To 1e-5, not of the range but as numbers: by other blocks, other batches and alone."""
     info = bundle.info
     recording = eeg.open_recording(eeg.find([file])[0], source_of(info)).pick(info.entries)
-    plan = survey(recording, info.preprocess, 50.0, info.sfreq_hz)
+    plan = survey(recording, info.preprocess, line_freq_hz=50.0, sfreq_hz=info.sfreq_hz)
     expected = scored[scored["recording"] == recording.name]
     names = [name for name in expected if name == "score" or name.startswith("score_")]
     for block_s, batch in ((7.0, 64), (20.0, 1), (60.0, 17)):
@@ -169,12 +169,12 @@ def same_in_any_pieces(bundle: Bundle, file: Path, scored: pd.DataFrame) -> None
             patch.setattr(train, "SCORING_BATCH", batch)
             blocks = [
                 bundle.judge(samples).frame
-                for samples in cut(recording, plan, info.windows, block_s)
+                for samples in cut(recording, plan, windowing=info.windows, block_s=block_s)
             ]
         found = pd.concat(blocks)
         for name in names:
             np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5)
-    first = next(cut(recording, plan, info.windows)).take(slice(3, 4))
+    first = next(cut(recording, plan, windowing=info.windows)).take(slice(3, 4))
     alone = bundle.judge(first).frame
     for name in names:
         np.testing.assert_allclose(alone[name], expected[name].iloc[3:4], rtol=0, atol=1e-5)
@@ -214,7 +214,7 @@ def test_every_recording_is_scored_or_refused(shared_data: Path, tmp_path: Path,
         assert "\n" not in str(refused.value)
         return
     _train_on(file, tmp_path, changes)
-    job = score_job(str(tmp_path / "out/model"), [str(file)], tmp_path / "scored")
+    job = score_job(str(tmp_path / "out/model"), [str(file)], out=tmp_path / "scored")
     run_plainly(job)
     assert job.exit_status == 0
     scores = pd.read_parquet(tmp_path / "scored/scores.parquet")
@@ -238,7 +238,7 @@ def test_the_careless_survey_trains_and_scores(shared_data: Path, tmp_path: Path
     items = shared_data / "careless/items.csv"
     study = initial(tmp_path, "questionnaire", items, training__epochs=10)
     run_plainly(train_job(study, tmp_path / "out"))
-    job = score_job(str(tmp_path / "out/model"), [str(items)], tmp_path / "scored")
+    job = score_job(str(tmp_path / "out/model"), [str(items)], out=tmp_path / "scored")
     run_plainly(job)
     assert job.exit_status == 0
     persons = pd.read_csv(tmp_path / "scored/persons.csv", dtype={"id": str})

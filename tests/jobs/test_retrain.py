@@ -49,8 +49,8 @@ def test_a_challenger_is_compared_and_a_person_promotes_it(
     name = "small"
     version = aliases(settings, name)["newest"]
     with pytest.raises(StudyError, match="why"):
-        promote(settings, f"models:/{name}@newest", " ")
-    promoted = promote(settings, str(first.out / "model"), "the first")
+        promote(settings, f"models:/{name}@newest", reason=" ")
+    promoted = promote(settings, str(first.out / "model"), reason="the first")
     assert promoted == {"name": name, "version": version, "replaced": None}
 
     night = night_job(study)
@@ -69,11 +69,11 @@ def test_a_challenger_is_compared_and_a_person_promotes_it(
     assert there["champion"] == version
     assert there["challenger"] != version
 
-    moved = promote(settings, f"models:/{name}@challenger", "sees more")
+    moved = promote(settings, f"models:/{name}@challenger", reason="sees more")
     assert moved["replaced"] == version
     assert aliases(settings, name)["former"] == version
     again = night_job(study)
     run_plainly(again)
     assert again.night.unchanged == 1, "a new champion rescores nothing"
     with pytest.raises(StudyError, match="expected models:/"):
-        promote(settings, "nowhere", "because")
+        promote(settings, "nowhere", reason="because")

@@ -36,7 +36,7 @@ def results(lab: Path) -> Path:
     signal[2, 2000:2200] += 300 * np.sin(np.arange(200))
     write_edf(lab / "new/P07_odd.edf", signal)
     write_edf(lab / "new/P08_plain.edf", noise(seed=8))
-    run_plainly(score_job(str(lab / "trained/model"), [str(lab / "new")], lab / "scored"))
+    run_plainly(score_job(str(lab / "trained/model"), [str(lab / "new")], out=lab / "scored"))
     return lab / "scored"
 
 
@@ -83,7 +83,7 @@ def test_flow_and_plain_run_give_the_same_numbers(lab: Path) -> None:
 
 
 def test_another_seed_gives_other_numbers(lab: Path, tmp_path: Path) -> None:
-    run_plainly(train_job(lab / "study.yaml", tmp_path / "other", ["training.seed=1"]))
+    run_plainly(train_job(lab / "study.yaml", tmp_path / "other", overrides=["training.seed=1"]))
     same = pd.read_parquet(lab / "trained/scores.parquet")["score"]
     other = pd.read_parquet(tmp_path / "other/scores.parquet")["score"]
     assert not np.allclose(same, other)
@@ -98,7 +98,7 @@ def test_what_is_done_is_not_done_again_and_other_settings_replace_it(
     steps = [step.name for step in _run_noting(train_job(lab / "study.yaml", out))]
     assert steps == ["read the data", "publish to MLflow"]
     assert (out / "model/weights.safetensors").stat().st_mtime_ns == weights.st_mtime_ns
-    run_plainly(train_job(lab / "study.yaml", out, ["model.latent_dim=2"]))
+    run_plainly(train_job(lab / "study.yaml", out, overrides=["model.latent_dim=2"]))
     assert load(out / "model").info.model.latent_dim == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]  # no trace of the work
 
@@ -136,7 +136,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
     overrides = ["training.epochs=5"]
     out = tmp_path / "out"
     with pytest.raises(Killed):
-        run_plainly(train_job(lab / "study.yaml", out, overrides, Stops()))
+        run_plainly(train_job(lab / "study.yaml", out, overrides=overrides, progress=Stops()))
     assert not out.exists()
     seen: list[int] = []
 
@@ -145,9 +145,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
             if hasattr(event, "is_best"):
                 seen.append(event.epoch)
 
-    run_plainly(train_job(lab / "study.yaml", out, overrides, Notes()))
+    run_plainly(train_job(lab / "study.yaml", out, overrides=overrides, progress=Notes()))
     assert seen == [4, 5]
-    run_plainly(train_job(lab / "study.yaml", tmp_path / "whole", overrides))
+    run_plainly(train_job(lab / "study.yaml", tmp_path / "whole", overrides=overrides))
     weights = [(p / "model/weights.safetensors").read_bytes() for p in (out, tmp_path / "whole")]
     assert weights[0] == weights[1]
 
@@ -182,7 +182,7 @@ def test_scores_do_not_depend_on_what_else_is_scored(
 ) -> None:
     alone = tmp_path / "alone"
     file = str(lab / "new/P08_plain.edf")
-    run_plainly(score_job(str(lab / "trained/model"), [file], alone))
+    run_plainly(score_job(str(lab / "trained/model"), [file], out=alone))
     together = pd.read_parquet(results / "scores.parquet")
     together = together[together["recording"] == "P08_plain"].reset_index(drop=True)
     columns = [c for c in together if c.startswith("score")] + ["p_value"]
@@ -194,9 +194,9 @@ def test_a_second_call_adds_and_rebuilds_the_group(lab: Path, tmp_path: Path) ->
     out, model = tmp_path / "out", str(lab / "trained/model")
     write_edf(lab / "new/P07_odd.edf", noise(seed=7))
     write_edf(lab / "new/P08_plain.edf", noise(seed=8))
-    run_plainly(score_job(model, [str(lab / "new/P07_odd.edf")], out))
+    run_plainly(score_job(model, [str(lab / "new/P07_odd.edf")], out=out))
     before = (out / "P07_odd_scores.parquet").stat().st_mtime_ns
-    run_plainly(score_job(model, [str(lab / "new")], out))
+    run_plainly(score_job(model, [str(lab / "new")], out=out))
     assert (out / "P07_odd_scores.parquet").stat().st_mtime_ns == before
     assert set(pd.read_parquet(out / "scores.parquet")["recording"]) == {"P07_odd", "P08_plain"}
     assert len(pd.read_parquet(out / "recordings.parquet")) == 2
@@ -205,9 +205,9 @@ def test_a_second_call_adds_and_rebuilds_the_group(lab: Path, tmp_path: Path) ->
 def test_an_input_whose_output_was_lost_is_scored_again(lab: Path, tmp_path: Path) -> None:
     out, model = tmp_path / "out", str(lab / "trained/model")
     file = write_edf(tmp_path / "P09_rest.edf", noise(seed=9))
-    run_plainly(score_job(model, [str(file)], out))
+    run_plainly(score_job(model, [str(file)], out=out))
     (out / "P09_rest_report.html").unlink()
-    run_plainly(score_job(model, [str(file)], out))
+    run_plainly(score_job(model, [str(file)], out=out))
     assert (out / "P09_rest_report.html").is_file()
 
 

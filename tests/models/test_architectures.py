@@ -34,7 +34,9 @@ EEG, IMAGE, TABLE = (4, 101), (1, 28, 28), (1, 25)
 def round_trip(
     architecture: Architecture, shape: tuple[int, ...], output: tuple[int, ...], latent_dim: int = 3
 ) -> None:
-    encoder, decoder = architecture.build(shape, latent_dim, latent_dim, output)
+    encoder, decoder = architecture.build(
+        shape, latent_dim, latent_dim=latent_dim, output_shape=output
+    )
     code = encoder(torch.randn(2, *shape))
     assert code.shape == (2, latent_dim)
     assert decoder(code).shape == (2, *output)
@@ -44,7 +46,9 @@ def round_trip(
 
 
 def test_the_texts_model_has_exactly_its_parameters() -> None:
-    encoder, decoder = Dense(hidden=(256,)).build((1, 28, 28), 10, 10, (1, 28, 28))
+    encoder, decoder = Dense(hidden=(256,)).build(
+        (1, 28, 28), 10, latent_dim=10, output_shape=(1, 28, 28)
+    )
     assert n_parameters(encoder) == 203_530
     assert n_parameters(decoder) == 204_304
     assert [p.shape for p in encoder.parameters()] == [(256, 784), (256,), (10, 256), (10,)]
@@ -60,7 +64,7 @@ def test_dense_gives_back_the_shape_it_was_given(
 
 
 def test_the_decoder_mirrors_the_encoder() -> None:
-    encoder, decoder = Dense(hidden=(16, 8)).build((1, 20), 3, 3, (1, 20))
+    encoder, decoder = Dense(hidden=(16, 8)).build((1, 20), 3, latent_dim=3, output_shape=(1, 20))
     widths = [
         [(m.in_features, m.out_features) for m in part.modules() if isinstance(m, nn.Linear)]
         for part in (encoder, decoder)
@@ -70,7 +74,9 @@ def test_the_decoder_mirrors_the_encoder() -> None:
 
 def test_neither_code_nor_output_is_bent() -> None:
     """Logits leave the decoder, and the code's own nonlinearity is the model's business."""
-    encoder, decoder = Dense(hidden=(8,), activation="sigmoid").build((1, 6), 2, 2, (1, 6))
+    encoder, decoder = Dense(hidden=(8,), activation="sigmoid").build(
+        (1, 6), 2, latent_dim=2, output_shape=(1, 6)
+    )
     far = encoder(1e6 * torch.randn(64, 1, 6, generator=torch.Generator().manual_seed(0)))
     assert far.unique(dim=0).shape[0] > 1
     assert decoder(1e6 * torch.ones(1, 2)).abs().max() < 10  # hidden sigmoids are saturated
@@ -97,7 +103,7 @@ def test_convolutions_give_back_any_shape(
     shape = (2, *grid)
     if kernel > min(grid):
         with pytest.raises(StudyError, match=f"kernel: {kernel} exceeds the input .{min(grid)}."):
-            architecture.build(shape, 1, 1, shape)
+            architecture.build(shape, 1, latent_dim=1, output_shape=shape)
     else:
         round_trip(architecture, shape, shape, latent_dim=1)
 
@@ -113,11 +119,13 @@ def test_a_tables_items_may_have_several_parameters_each() -> None:
 
 def test_a_kernel_longer_than_the_window_says_what_to_do() -> None:
     with pytest.raises(StudyError, match=r"kernel: 7 exceeds the input \(5\).*windows.length_s"):
-        Conv().build((3, 5), 2, 2, (3, 5))
+        Conv().build((3, 5), 2, latent_dim=2, output_shape=(3, 5))
 
 
 def test_convolution_slides_over_time_with_electrodes_as_features() -> None:
-    encoder, _ = Conv(channels=(6,), kernel=5, stride=1).build((3, 40), 2, 2, (3, 40))
+    encoder, _ = Conv(channels=(6,), kernel=5, stride=1).build(
+        (3, 40), 2, latent_dim=2, output_shape=(3, 40)
+    )
     convolution = encoder[0]
     assert isinstance(convolution, nn.Conv1d)
     assert convolution.weight.shape == (6, 3, 5)
@@ -159,7 +167,7 @@ def test_recurrences_give_back_any_shape(
     )
     if patch != "auto" and int(patch) > shape[1]:
         with pytest.raises(StudyError, match=f"patch: {patch} exceeds the input .{shape[1]}."):
-            architecture.build(shape, 1, 1, shape)
+            architecture.build(shape, 1, latent_dim=1, output_shape=shape)
     else:
         round_trip(architecture, shape, shape, latent_dim=1)
 
@@ -188,7 +196,7 @@ def test_a_code_rests_on_what_the_recurrence_ends_with(cell: str, both_ways: boo
 
 def test_electrodes_are_features_and_an_images_rows_are_steps() -> None:
     def read(architecture: Recurrent, shape: tuple[int, ...]) -> tuple[int, ...]:
-        encoder, _ = architecture.build(shape, 2, 2, shape)
+        encoder, _ = architecture.build(shape, 2, latent_dim=2, output_shape=shape)
         shapes: list[tuple[int, ...]] = []
         (front,) = (m for m in encoder.modules() if isinstance(m, nn.Conv1d))
         front.register_forward_hook(lambda _, inputs, out: shapes.extend([inputs[0].shape, out]))
@@ -211,7 +219,7 @@ def test_electrodes_are_features_and_an_images_rows_are_steps() -> None:
     ("shape", "steps"), [((64, 256), 32), ((19, 500), 32), ((1, 28, 28), 28), ((1, 12), 12)]
 )
 def test_a_recurrence_reads_a_few_dozen_steps_at_most(shape: tuple[int, ...], steps: int) -> None:
-    encoder, _ = Recurrent().build(shape, 2, 2, shape)
+    encoder, _ = Recurrent().build(shape, 2, latent_dim=2, output_shape=shape)
     seen: list[int] = []
     (recurrence,) = (m for m in encoder.modules() if isinstance(m, Lstm))
     recurrence.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1]))
@@ -228,7 +236,7 @@ def test_attention_gives_back_any_shape(shape: tuple[int, ...], patch: int | str
     architecture = Attention.model_validate({"patch": patch, "width": 8, "heads": 2, "layers": 1})
     if patch != "auto" and int(patch) > min(shape[1:]):
         with pytest.raises(StudyError, match=f"patch: {patch} exceeds the input"):
-            architecture.build(shape, 1, 1, shape)
+            architecture.build(shape, 1, latent_dim=1, output_shape=shape)
     else:
         round_trip(architecture, shape, shape, latent_dim=1)
 
@@ -239,7 +247,7 @@ def test_heads_that_do_not_divide_the_width_are_refused() -> None:
 
 
 def test_layers_of_attention_do_not_start_as_copies_of_each_other() -> None:
-    encoder, _ = Attention(layers=2).build(EEG, 2, 2, EEG)
+    encoder, _ = Attention(layers=2).build(EEG, 2, latent_dim=2, output_shape=EEG)
     one, other = (m for m in encoder if isinstance(m, TransformerBlock))
     assert not torch.equal(one.think[1].weight, other.think[1].weight)
 
@@ -264,7 +272,7 @@ def test_a_block_is_the_transformers() -> None:
 def test_attention_tells_where_a_patch_is() -> None:
     """Without positions the blocks would treat exchanged patches alike."""
     torch.manual_seed(0)
-    encoder, _ = Attention(patch=10, layers=1).build((2, 40), 3, 3, (2, 40))
+    encoder, _ = Attention(patch=10, layers=1).build((2, 40), 3, latent_dim=3, output_shape=(2, 40))
     x = torch.randn(1, 2, 40)
     exchanged = torch.cat([x[..., 10:20], x[..., :10], x[..., 20:]], 2)
     blocks = encoder[:-2]
@@ -292,7 +300,7 @@ def test_every_layer_with_weights_is_passed_with_one_tensor(architecture: Archit
         assert isinstance(out, Tensor)
         counted.append(n_parameters(layer))
 
-    encoder, decoder = architecture.build(EEG, 3, 3, EEG)
+    encoder, decoder = architecture.build(EEG, 3, latent_dim=3, output_shape=EEG)
     for module in (*encoder.modules(), *decoder.modules()):
         if next(module.children(), None) is None and n_parameters(module):
             module.register_forward_hook(count)
@@ -302,7 +310,7 @@ def test_every_layer_with_weights_is_passed_with_one_tensor(architecture: Archit
 
 def test_attention_and_recurrence_have_a_second_derivative_where_it_is_asked_for() -> None:
     for architecture in (Attention(layers=1), Recurrent(), Recurrent(cell="gru")):
-        encoder, _ = architecture.build(EEG, 2, 2, EEG)
+        encoder, _ = architecture.build(EEG, 2, latent_dim=2, output_shape=EEG)
         x = torch.randn(3, *EEG, requires_grad=True)
         with twice_differentiable():
             code = encoder(x)
@@ -329,7 +337,7 @@ def test_every_parameter_gets_a_gradient(
     architecture: Architecture, shape: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
-    encoder, decoder = architecture.build(shape, 5, 5, shape)
+    encoder, decoder = architecture.build(shape, 5, latent_dim=5, output_shape=shape)
     x = torch.randn(16, *shape)
     (decoder(encoder(x)) - x).square().mean().backward()
     without = [

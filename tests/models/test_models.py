@@ -51,7 +51,11 @@ def prepare(
     torch.manual_seed(0)
     config = model_of(architecture, likelihood, latent_dim)
     model = Autoencoder(
-        config, kind, samples.shape, samples.columns, has_missing=samples.mask is not None
+        config,
+        kind,
+        shape=samples.shape,
+        columns=samples.columns,
+        has_missing=samples.mask is not None,
     )
     x = torch.from_numpy(scaler.transform(samples.values, samples.mask))  # type: ignore[arg-type]
     observed = None if samples.mask is None else torch.from_numpy(samples.mask).float()
@@ -110,7 +114,7 @@ def test_one_batch_is_overfitted(architecture: dict[str, Any], kind: Kind, likel
 
 
 def test_the_texts_model_has_exactly_its_parameters() -> None:
-    model = Autoencoder(model_of({"kind": "dense"}, latent_dim=10), "mnist", (28, 28))
+    model = Autoencoder(model_of({"kind": "dense"}, latent_dim=10), "mnist", shape=(28, 28))
     assert n_parameters(model) == 407_834
 
 
@@ -123,7 +127,7 @@ def test_the_default_of_a_study_without_architecture_details_is_the_texts() -> N
 def test_a_code_as_large_as_the_input_is_refused() -> None:
     config = model_of(ARCHITECTURES[0], latent_dim=12)
     with pytest.raises(StudyError, match=r"latent_dim: 12 is not below the input's 12 numbers"):
-        Autoencoder(config, "questionnaire", (12,), COLUMNS)
+        Autoencoder(config, "questionnaire", shape=(12,), columns=COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,9 @@ def test_nominal_answers_reach_the_network_as_one_of_n() -> None:
     samples = of_kind("questionnaire")
     columns: tuple[Column, ...] = samples.columns
     (index,) = (i for i, column in enumerate(columns) if column.type == "nominal")
-    model = Autoencoder(model_of(ARCHITECTURES[0]), "questionnaire", samples.shape, columns)
+    model = Autoencoder(
+        model_of(ARCHITECTURES[0]), "questionnaire", shape=samples.shape, columns=columns
+    )
     rows = []
     model.encoder.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0]))
     x = torch.zeros(3, len(columns))
@@ -201,7 +207,11 @@ def test_glorot_reaches_every_layer() -> None:
 def test_vanilla_changes_nothing() -> None:
     x, observed = torch.randn(3, 4), torch.ones(3, 4)
     for objective in (Objective(), Vanilla()):
-        assert objective.corrupt(x, observed, generator(), "mnist") == (x, observed, observed)
+        assert objective.corrupt(x, observed, generator=generator(), kind="mnist") == (
+            x,
+            observed,
+            observed,
+        )
         encoding = Encoding(lambda inputs: inputs, x, x, None, 4, True, generator(), 1)
         assert objective.penalty(encoding) is None
         assert objective.bottleneck == "point"

@@ -111,7 +111,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "sub-07/eeg/sub-07_task-rest_eeg.edf", odd(20))
     write(root / "sub-08/eeg/sub-08_task-rest_eeg.edf", 10 * eeg(21))
     write(root / "sub-09/eeg/sub-09_task-rest_eeg.edf", eeg(22))
-    job = score_job(str(place / "derivatives/small/model"), [str(root)], place / "out")
+    job = score_job(str(place / "derivatives/small/model"), [str(root)], out=place / "out")
     assert work(job) == 0
     return place
 
@@ -266,7 +266,7 @@ def test_windows_at_events_train_and_score(tmp_path: Path) -> None:
     work(train_job(tmp_path / "study.yaml"))
     new = write(tmp_path / "new.edf", eeg(9), annotations=[*go, *pause])
     model = tmp_path / "derivatives/small/model"
-    assert work(score_job(str(model), [str(new)], tmp_path / "out")) == 0
+    assert work(score_job(str(model), [str(new)], out=tmp_path / "out")) == 0
     scores = pd.read_parquet(tmp_path / "out/scores.parquet")
     assert scores["onset_s"].tolist() == pytest.approx([4.8, 14.8, 24.8, 44.8, 54.8])
 
@@ -277,7 +277,7 @@ def test_recordings_in_processes_of_their_own_score_the_same(
     (tmp_path / "broken.edf").write_bytes(b"nothing of the kind" * 99)
     model = str(laboratory / "derivatives/small/model")
     inputs = [str(laboratory / "new"), str(tmp_path / "broken.edf")]
-    job = score_job(model, inputs, tmp_path / "out", jobs=2)
+    job = score_job(model, inputs, out=tmp_path / "out", jobs=2)
     assert work(job) == 1
     assert len(job.failures) == 1
     assert "broken.edf" in job.failures[0].reason
@@ -288,4 +288,4 @@ def test_recordings_in_processes_of_their_own_score_the_same(
         apart.reset_index(drop=True), here.reset_index(drop=True), rtol=1e-4, atol=1e-4
     )
     with pytest.raises(StudyError, match="--jobs 0"):
-        score_job(model, inputs, tmp_path / "out", jobs=0)
+        score_job(model, inputs, out=tmp_path / "out", jobs=0)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.browser
 
 def _generated(kind: str, ending: str, place: Path) -> str:
     bundles.save(place / "model", getattr(tiny, kind)().bundle)
-    made = generate(str(place / "model"), 30, place / f"synthetic{ending}")
+    made = generate(str(place / "model"), 30, out=place / f"synthetic{ending}")
     return Path(made["report"]).read_text(encoding="utf-8")
 
 
@@ -46,7 +46,7 @@ def _completed(place: Path) -> str:
     lines += [f"p{i}," + ",".join(f"{max(a, 1):.0f}" for a in row) for i, row in enumerate(answers)]
     (place / "answers.csv").write_text("\n".join(lines) + "\n")
     made = complete(
-        str(place / "model"), str(place / "answers.csv"), place / "out.csv", hide=names[1]
+        str(place / "model"), str(place / "answers.csv"), out=place / "out.csv", hide=names[1]
     )
     return Path(made["report"]).read_text(encoding="utf-8")
 

@@ -55,6 +55,9 @@ def test_a_page_of_sections_says_so_where_one_is_empty() -> None:
     from ae_pipeline.report import Headline
 
     html = listing_page(
-        "T", "K", Headline("v"), [Listing("Nothing here", ("a",), (), "None today.")]
+        "T",
+        "K",
+        headline=Headline("v"),
+        listings=[Listing("Nothing here", ("a",), (), "None today.")],
     )
     assert "None today." in html

@@ -85,7 +85,15 @@ def test_items_stand_with_the_dimension_they_belong_to() -> None:
     loadings = np.zeros((6, 2))
     loadings[[0, 2, 4], 0], loadings[[1, 3, 5], 1] = 0.7, -0.6
     names = ["a", "b", "c", "d", "e", "f"]
-    drawn = people.loadings_map(loadings, names, ["F1", "F2"], "factors", loadings, ["z", "y"], "x")
+    drawn = people.loadings_map(
+        loadings,
+        names,
+        dimensions=["F1", "F2"],
+        what="factors",
+        other=loadings,
+        other_dimensions=["z", "y"],
+        other_what="x",
+    )
     assert drawn is not None
     assert "F1: a, c, e; F2: b, d, f" in drawn.alt
     assert drawn.drawn is not None

@@ -370,7 +370,9 @@ def index_view() -> IndexView:
                 "eeg/a b#1.html",
                 "eeg",
                 numbers=HEAD.numbers,
-                pictures=(recording_strip(signal, 250, scores, planted, 2.0),),
+                pictures=(
+                    recording_strip(signal, 250, scores=scores, labelled=planted, threshold=2.0),
+                ),
                 baseline="Yes: a z-score does.",
                 found=(("Found against planted.", pd.DataFrame({"planted": [4], "found": [3]})),),
                 more=(("How it was trained", "eeg/t.html"),),
@@ -380,7 +382,7 @@ def index_view() -> IndexView:
                 "2 of 10 images were found.",
                 "m",
                 "mnist",
-                pictures=(strips_by_kind(altered, ["as written", "negative"], "images"),),
+                pictures=(strips_by_kind(altered, ["as written", "negative"], what="images"),),
                 cards=rows.worst,
             ),
         ],
@@ -497,8 +499,8 @@ def test_a_strip_shows_where_a_recording_is_over_the_threshold() -> None:
 def test_an_event_stands_beside_the_nearest_normal_window() -> None:
     plain = eeg_evidence(("Fp1", "Cz", "O2"))
     beside = replace(plain, normal=plain.values * 0.5, normal_s=np.array([30.0, 31.5]))
-    assert not traces(plain, 0, "worst").wide
-    both = traces(beside, 1, "worst window 2")
+    assert not traces(plain, 0, rank="worst").wide
+    both = traces(beside, 1, rank="worst window 2")
     assert both.wide
     assert "nearest normal window, from 31.5" in both.alt
     assert "31.5" in both.caption
@@ -712,19 +714,21 @@ def test_the_channels_furthest_off_are_shown_and_a_huge_one_is_cut() -> None:
     off = np.zeros_like(values)
     off[0, 7] = 5_000 * (np.arange(250) == 100)
     off[0, 11] = 30
-    drawn = traces(Evidence(values, values - off, windows().head(1), 125.0, names, "µV"), 0, "W")
+    drawn = traces(
+        Evidence(values, values - off, windows().head(1), 125.0, names, "µV"), 0, rank="W"
+    )
     spike = Evidence(values + off, values, windows().head(1), 125.0, names, "µV")
     assert "furthest apart in C7, C11" in drawn.alt
     assert f"by {show(5000 / 250**0.5)} µV" in drawn.alt
     assert "The 8 of 20 channels" in drawn.caption
-    assert "Cut at ±" in traces(spike, 0, "W").caption
+    assert "Cut at ±" in traces(spike, 0, rank="W").caption
 
 
 def test_an_unanswered_item_is_neither_drawn_nor_counted() -> None:
     given = np.array([[1.0, np.nan, 5.0]])
     expected = np.array([[1.5, 3.0, 2.0]])
     meta = pd.DataFrame({"recording": ["p1"], "score": [1.0]})
-    drawn = answers(Evidence(given, expected, meta, None, ("A", "B", "C"), "answer"), 0, "R")
+    drawn = answers(Evidence(given, expected, meta, None, ("A", "B", "C"), "answer"), 0, rank="R")
     assert "C: 5 given, 2 expected; A: 1 given, 1.5 expected." in drawn.alt
     assert "B:" not in drawn.alt
 
@@ -760,17 +764,17 @@ def test_the_heat_map_finds_the_channel_whatever_the_order_of_rows() -> None:
     by_channel = np.ones((60, 3))
     by_channel[20, 1] = 50
     shuffled = np.random.default_rng(0).permutation(60)
-    drawn = heat_map(scores.iloc[shuffled], by_channel[shuffled], ("Fp1", "Cz", "O2"))
+    drawn = heat_map(scores.iloc[shuffled], by_channel[shuffled], ch_names=("Fp1", "Cz", "O2"))
     assert drawn is not None
     assert "highest in Cz" in drawn.alt
-    ordered = heat_map(scores, by_channel, ("Fp1", "Cz", "O2"))
+    ordered = heat_map(scores, by_channel, ch_names=("Fp1", "Cz", "O2"))
     assert ordered is not None
     assert drawn.svg == ordered.svg
 
 
 def test_the_moving_map_shows_every_way_of_looking_and_says_what_each_point_is() -> None:
     keys = windows().assign(subject=[f"sub-{i % 3}" for i in range(len(windows()))])
-    moving = moving_map(latents(keys), keys, "score", neighbours=True)
+    moving = moving_map(latents(keys), keys, first="score", neighbours=True)
     assert moving is not None
     assert moving.planes[:2] == ("PCA", "t-SNE")
     assert moving.colors[:2] == ("score", "subject")
@@ -813,7 +817,7 @@ def test_the_moving_timeline_shows_scores_events_and_threshold_in_one_unit() -> 
             "channel": [SCRIPT, "Cz"],
         }
     )
-    moving = moving_timeline(scores, 2.0, [(10.0, 20.0)], events)
+    moving = moving_timeline(scores, 2.0, bad_spans=[(10.0, 20.0)], events=events)
     assert moving is not None
     data = moving.data
     per = {"s": 1, "min": 60, "h": 3600}[data["unit"]]

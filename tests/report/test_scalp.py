@@ -25,7 +25,9 @@ EVENTS = pd.DataFrame(
 def test_an_event_is_drawn_where_its_worst_window_deviates_most() -> None:
     by_channel = np.ones((8, 12))
     by_channel[2, 4] = by_channel[6, 9] = 7
-    drawn = scalp_maps(SCORES, EVENTS, by_channel, NAMES, PLACES_M)
+    drawn = scalp_maps(
+        SCORES, EVENTS, channel_scores=by_channel, ch_names=NAMES, positions_m=PLACES_M
+    )
     assert drawn is not None
     assert "E4 (event 1: slow drift)" in drawn.alt
     assert "E9 (event 2: pop)" in drawn.alt
@@ -33,5 +35,19 @@ def test_an_event_is_drawn_where_its_worst_window_deviates_most() -> None:
 
 def test_without_positions_or_events_there_is_no_map() -> None:
     by_channel = np.ones((8, 12))
-    assert scalp_maps(SCORES, EVENTS, by_channel, NAMES, np.full((12, 3), np.nan)) is None
-    assert scalp_maps(SCORES, EVENTS.iloc[:0], by_channel, NAMES, PLACES_M) is None
+    assert (
+        scalp_maps(
+            SCORES,
+            EVENTS,
+            channel_scores=by_channel,
+            ch_names=NAMES,
+            positions_m=np.full((12, 3), np.nan),
+        )
+        is None
+    )
+    assert (
+        scalp_maps(
+            SCORES, EVENTS.iloc[:0], channel_scores=by_channel, ch_names=NAMES, positions_m=PLACES_M
+        )
+        is None
+    )

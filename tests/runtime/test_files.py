@@ -395,22 +395,22 @@ def test_a_key_changes_with_everything_that_decides_a_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     keys = [
-        key("score", ["d1"], {"a": 1}, "b1"),
-        key("train", ["d1"], {"a": 1}, "b1"),
-        key("score", ["d2"], {"a": 1}, "b1"),
-        key("score", ["d1"], {"a": 2}, "b1"),
-        key("score", ["d1"], {"a": 1}, "b2"),
-        key("score", ["d1"], {"a": 1}),
+        key("score", ["d1"], config={"a": 1}, bundle="b1"),
+        key("train", ["d1"], config={"a": 1}, bundle="b1"),
+        key("score", ["d2"], config={"a": 1}, bundle="b1"),
+        key("score", ["d1"], config={"a": 2}, bundle="b1"),
+        key("score", ["d1"], config={"a": 1}, bundle="b2"),
+        key("score", ["d1"], config={"a": 1}),
     ]
     assert len(set(keys)) == len(keys)
-    assert key("score", ["d1"], {"a": 1}, "b1") == keys[0]
+    assert key("score", ["d1"], config={"a": 1}, bundle="b1") == keys[0]
     monkeypatch.setitem(STEP_VERSION, "score", STEP_VERSION["score"] + 1)
-    assert key("score", ["d1"], {"a": 1}, "b1") not in keys
+    assert key("score", ["d1"], config={"a": 1}, bundle="b1") not in keys
 
 
 def test_a_step_without_a_version_has_no_key() -> None:
     with pytest.raises(KeyError):
-        key("dream", [], {})
+        key("dream", [], config={})
 
 
 # --------------------------------------------------------------------------- identities
@@ -420,19 +420,19 @@ def test_pseudonyms_are_stable_within_a_project_and_differ_between_projects(
     tmp_path: Path,
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    first = pseudonyms(["anna", "bert"], "sub", one)
-    assert first == pseudonyms(["bert", "anna"], "sub", one)
-    assert set(first.values()).isdisjoint(pseudonyms(["anna", "bert"], "sub", two).values())
+    first = pseudonyms(["anna", "bert"], "sub", root=one)
+    assert first == pseudonyms(["bert", "anna"], "sub", root=one)
+    assert set(first.values()).isdisjoint(pseudonyms(["anna", "bert"], "sub", root=two).values())
     assert all(code.startswith("sub-") and "anna" not in code for code in first.values())
 
 
 def test_no_two_of_many_people_share_a_pseudonym(tmp_path: Path) -> None:
     people = [f"{i}" for i in range(70_000)]
-    assert len(set(pseudonyms(people, "sub", tmp_path).values())) == len(people)
+    assert len(set(pseudonyms(people, "sub", root=tmp_path).values())) == len(people)
 
 
 def test_only_the_user_can_read_the_secret_of_the_pseudonyms(tmp_path: Path) -> None:
-    pseudonyms(["anna"], "sub", tmp_path)
+    pseudonyms(["anna"], "sub", root=tmp_path)
     secret = tmp_path / "data" / ".pseudonym-key"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert len(secret.read_bytes()) == 32

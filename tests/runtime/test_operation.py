@@ -26,8 +26,8 @@ def test_a_runner_may_be_named_or_written_out() -> None:
 def test_a_schedule_is_due_between_two_times_and_knows_its_zone() -> None:
     start = datetime(2026, 3, 27, 12, tzinfo=VIENNA)
     end = datetime(2026, 3, 30, 1, 59, tzinfo=VIENNA)
-    found = due_between("0 2 * * *", start, end, "Europe/Vienna")
+    found = due_between("0 2 * * *", start, end=end, zone="Europe/Vienna")
     # on the 29th two o'clock is skipped: the clock goes to summer time, the run is not lost
     assert [moment.day for moment in found] == [28, 29]
-    assert due_between("0 2 * * *", start, start) == []
-    assert len(due_between("* * * * *", start, end)) == 400, "bounded"
+    assert due_between("0 2 * * *", start, end=start) == []
+    assert len(due_between("* * * * *", start, end=end)) == 400, "bounded"

@@ -28,21 +28,25 @@ def work(item: int) -> tuple[int, int, str | None]:
 
 
 def test_one_after_another_is_in_this_process() -> None:
-    assert [(i, r[0]) for i, r in each(Sequential(), work, [1, 2, 3])] == [(1, 1), (2, 4), (3, 9)]
-    assert {r[1] for _, r in each(Sequential(), work, [1, 2])} == {os.getpid()}
+    assert [(i, r[0]) for i, r in each(Sequential(), work, items=[1, 2, 3])] == [
+        (1, 1),
+        (2, 4),
+        (3, 9),
+    ]
+    assert {r[1] for _, r in each(Sequential(), work, items=[1, 2])} == {os.getpid()}
     assert n_workers(Sequential()) == 1
 
 
 @pytest.mark.slow
 def test_one_that_ends_its_process_takes_nobody_with_it() -> None:
     items = [1, 13, 2, 3, 4]
-    found = dict(each(Processes(workers=2), work, items))
+    found = dict(each(Processes(workers=2), work, items=items))
     assert isinstance(found.pop(13), Died)
     assert {item: result[0] for item, result in found.items()} == {1: 1, 2: 4, 3: 9, 4: 16}
     assert os.getpid() not in {result[1] for result in found.values()}
     assert {result[2] for result in found.values()} == {"1"}
     with pytest.raises(OSError, match="full"):
-        list(each(Processes(workers=2), work, [1, 99]))
+        list(each(Processes(workers=2), work, items=[1, 99]))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_dask_does_the_same_on_an_existing_scheduler(scheduler: str) -> None:
-    found = dict(each(Dask(scheduler=scheduler), work, [1, 2, 3, 4]))
+    found = dict(each(Dask(scheduler=scheduler), work, items=[1, 2, 3, 4]))
     assert {item: result[0] for item, result in found.items()} == {1: 1, 2: 4, 3: 9, 4: 16}
     assert os.getpid() not in {result[1] for result in found.values()}
 
@@ -92,4 +96,4 @@ def test_dask_does_the_same_on_an_existing_scheduler(scheduler: str) -> None:
 def test_a_scheduler_that_is_not_there_is_one_line() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(StudyError, match="does not answer"):
-        list(each(Dask(scheduler="tcp://127.0.0.1:9"), work, [1]))
+        list(each(Dask(scheduler="tcp://127.0.0.1:9"), work, items=[1]))

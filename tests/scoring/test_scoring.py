@@ -16,7 +16,7 @@ from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.features import FEATURE_BANDS_HZ
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import cut
-from ae_pipeline.scoring import recording as score
+from ae_pipeline.scoring import rows as by_rows
 from ae_pipeline.scoring.examples import pick_examples
 from ae_pipeline.scoring.reasons import EVENT_COLUMNS, events_frame, reasons
 from ae_pipeline.scoring.recording import RecordingResult, score_recording
@@ -36,7 +36,9 @@ SCORERS = [
 def scored(recording: Recording, **more: Any) -> RecordingResult:
     bundle = tiny.eeg().bundle
     assert bundle.info.threshold is not None
-    return score_recording(bundle, recording, bundle.info.detection, bundle.info.threshold, **more)
+    return score_recording(
+        bundle, recording, detection=bundle.info.detection, threshold=bundle.info.threshold, **more
+    )
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +141,8 @@ def test_scores_do_not_depend_on_the_size_of_blocks(
     assert info.preprocess is not None
     assert info.windows is not None
     assert info.sfreq_hz is not None
-    plan = survey(planted.recording, info.preprocess, 50.0, info.sfreq_hz)
-    blocks = cut(planted.recording, plan, info.windows, block_s)
+    plan = survey(planted.recording, info.preprocess, line_freq_hz=50.0, sfreq_hz=info.sfreq_hz)
+    blocks = cut(planted.recording, plan, windowing=info.windows, block_s=block_s)
     frame = pd.concat([bundle.judge(samples).frame for samples in blocks], ignore_index=True)
     names = ["onset_s", "score", *SCORERS, "p_value"]
     tiny.assert_equal_scores(tiny.eeg(), frame[names], planted.frame[names])
@@ -248,7 +250,7 @@ def test_windows_have_the_columns_of_the_contract(planted: RecordingResult) -> N
 
 def test_rows_have_the_columns_of_the_contract() -> None:
     answers = tiny.answers(40, seed=1)
-    result = score_rows(tiny.table().bundle, answers, tiny.table().study.detection)
+    result = score_rows(tiny.table().bundle, answers, detection=tiny.table().study.detection)
     frame = result.frame
     by_person = ("score_isolation", "score_pattern", "score_person_total", "score_surprise")
     scorers = sorted({*SCORERS, *by_person} - {*EEG_ONLY, "score_relative", "score_spread"})
@@ -266,10 +268,10 @@ def test_rows_have_the_columns_of_the_contract() -> None:
 
 def test_rows_judged_a_part_at_a_time_are_judged_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     answers, detection = tiny.answers(40, seed=1), tiny.table().study.detection
-    whole = score_rows(tiny.table().bundle, answers, detection)
-    monkeypatch.setattr(score, "MANY_ROWS", 15)
+    whole = score_rows(tiny.table().bundle, answers, detection=detection)
+    monkeypatch.setattr(by_rows, "MANY_ROWS", 15)
     done: list[int] = []
-    parts = score_rows(tiny.table().bundle, answers, detection, done.append)
+    parts = score_rows(tiny.table().bundle, answers, detection=detection, advance=done.append)
     assert done == [15, 30, 40]
     pd.testing.assert_frame_equal(whole.frame, parts.frame, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(whole.latents, parts.latents, rtol=1e-4, atol=1e-5)
@@ -278,7 +280,9 @@ def test_rows_judged_a_part_at_a_time_are_judged_the_same(monkeypatch: pytest.Mo
 
 def test_images_keep_their_labels_and_have_no_top_entry() -> None:
     pictures = tiny.images(30, seed=1)
-    frame = score_rows(tiny.pictures().bundle, pictures, tiny.pictures().study.detection).frame
+    frame = score_rows(
+        tiny.pictures().bundle, pictures, detection=tiny.pictures().study.detection
+    ).frame
     assert list(frame) == [*WITHOUT_BANDS, "label"]
     assert frame["label"].tolist() == pictures.meta["label"].tolist()
     assert frame["top_channel"].isna().all()
@@ -290,7 +294,9 @@ def test_odd_rows_are_more_abnormal_than_others() -> None:
     values = odd.batch(slice(None))[0].copy()
     values[:6] = 1 - values[:6]
     samples = replace(odd, values=values)
-    frame = score_rows(tiny.pictures().bundle, samples, tiny.pictures().study.detection).frame
+    frame = score_rows(
+        tiny.pictures().bundle, samples, detection=tiny.pictures().study.detection
+    ).frame
     assert set(frame.nlargest(6, "score").index) == set(range(6))
     assert frame["p_value"][:6].max() < 0.05
 
@@ -366,7 +372,7 @@ def test_beside_each_example_stands_the_normal_window_with_the_nearest_code() ->
 def test_missing_answers_are_shown_as_missing() -> None:
     answers = tiny.answers(40, seed=3)
     frame = tiny.table().bundle.judge(answers).frame
-    worst, best = pick_examples(tiny.table().bundle, answers, frame)
+    worst, best = pick_examples(tiny.table().bundle, answers, frame=frame)
     for example in (worst, best):
         rows = [answers.meta["recording"].tolist().index(r) for r in example.frame["recording"]]
         assert answers.mask is not None
@@ -462,7 +468,7 @@ def test_the_view_that_deviates_most_is_the_one_that_is_told() -> None:
     alike = replace(answers, values=np.full_like(values, 5), mask=np.ones_like(values, bool))
     bundle = tiny.table().bundle
     seen = bundle.ensemble.look(alike)
-    told = score_rows(bundle, alike, Detection()).frame["reason"]
+    told = score_rows(bundle, alike, detection=Detection()).frame["reason"]
     view = max(seen.deviations, key=lambda name: seen.deviations[name][0])
     deviation = LINEAR_TO * np.sinh(seen.deviations[view][0] / LINEAR_TO)
     assert told.str.startswith(f"{VIEW_WORDS[view]} ({deviation:.1f} robust SD), error ").all()
@@ -480,7 +486,14 @@ def test_channels_are_listed_strongest_first() -> None:
     frame = pd.DataFrame({"p_value": [0.25], "reason": ["because"]})
     errors = np.array([[4.0, 60.0, 4.0]], np.float32)  # 4, 6 and 2 times their usual
     span = Span(0, 0, 0, 3.14159265, 5.0, 5.0)
-    event = events_frame([span], frame, errors, ("Fz", "Cz", "Pz"), calibration, "m-1").iloc[0]
+    event = events_frame(
+        [span],
+        frame,
+        by_entry=errors,
+        entries=("Fz", "Cz", "Pz"),
+        calibration=calibration,
+        model_id="m-1",
+    ).iloc[0]
     assert event["channel"] == "Cz,Fz"
     assert (event["onset"], event["duration"]) == (3.1416, 1.8584)
     assert (event["p_value"], event["reason"], event["model_id"]) == (0.25, "because", "m-1")

@@ -50,8 +50,8 @@ def used(path: Path) -> None:
     recording = open_recording(find([path])[0], EegSource(path=path))
     assert np.isfinite(recording.read(0, min(recording.n_times, 5000))).any()
     config = Preprocess(high_pass_hz=1.0, low_pass_hz=None, notch="off")
-    plan = survey(recording, config, None, min(recording.sfreq_hz, 100.0))
-    count_windows(recording, plan, Windowing(length_s=1.0))
+    plan = survey(recording, config, line_freq_hz=None, sfreq_hz=min(recording.sfreq_hz, 100.0))
+    count_windows(recording, plan, windowing=Windowing(length_s=1.0))
 
 
 def told(path: Path) -> None:

@@ -456,7 +456,7 @@ def test_a_useless_subject_pattern_is_a_study_error(pattern: str) -> None:
 
     with pytest.raises(ValidationError) as error:
         EegSource(path=Path(), subject_pattern=pattern)
-    told = explain(error.value, EegSource, "study.yaml")
+    told = explain(error.value, EegSource, where="study.yaml")
     assert isinstance(told, StudyError)
     assert "subject_pattern" in str(told)
 

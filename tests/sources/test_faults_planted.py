@@ -36,7 +36,7 @@ def event_of(kind: str, *, channels: tuple[int, ...] = (1,), **more: object) -> 
 
 
 def planted(signal_uv: NDArray[np.float64], event: Event, seed: int = 1) -> NDArray[np.float64]:
-    return plant(signal_uv, SFREQ_HZ, event, np.random.default_rng(seed), BAND_HZ)
+    return plant(signal_uv, SFREQ_HZ, event=event, rng=np.random.default_rng(seed), band_hz=BAND_HZ)
 
 
 def stretch_of(event: Event) -> slice:
@@ -149,7 +149,13 @@ def test_alpha_is_a_rhythm_of_ten_hertz(signal_uv: NDArray[np.float64]) -> None:
 
 def test_pop_rises_at_once_and_decays(signal_uv: NDArray[np.float64]) -> None:
     direct_current = (0.0, 40.0)  # a high-pass would bend the decay
-    new = plant(signal_uv, SFREQ_HZ, event_of("pop"), np.random.default_rng(0), direct_current)
+    new = plant(
+        signal_uv,
+        SFREQ_HZ,
+        event=event_of("pop"),
+        rng=np.random.default_rng(0),
+        band_hz=direct_current,
+    )
     added = np.abs(new - signal_uv)[1]
     peak = added.argmax()
     rise = np.flatnonzero(added > 0.1 * added[peak])[0]
@@ -176,9 +182,10 @@ def test_a_common_source_is_the_same_on_all_channels(signal_uv: NDArray[np.float
 
 def test_slow_drift_is_slow(signal_uv: NDArray[np.float64]) -> None:
     event = event_of("slow_drift")
-    added = (plant(signal_uv, SFREQ_HZ, event, np.random.default_rng(0), (0.0, 40.0)) - signal_uv)[
-        1
-    ]
+    added = (
+        plant(signal_uv, SFREQ_HZ, event=event, rng=np.random.default_rng(0), band_hz=(0.0, 40.0))
+        - signal_uv
+    )[1]
     power = np.abs(np.fft.rfft(added)) ** 2
     freqs_hz = np.fft.rfftfreq(added.size, 1 / SFREQ_HZ)
     assert power[freqs_hz > 1].sum() < 0.01 * power.sum()
@@ -194,7 +201,9 @@ def test_the_same_random_state_gives_the_same_event(
 
 def test_float32_stays_float32(signal_uv: NDArray[np.float64]) -> None:
     single = signal_uv.astype(np.float32)
-    new = plant(single, SFREQ_HZ, event_of("pop"), np.random.default_rng(0), BAND_HZ)
+    new = plant(
+        single, SFREQ_HZ, event=event_of("pop"), rng=np.random.default_rng(0), band_hz=BAND_HZ
+    )
     assert new.dtype == np.float32
 
 
@@ -202,7 +211,13 @@ def test_float32_stays_float32(signal_uv: NDArray[np.float64]) -> None:
 def test_direct_current_and_full_bandwidth_recordings_take_events_too(
     signal_uv: NDArray[np.float64], kind: str
 ) -> None:
-    new = plant(signal_uv, SFREQ_HZ, event_of(kind), np.random.default_rng(0), (0.0, 128.0))
+    new = plant(
+        signal_uv,
+        SFREQ_HZ,
+        event=event_of(kind),
+        rng=np.random.default_rng(0),
+        band_hz=(0.0, 128.0),
+    )
     assert np.isfinite(new).all()
     assert (new != signal_uv).any()
 
@@ -237,7 +252,7 @@ def test_a_dead_channel_has_no_deviation_to_scale_by(signal_uv: NDArray[np.float
 def test_scattered_events_lie_apart_on_the_channels_where_they_occur() -> None:
     names = ("Fp1", "Fp2", "F3", "Fz", "F4", "F7", "T7", "T8", "C3", "Cz", "Pz", "O1", "O2")
     for seed in range(20):
-        events = scatter(names, 120.0, np.random.default_rng(seed))
+        events = scatter(names, 120.0, rng=np.random.default_rng(seed))
         assert sorted(event.kind for event in events) == sorted(KINDS)
         for one, other in pairwise(events):
             assert other.onset_s - (one.onset_s + one.duration_s) >= 2.5 - 1e-9
@@ -250,4 +265,4 @@ def test_scattered_events_lie_apart_on_the_channels_where_they_occur() -> None:
         strong = sum(event.strength == "strong" for event in events)
         assert strong == len(KINDS) // 2
     with pytest.raises(ValueError, match="do not fit"):
-        scatter(names, 20.0, np.random.default_rng(0))
+        scatter(names, 20.0, rng=np.random.default_rng(0))

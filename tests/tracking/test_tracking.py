@@ -540,7 +540,7 @@ def test_what_was_live_becomes_the_run_and_what_was_killed_is_closed(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_losses, "LIVE_S", 0.05)
-    live = Live(settings, "moods / spring", "training now", "w1")
+    live = Live(settings, "moods / spring", run_name="training now", work="w1")
     live.epoch(1, {"train_loss": 0.5, "validation_loss": None})
     live.close(30)
     (run,) = all_runs(settings)
@@ -576,13 +576,13 @@ def test_short_trainings_are_told_to_mlflow_when_they_are_done(
         validation_loss: float | None = None
 
     monkeypatch.setattr(live_losses, "load_settings", lambda: settings)
-    with watched("moods", "w", told.append) as listener:
+    with watched("moods", "w", listener=told.append) as listener:
         listener(Epoch(1))
     assert len(told) == 1
     assert not all_runs(settings)
     monkeypatch.setattr(live_losses, "LIVE_AFTER_S", 0)
     monkeypatch.setattr(live_losses, "LIVE_S", 0.05)
-    with watched("moods", "w", told.append) as listener:
+    with watched("moods", "w", listener=told.append) as listener:
         listener(Epoch(1))
         listener(Epoch(2))
     assert len(told) == 3

@@ -39,7 +39,11 @@ def build(samples: Samples, kind: str = "dense", seed: int = 0, latent_dim: int 
         }
     )
     return Autoencoder(
-        config, samples.kind, samples.shape, samples.columns, samples.kind == "questionnaire"
+        config,
+        samples.kind,
+        shape=samples.shape,
+        columns=samples.columns,
+        has_missing=samples.kind == "questionnaire",
     )
 
 
@@ -58,12 +62,12 @@ def run(
     return fit(
         model or build(train, architecture, config.seed),
         train,
-        validation,
-        Scaler.fit(train),
-        config,
-        listeners,
-        checkpoint,
-        checkpoint_every_s,
+        validation=validation,
+        scaler=Scaler.fit(train),
+        config=config,
+        listeners=listeners,
+        checkpoint=checkpoint,
+        checkpoint_every_s=checkpoint_every_s,
     )
 
 

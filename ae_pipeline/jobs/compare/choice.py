@@ -93,7 +93,7 @@ def _ends(name: str, bounds: list[float] | None) -> dict[str, float]:
 
 
 def choose(
-    table: pd.DataFrame, losses: pd.DataFrame, primary: str
+    table: pd.DataFrame, losses: pd.DataFrame, *, primary: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Which model to take by the study's primary metric, and why.
 
@@ -147,7 +147,7 @@ def choose(
         "model": best["model"],
         "smallest": smallest,
         "by_halves": by_halves,
-        "reason": _reason(table, alike, smallest, by_halves, by_loss),
+        "reason": _reason(table, alike, smallest=smallest, by_halves=by_halves, by_loss=by_loss),
     }
 
 
@@ -164,6 +164,7 @@ def _by_halves(losses: pd.DataFrame) -> float | None:
 def _reason(
     table: pd.DataFrame,
     alike: pd.DataFrame,
+    *,
     smallest: str,
     by_halves: float | None,
     by_loss: bool,

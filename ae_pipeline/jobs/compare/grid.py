@@ -116,6 +116,7 @@ def in_words(model: str) -> str:
 def run_cells(
     study: Path,
     cells: Sequence[Cell],
+    *,
     overrides: Sequence[str],
     place: Path,
     jobs: int,
@@ -183,11 +184,13 @@ def _work(study: Path, cell: Cell, overrides: Sequence[str], cells: Path, fresh:
     try:
         checked = load_study(study, [*overrides, *cell.overrides])
         if cell.architecture in LINEAR:
-            return _linear(checked, cell, cells / cell.name, fresh)
+            return _linear(checked, cell, folder=cells / cell.name, fresh=fresh)
         heard = _Heard()
-        job = TrainJob(checked, cells / cell.name, heard, fresh, publishing=False)
+        job = TrainJob(checked, cells / cell.name, progress=heard, fresh=fresh, publishing=False)
         run_plainly(job)
-        return _read_outcome(checked, cell, cells / cell.name, tuple(heard.warnings))
+        return _read_outcome(
+            checked, cell, folder=cells / cell.name, warnings=tuple(heard.warnings)
+        )
     except (StudyError, InputError, TrainingError) as error:
         return Outcome(cell, str(error))
     except MemoryError:
@@ -204,7 +207,7 @@ class _Heard(Progress):
         self.warnings.append(line)
 
 
-def _read_outcome(study: Study, cell: Cell, folder: Path, warnings: tuple[str, ...]) -> Outcome:
+def _read_outcome(study: Study, cell: Cell, *, folder: Path, warnings: tuple[str, ...]) -> Outcome:
     import pandas as pd
 
     metrics = read_json(folder / "metrics.json")
@@ -217,7 +220,7 @@ def _read_outcome(study: Study, cell: Cell, folder: Path, warnings: tuple[str, .
         cell,
         "",
         metrics["test_loss"],
-        _by_unit(scores, loss, study.kind),
+        _by_unit(scores, loss, kind=study.kind),
         _probe(scores, latents),
         _head_figure(metrics.get("head")),
         rehearsed["roc_area"],
@@ -229,7 +232,7 @@ def _read_outcome(study: Study, cell: Cell, folder: Path, warnings: tuple[str, .
     )
 
 
-def _by_unit(frame: pd.DataFrame, loss: NDArray[np.float64], kind: str) -> pd.DataFrame:
+def _by_unit(frame: pd.DataFrame, loss: NDArray[np.float64], *, kind: str) -> pd.DataFrame:
     """Mean loss of each subject (recording where there is one subject only) or row of the test."""
     held = frame.assign(loss=loss)
     test = held[held["part"] == "test"]
@@ -247,7 +250,7 @@ def _probe(frame: pd.DataFrame, latents: pd.DataFrame) -> NDArray[np.float64] | 
     codes = latents[[name for name in latents if str(name)[1:].isdigit()]].to_numpy()
     labels = frame["label"][known].astype(str).to_numpy()
     units = frame["subject"][known].astype(str).to_numpy()
-    return cross_validated_probe(codes[known], labels, units)
+    return cross_validated_probe(codes[known], labels, units=units)
 
 
 def _head_figure(found: Mapping[str, Any] | None) -> tuple[float, float, float] | None:
@@ -260,7 +263,7 @@ def _head_figure(found: Mapping[str, Any] | None) -> tuple[float, float, float] 
     return None
 
 
-def _linear_head(study: Study, data: Gathered, codes: Any, part: Any) -> dict[str, Any] | None:
+def _linear_head(study: Study, data: Gathered, *, codes: Any, part: Any) -> dict[str, Any] | None:
     """The study's head on a linear method's codes; None without one, or where subjects are few."""
     from ae_pipeline.detectors.heads import fit_head, judge_head
 
@@ -272,11 +275,11 @@ def _linear_head(study: Study, data: Gathered, codes: Any, part: Any) -> dict[st
     if not len(held):
         return None
     x = codes.astype(np.float64)
-    head = fit_head(known, x, inside, study.training.seed)
-    return {"held_out": judge_head(known, held, head.outputs(x[held]))}
+    head = fit_head(known, x, rows=inside, seed=study.training.seed)
+    return {"held_out": judge_head(known, held, outputs=head.outputs(x[held]))}
 
 
-def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
+def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
     """A linear method on the same split, the same likelihood and the same planted deviations."""
     import pandas as pd
 
@@ -285,10 +288,12 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
     from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.training.split import divide
 
-    data = gather(study, lambda line: None, lambda done, total, what: None)
+    data = gather(study, lambda line: None, advance=lambda done, total, what: None)
     samples, seed = data.samples, study.training.seed
     this = key(
-        "train", sorted(data.digests.values()), [study.decisive(), cell.architecture, "linear"]
+        "train",
+        sorted(data.digests.values()),
+        config=[study.decisive(), cell.architecture, "linear"],
     )
     recover_folder(folder)
     provenance = folder / "provenance.json"
@@ -297,7 +302,7 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
         is_pca = cell.architecture == "pca"
         method = PrincipalComponents if is_pca else FactorAnalysis
         likelihood = Likelihood(
-            study.model.likelihood, samples.kind, samples.shape, samples.columns
+            study.model.likelihood, samples.kind, shape=samples.shape, columns=samples.columns
         )
         families = likelihood.uniform or likelihood.by_column
         is_train = division.part == "train"
@@ -313,7 +318,9 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
         for fit_rows, rows, part in pairs:
             train, held_out = samples.take(fit_rows), samples.take(rows)
             started = time.perf_counter()
-            fitted = method.fit(train, Scaler.fit(train, seed), cell.latent_dim, seed)
+            fitted = method.fit(
+                train, Scaler.fit(train, seed), latent_dim=cell.latent_dim, seed=seed
+            )
             seconds += time.perf_counter() - started
             assert isinstance(fitted, PrincipalComponents)
             count = sum(array.size for name, array in fitted.state().items() if name != "weights")
@@ -326,13 +333,14 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
             everywhere = None if study.model.head is None else fitted.latents(samples)
             if division.folds or part == ("test" if len(pairs) > 1 else "calibration"):
                 band_hz = cleaned_band_hz(study, held_out)
-                for altered, some in enumerate(originals_and_copies(held_out, band_hz, seed)):
+                for altered, some in enumerate(originals_and_copies(held_out, band_hz, seed=seed)):
                     of_unit = some.meta[_unit(samples)].astype(str).to_numpy()
                     said = fitted.score(some).total
                     planted.append((said, np.full(len(some), altered == 1), of_unit))
         frame = pd.concat(frames, ignore_index=True)
         judged = frame[frame["part"] == "test"] if (frame["part"] == "test").any() else frame
-        area, bounds = area_and_interval(*(np.concatenate(p) for p in zip(*planted, strict=True)))
+        said, copied, units = (np.concatenate(p) for p in zip(*planted, strict=True))
+        area, bounds = area_and_interval(said, copied, unit=units)
         metrics = {
             "test_loss": float(np.average(judged["loss"], weights=judged["n_observed"])),
             "detection": area,
@@ -340,10 +348,18 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
             "parameters": count,
             "seconds": seconds / len(pairs),
             "head": _linear_head(
-                study, data, None if division.folds else everywhere, division.part
+                study, data, codes=None if division.folds else everywhere, part=division.part
             ),
         }
-        _write_linear(study, cell, folder, this, frame, np.concatenate(codes), metrics)
+        _write_linear(
+            study,
+            cell,
+            folder=folder,
+            this=this,
+            frame=frame,
+            codes=np.concatenate(codes),
+            metrics=metrics,
+        )
     metrics = read_json(folder / "metrics.json")
     scores_frame = pd.read_parquet(folder / "scores.parquet")
     latents = pd.read_parquet(folder / "latents.parquet")
@@ -351,7 +367,7 @@ def _linear(study: Study, cell: Cell, folder: Path, fresh: bool) -> Outcome:
         cell,
         "",
         metrics["test_loss"],
-        _by_unit(scores_frame, scores_frame["loss"].to_numpy(), study.kind),
+        _by_unit(scores_frame, scores_frame["loss"].to_numpy(), kind=study.kind),
         _probe(scores_frame, latents),
         _head_figure(metrics.get("head")),
         metrics["detection"],
@@ -374,6 +390,7 @@ def _n_observed(samples: Samples) -> Any:
 def _write_linear(
     study: Study,
     cell: Cell,
+    *,
     folder: Path,
     this: str,
     frame: pd.DataFrame,

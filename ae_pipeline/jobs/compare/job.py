@@ -75,6 +75,7 @@ class CompareJob:
         self,
         study: Path,
         architectures: Sequence[str] = (),
+        *,
         objectives: Sequence[str] = (),
         latent_dims: Sequence[int] = (),
         seeds: int = 1,
@@ -130,7 +131,7 @@ class CompareJob:
         from ae_pipeline.training.split import divide
 
         self.progress.stage("reading")
-        data = gather(self.study, self.progress.say, self.progress.advance)
+        data = gather(self.study, self.progress.say, advance=self.progress.advance)
         for failure in data.failures:
             self.progress.warn(failure.reason)
             self.exit_status = 1
@@ -154,7 +155,13 @@ class CompareJob:
         self.outcomes: list[Outcome] = []
         place = self.out / "cells"
         for outcome in run_cells(
-            self.file, self.cells, self.overrides, place, jobs, threads, self.fresh
+            self.file,
+            self.cells,
+            overrides=self.overrides,
+            place=place,
+            jobs=jobs,
+            threads=threads,
+            fresh=self.fresh,
         ):
             self.outcomes.append(outcome)
             cell = outcome.cell
@@ -180,7 +187,7 @@ class CompareJob:
     def _compare(self) -> None:
         self.progress.stage("comparing")
         table, losses = tabulate(self.outcomes)
-        table, choice = choose(table, losses, self.study.primary_metric)
+        table, choice = choose(table, losses, primary=self.study.primary_metric)
         first = next(o.cell for o in self.outcomes if o.cell.model == choice["model"])
         self.chosen = self.out / "cells" / first.name
         failed = [(o.cell.name, o.reason) for o in self.outcomes if o.reason]
@@ -262,7 +269,9 @@ class CompareJob:
         for outcome in self.outcomes:
             folder = self.out / "cells" / outcome.cell.name
             if not outcome.reason:
-                publish(folder, self.progress.warn, parent["run"], register=folder == self.chosen)
+                publish(
+                    folder, self.progress.warn, parent=parent["run"], register=folder == self.chosen
+                )
 
     # ------------------------------------------------------------------------- pieces
 

@@ -15,7 +15,7 @@ LEAST_OF_A_CLASS = 10
 """With fewer of one class a fold says nothing about it: such classes are left out."""
 
 
-def linear_probe(codes: NDArray[Any], labels: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
+def linear_probe(codes: NDArray[Any], labels: NDArray[Any], *, new: NDArray[Any]) -> NDArray[Any]:
     """Labels of ``new`` codes by logistic regression on standardised ``codes``.
 
     Parameters
@@ -39,7 +39,7 @@ def linear_probe(codes: NDArray[Any], labels: NDArray[Any], new: NDArray[Any]) -
 
 
 def cross_validated_probe(
-    codes: NDArray[Any], labels: NDArray[Any], units: NDArray[Any]
+    codes: NDArray[Any], labels: NDArray[Any], *, units: NDArray[Any]
 ) -> NDArray[np.float64] | None:
     """Whether the probe is right about each row, fitted without the row's unit (subject).
 
@@ -71,6 +71,6 @@ def cross_validated_probe(
     kind = StratifiedKFold if own_unit_each else StratifiedGroupKFold
     folds = kind(FOLDS, shuffle=True, random_state=0)
     for fit, judge in folds.split(codes[rows], labels[rows], units[rows]):
-        found = linear_probe(codes[rows[fit]], labels[rows[fit]], codes[rows[judge]])
+        found = linear_probe(codes[rows[fit]], labels[rows[fit]], new=codes[rows[judge]])
         right[rows[judge]] = found == labels[rows[judge]]
     return right

@@ -156,7 +156,9 @@ def entry_of(outcome: Outcome) -> IndexEntry:
     )
 
 
-def index_of(outcomes: Sequence[Outcome], entries: Sequence[IndexEntry], quick: bool) -> IndexView:
+def index_of(
+    outcomes: Sequence[Outcome], entries: Sequence[IndexEntry], *, quick: bool
+) -> IndexView:
     """The whole page."""
     found = _listed([f"{o.n_found} of {o.n_planted} {WHAT[o.kind]}" for o in outcomes])
     better = [LONG[o.kind] for o in outcomes if o.beats_simple()]
@@ -330,9 +332,9 @@ def _eeg(outcome: Outcome) -> _Made:
     picture = recording_strip(
         recording.read(0, recording.n_times)[0],
         recording.sfreq_hz,
-        rows,
-        own,
-        read_json(outcome.place / "training/model/bundle.json")["threshold"],
+        scores=rows,
+        labelled=own,
+        threshold=read_json(outcome.place / "training/model/bundle.json")["threshold"],
     )
     where = f"{outcome.kind}/new-data"
     link = (
@@ -351,7 +353,7 @@ def _rows(outcome: Outcome) -> _Made:
     names = outcome.kind_names()
     what = "people" if outcome.kind == "questionnaire" else "images"
     pictures = [
-        strips_by_kind(outcome.scores.assign(kind=kinds), names, what),
+        strips_by_kind(outcome.scores.assign(kind=kinds), names, what=what),
     ]
     link = f"Open the report: the most suspicious {what}, each beside what was expected"
     if outcome.kind == "questionnaire":
@@ -381,7 +383,7 @@ def _answers(outcome: Outcome) -> Any:
         unit="answer",
         levels=[range(1, 7)] * len(first),
     )
-    return answers(shown, 0, "Most suspicious person")
+    return answers(shown, 0, rank="Most suspicious person")
 
 
 def _tables(outcome: Outcome) -> tuple[tuple[str, pd.DataFrame], ...]:

@@ -79,7 +79,7 @@ class DemoJob:
     title = "demo"
 
     def __init__(
-        self, kinds: Sequence[str], out: Path, quick: bool, progress: Progress | None = None
+        self, kinds: Sequence[str], out: Path, *, quick: bool, progress: Progress | None = None
     ) -> None:
         self.kinds = [kind for kind in KINDS if kind in kinds]
         self.out = out.absolute()
@@ -97,14 +97,16 @@ class DemoJob:
             self.progress.kind = kind
             yield Step(f"{kind}: fetch the data", partial(self._fetch, kind), retries=1)
             place = self.out / kind
-            train = train_job(place / "study.yaml", place / "training", (), self.progress)
+            train = train_job(
+                place / "study.yaml", place / "training", overrides=(), progress=self.progress
+            )
             yield from self._steps_of(train, kind)
             score = score_job(
                 str(place / "training/model"),
                 [str(path) for path in self.new_data],
-                place / "new-data",
-                None,
-                self.progress,
+                out=place / "new-data",
+                error_rate=None,
+                progress=self.progress,
             )
             yield from self._steps_of(score, kind)
             yield Step(f"{kind}: compare with the truth", partial(self._compare, kind))
@@ -136,21 +138,21 @@ class DemoJob:
     def _eeg(self, data: Path) -> tuple[str, list[Path]]:
         from ae_pipeline.jobs.init import initial_study
 
-        study = initial_study("eeg", data / "recordings", "demo-eeg")
+        study = initial_study("eeg", data / "recordings", name="demo-eeg")
         return self._shorter(study, 8), [data / "new"]
 
     def _mnist(self, data: Path) -> tuple[str, list[Path]]:
         from ae_pipeline.jobs.init import initial_study
 
         training, new = self._with_altered_images(data)
-        study = initial_study("mnist", training, "demo-mnist")
+        study = initial_study("mnist", training, name="demo-mnist")
         return self._shorter(study, 3), [new]
 
     def _questionnaire(self, data: Path) -> tuple[str, list[Path]]:
         from ae_pipeline.jobs.init import initial_study
 
         table, careless = self._with_careless_rows(data / "bfi.csv")
-        study = initial_study("questionnaire", table, "demo-questionnaire")
+        study = initial_study("questionnaire", table, name="demo-questionnaire")
         return self._shorter(study, 40), [careless]
 
     def _shorter(self, study: str, epochs: int) -> str:
@@ -262,7 +264,7 @@ class DemoJob:
         self.entries.append(entry_of(outcome))
 
     def _index(self) -> None:
-        page = index_page(index_of(self.outcomes, self.entries, self.quick))
+        page = index_page(index_of(self.outcomes, self.entries, quick=self.quick))
         write_text(self.out / "index.html", page)
         self.result["report"] = str(self.out / "index.html")
 

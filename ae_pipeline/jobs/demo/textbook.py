@@ -71,7 +71,7 @@ class TextbookJob:
     kind = "demo"
     title = "textbook"
 
-    def __init__(self, out: Path, quick: bool, progress: Progress | None = None) -> None:
+    def __init__(self, out: Path, quick: bool, *, progress: Progress | None = None) -> None:
         self.out = out.absolute()
         self.quick = quick
         self.progress = _Watching(progress or Progress())
@@ -85,7 +85,11 @@ class TextbookJob:
         overrides = [f"training.epochs={QUICK_EPOCHS}"] if self.quick else []
         steps_file = self.out / "last-epoch.csv"
         job = train_job(
-            study, self.out / "training", overrides, self.progress, not steps_file.is_file()
+            study,
+            self.out / "training",
+            overrides=overrides,
+            progress=self.progress,
+            fresh=not steps_file.is_file(),
         )
         yield from job.steps()
         self._keep_steps(steps_file)

@@ -22,6 +22,7 @@ __all__ = [
 def group_view(
     bundle: Bundle,
     detection: Detection,
+    *,
     recordings: pd.DataFrame,
     scores: pd.DataFrame | None = None,
 ) -> GroupView:
@@ -32,7 +33,10 @@ def group_view(
     odd = done[(done["verdict"] != "clean") | done["flagged"].fillna(False).astype(bool)]
     warnings = list(info.claims)
     allowed = reach(
-        bundle.calibration.n_units, len(done), detection.error_rate, detection.dependence
+        bundle.calibration.n_units,
+        len(done),
+        error_rate=detection.error_rate,
+        dependence=detection.dependence,
     ).sentence(f"{info.exchangeable_unit}s")
     promise = _no_promise(bundle, detection)
     if allowed:

@@ -16,7 +16,7 @@ WHAT = {
 }
 
 
-def model_card(info: BundleInfo, metrics: Mapping[str, Any], model_id: str) -> str:
+def model_card(info: BundleInfo, metrics: Mapping[str, Any], *, model_id: str) -> str:
     """The card as Markdown; no identities.
 
     Parameters

@@ -199,7 +199,7 @@ def page(night: Night, reports: Mapping[str, str] | None = None) -> str:
         for title, rows in _lists(night)
     ]
     title = f"{night.study}: {night.began[:16].replace('T', ' ')}"
-    return listing_page(title, "Digest", headline(night), sections)
+    return listing_page(title, "Digest", headline=headline(night), listings=sections)
 
 
 def _plain(text: str) -> str:

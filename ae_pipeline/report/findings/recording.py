@@ -24,7 +24,7 @@ __all__ = [
 
 
 def recording_view(
-    bundle: Bundle, result: RecordingResult, threshold: float, detection: Detection
+    bundle: Bundle, result: RecordingResult, *, threshold: float, detection: Detection
 ) -> RecordingView:
     """The page of one recording."""
     from ae_pipeline.scoring.tables import latents_frame
@@ -115,7 +115,7 @@ def _look_at(result: RecordingResult) -> tuple[str, ...]:
         events = result.events.nlargest(4, "score")
         kinds = events["trial_type"].str.removeprefix("anomaly/")
         which = ", the strongest first" if len(result.events) > 1 else ""
-        listed = _listed(kinds, events["onset"], events["channel"])
+        listed = _listed(kinds, events["onset"], channels=events["channel"])
         return (
             f"Look at the events under 'When'{which}: {listed}",
             "See them in the signal: mne.read_annotations on the _annot.fif beside this page",
@@ -123,7 +123,7 @@ def _look_at(result: RecordingResult) -> tuple[str, ...]:
     near = result.near.head(4)
     if near.empty:
         return ("Nothing has to be marked: no window came half way to the threshold",)
-    listed = _listed(near["looks_like"], near["onset_s"], near["channel"])
+    listed = _listed(near["looks_like"], near["onset_s"], channels=near["channel"])
     return (f"Look at the highest windows under 'When', though not flagged; like {listed}",)
 
 

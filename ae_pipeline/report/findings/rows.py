@@ -27,7 +27,7 @@ __all__ = [
 
 
 def person_sections(
-    persons: pd.DataFrame, rates: pd.DataFrame, answers: pd.DataFrame
+    persons: pd.DataFrame, rates: pd.DataFrame, *, answers: pd.DataFrame
 ) -> tuple[Section, ...]:
     """Who seems not to have read the questions, whom a flag hits, and what was expected.
 
@@ -98,7 +98,9 @@ def person_sections(
         row = by_name.loc[name]
         onset = row.get("onset_position")
         begins = None if onset is None or pd.isna(onset) else float(onset)
-        pictures += _there(people.answers_beside(own, str(name), begins, float(row["score"])))
+        pictures += _there(
+            people.answers_beside(own, str(name), onset=begins, score=float(row["score"]))
+        )
         worst = own.nlargest(10, "surprise").drop(columns=["recording", "lowest", "highest"])
         tables.append((f"{name}: the ten answers that surprise most.", worst))
     found.append(
@@ -115,6 +117,7 @@ def person_sections(
 def rows_view(
     bundle: Bundle,
     detection: Detection,
+    *,
     scores: pd.DataFrame,
     latents: pd.DataFrame,
     worst: Evidence | None,
@@ -130,7 +133,9 @@ def rows_view(
     things = THINGS[info.kind]
     rate = detection.error_rate
     warnings = list(info.claims)
-    allowed = reach(n_calibration, len(scores), rate, detection.dependence).sentence(things)
+    allowed = reach(
+        n_calibration, len(scores), error_rate=rate, dependence=detection.dependence
+    ).sentence(things)
     if allowed:
         warnings.append(allowed)
     label = "label" if "label" in scores and scores["label"].notna().any() else "score"

@@ -86,7 +86,9 @@ def rehearsal_sentence(rehearsal: Mapping[str, Any]) -> str:
     return f"{told}: {gain}. The simplest that does not lose: {recommended}."
 
 
-def train_headline(info: BundleInfo, metrics: Mapping[str, Any], claims: Sequence[str]) -> Headline:
+def train_headline(
+    info: BundleInfo, metrics: Mapping[str, Any], *, claims: Sequence[str]
+) -> Headline:
     """Verdict, numbers and next steps of a training run."""
     loss_name = LOSS_NAMES.get(info.kind, "loss per answer")
     beats = metrics["beats_baselines"]
@@ -146,6 +148,7 @@ def _proposed(n: int, info: BundleInfo) -> Number:
 def train_view(
     study: Study,
     bundle: Bundle,
+    *,
     metrics: Mapping[str, Any],
     history: pd.DataFrame,
     scores: pd.DataFrame,
@@ -165,7 +168,7 @@ def train_view(
     return TrainView(
         title=info.study,
         kind=info.kind,
-        headline=train_headline(info, metrics, info.claims),
+        headline=train_headline(info, metrics, claims=info.claims),
         history=history,
         metrics=metrics,
         scores=scores,
@@ -261,11 +264,11 @@ def _factor_pictures(found: Mapping[str, Any]) -> tuple[Picture, ...]:
             people.loadings_map(
                 loadings["factors"],
                 loadings["items"],
-                [f"F{i + 1}" for i in range(k)],
-                "varimax factors",
-                loadings["latents"],
-                [f"F{i + 1}" for i in range(k)],
-                "latents, turned towards them",
+                dimensions=[f"F{i + 1}" for i in range(k)],
+                what="varimax factors",
+                other=loadings["latents"],
+                other_dimensions=[f"F{i + 1}" for i in range(k)],
+                other_what="latents, turned towards them",
             ),
         )
     return tuple(picture for picture in drawn if picture is not None)
@@ -320,11 +323,13 @@ def relevance_section(relevant: Relevance, info: BundleInfo) -> Section:
         ]
         alt = "Maps of the pixels that each latent feature depends on and changes."
         pictures: tuple[Picture, ...] = (
-            portraits.grid_of_images(maps, latents, alt, " ".join(captions)),
+            portraits.grid_of_images(maps, latents, alt=alt, caption=" ".join(captions)),
         )
     else:
         pictures = tuple(
-            portraits.matrix(values, latents, entries, label, caption, caption)
+            portraits.matrix(
+                values, latents, columns=entries, label=label, alt=caption, caption=caption
+            )
             for values, label, caption in (
                 (relevant.dependence, "dependence", captions[0]),
                 (relevant.effect, "effect", captions[1]),

@@ -59,7 +59,7 @@ def _no_promise(bundle: Bundle, detection: Detection) -> str:
     return bundle.calibration.no_promise(detection.error_rate, what)
 
 
-def _listed(kinds: pd.Series, onsets_s: pd.Series, channels: pd.Series) -> str:
+def _listed(kinds: pd.Series, onsets_s: pd.Series, *, channels: pd.Series) -> str:
     return ", ".join(
         f"{kind.replace('_', ' ')} at {onset_s:.1f} s ({channel.split(',')[0]})"
         for kind, onset_s, channel in zip(kinds, onsets_s, channels, strict=True)

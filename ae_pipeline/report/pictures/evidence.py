@@ -50,7 +50,7 @@ class ImageCard:
     caption: str
 
 
-def traces(evidence: Evidence, row: int, rank: str) -> Picture:
+def traces(evidence: Evidence, row: int, *, rank: str) -> Picture:
     """Signal and reconstruction of one window, the most deviating channels on top.
 
     Parameters
@@ -70,7 +70,7 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
     chosen = np.argsort(-off, kind="stable")[:MAX_CHANNELS]
     chosen = chosen[off[chosen] >= 0] if (off >= 0).any() else chosen
     names = [_entry(evidence, int(i)) for i in chosen]
-    start = _known(evidence.meta, row, "onset_s") or 0.0
+    start = _known(evidence.meta, row, column="onset_s") or 0.0
     time = start + np.arange(signal.shape[1]) / (evidence.sfreq_hz or 1.0)
     middle = np.nanmedian(signal[chosen], axis=1, keepdims=True)
     signal, expected = signal[chosen] - middle, expected[chosen] - middle
@@ -78,18 +78,29 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
     # one channel far beyond the others would flatten them: it is cut, and the caption says so
     lane = float(min(spread.max(), 4 * float(np.median(spread)) or spread.max())) or 1.0
     cut = bool((np.abs(np.nan_to_num([signal, expected])) > 1.2 * lane).any())
-    beside = _normal(evidence, row, chosen)
+    beside = _normal(evidence, row, chosen=chosen)
     with house_style():
         labels = [shorten(name, 14) for name in names]
         left = 0.2 + 0.075 * max(map(len, labels))
         height = 0.36 * len(chosen) + 1.15
         if beside is None:
-            fig, (ax,) = framed(HALF, height, (left, 0.4, 0.45, 0.35))
+            fig, (ax,) = framed(HALF, height, room=(left, 0.4, 0.45, 0.35))
         else:
-            fig, (ax, other) = framed(WIDE, height + 0.2, (left, 0.4, 0.45, 0.55), 2)
+            fig, (ax, other) = framed(WIDE, height + 0.2, room=(left, 0.4, 0.45, 0.55), columns=2)
         place = -np.arange(len(chosen)) * lane
-        _lanes(ax, time, expected, place, lane, SERIES[1], 1.5, "reconstruction")
-        _lanes(ax, time, signal, place, lane, INK, 0.9, "signal")
+        _lanes(
+            ax,
+            time,
+            signal=expected,
+            place=place,
+            lane=lane,
+            color=SERIES[1],
+            weight=1.5,
+            label="reconstruction",
+        )
+        _lanes(
+            ax, time, signal=signal, place=place, lane=lane, color=INK, weight=0.9, label="signal"
+        )
         ax.set_yticks(place, labels)
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(place[-1] - 0.9 * lane, 0.9 * lane)
@@ -104,7 +115,9 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
         if beside is not None:
             normal, normal_s = beside
             then = normal_s + np.arange(normal.shape[1]) / (evidence.sfreq_hz or 1.0)
-            _lanes(other, then, normal, place, lane, INK, 0.9, "")
+            _lanes(
+                other, then, signal=normal, place=place, lane=lane, color=INK, weight=0.9, label=""
+            )
             other.tick_params(axis="y", length=0, labelleft=False)
             ax.set_title(f"{rank}, {seconds(float(time[0]))} s", fontsize=9, loc="left", pad=20)
             when = f"nearest normal window, {seconds(normal_s)} s"
@@ -119,18 +132,18 @@ def traces(evidence: Evidence, row: int, rank: str) -> Picture:
         for each in fig.axes:
             each.spines["left"].set_visible(False)
             each.grid(visible=False, axis="y")
-        _scale_bar(last, lane, evidence.unit)
+        _scale_bar(last, lane, unit=evidence.unit)
         ax.set(xlabel="time (s)", xlim=(time[0], time[-1]))
         legend(ax)
         if len(evidence.values[row]) > len(chosen):
             caption += f" The {len(chosen)} of {len(evidence.values[row])} channels furthest off."
         if cut:
             caption += f" Cut at ±{show(float(f'{1.2 * lane:.2g}'))} {evidence.unit}."
-        return picture(fig, alt, caption, wide=beside is not None)
+        return picture(fig, alt, caption=caption, wide=beside is not None)
 
 
 def _normal(
-    evidence: Evidence, row: int, chosen: NDArray[np.intp]
+    evidence: Evidence, row: int, *, chosen: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], float] | None:
     """The nearest normal window of some channels around their medians, and when it begins."""
     if evidence.normal is None or evidence.normal_s is None:
@@ -142,6 +155,7 @@ def _normal(
 def _lanes(
     ax: Axes,
     time: NDArray[np.float64],
+    *,
     signal: NDArray[np.float64],
     place: NDArray[np.floating[Any]],
     lane: float,
@@ -156,7 +170,7 @@ def _lanes(
         label = ""
 
 
-def answers(evidence: Evidence, row: int, rank: str) -> Picture:
+def answers(evidence: Evidence, row: int, *, rank: str) -> Picture:
     """What one respondent answered against what the model expected, item by item.
 
     Parameters
@@ -177,7 +191,7 @@ def answers(evidence: Evidence, row: int, rank: str) -> Picture:
     labels = [shorten(_entry(evidence, int(i)), 14) for i in chosen]
     with house_style():
         below = 0.2 + 0.075 * max(map(len, labels), default=0)
-        fig, (ax,) = framed(WIDE, 3.0, (0.5, 0.1, below, 0.35))
+        fig, (ax,) = framed(WIDE, 3.0, room=(0.5, 0.1, below, 0.35))
         for x, item in enumerate(chosen):
             if off[item] > 0:
                 look: dict[str, Any] = {"color": MUTED, "linewidth": 0.8}
@@ -204,7 +218,7 @@ def answers(evidence: Evidence, row: int, rank: str) -> Picture:
         caption = _caption(evidence.meta, row)
         if len(given) > len(chosen):
             caption += f" The {len(chosen)} of {len(given)} items furthest off."
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def image_cards(evidence: Evidence, what: str) -> list[ImageCard]:
@@ -229,10 +243,14 @@ def image_cards(evidence: Evidence, what: str) -> list[ImageCard]:
         says = f"{what} {i + 1} ({caption.rstrip('.')})"
         off = show(float(np.nanmean(np.abs(values[i] - expected[i]))))
         images = (
-            (png(values[i], "gray", low, high), f"Original of {says}", "original"),
-            (png(expected[i], "gray", low, high), f"Reconstruction of {says}", "reconstruction"),
+            (png(values[i], "gray", low=low, high=high), f"Original of {says}", "original"),
             (
-                png(values[i] - expected[i], "RdBu_r", -reach, reach),
+                png(expected[i], "gray", low=low, high=high),
+                f"Reconstruction of {says}",
+                "reconstruction",
+            ),
+            (
+                png(values[i] - expected[i], "RdBu_r", low=-reach, high=reach),
                 f"Difference, original minus reconstruction, of {says}: {off} on average",
                 "difference",
             ),
@@ -251,7 +269,7 @@ def _as_images(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values.reshape(len(values), -1, *values.shape[-2:]).mean(axis=1))
 
 
-def png(pixels: NDArray[Any], colors: str = "gray", low: float = 0.0, high: float = 1.0) -> str:
+def png(pixels: NDArray[Any], colors: str = "gray", *, low: float = 0.0, high: float = 1.0) -> str:
     """An image as a data URI; the page enlarges it."""
     from matplotlib.image import imsave
 
@@ -264,7 +282,7 @@ def _entry(evidence: Evidence, index: int) -> str:
     return evidence.entries[index] if index < len(evidence.entries) else str(index + 1)
 
 
-def _known(meta: pd.DataFrame, row: int, column: str) -> float | None:
+def _known(meta: pd.DataFrame, row: int, *, column: str) -> float | None:
     if column not in meta:
         return None
     value = floats(meta, column)[row]
@@ -279,11 +297,11 @@ def _caption(meta: pd.DataFrame, row: int) -> str:
     for column, form in (("recording", "{}"), ("label", "label {}")):
         if column in meta and pd.notna(meta[column].iloc[row]):
             words.append(form.format(shorten(show(meta[column].iloc[row]), 60)))
-    onset, length = _known(meta, row, "onset_s"), _known(meta, row, "duration_s")
+    onset, length = _known(meta, row, column="onset_s"), _known(meta, row, column="duration_s")
     if onset is not None:
         until = "" if length is None else f" to {seconds(onset + length)}"
         words.append(f"{seconds(onset)}{until} s")
-    score, p = _known(meta, row, "score"), _known(meta, row, "p_value")
+    score, p = _known(meta, row, column="score"), _known(meta, row, column="p_value")
     words += [] if score is None else [f"score\u00a0{show(score)}"]
     words += [] if p is None else [f"p\u00a0{p_value(p)}"]
     for column in ("top_channel", "top_item", "top_band"):
@@ -295,7 +313,7 @@ def _caption(meta: pd.DataFrame, row: int) -> str:
     return f"{' · '.join(words).rstrip('.')}."
 
 
-def _scale_bar(ax: Axes, lane: float, unit: str) -> None:
+def _scale_bar(ax: Axes, lane: float, *, unit: str) -> None:
     """A vertical bar of a round size at the right edge, with its size in the data's unit."""
     size = float(f"{lane:.0e}")  # one significant digit
     edge = ax.get_yaxis_transform()

@@ -92,14 +92,14 @@ def loss_curve(history: pd.DataFrame) -> Picture | None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend(ax)
         caption = f"Mean loss of a channel's sample, pixel or item; the ring marks its {best}."
-        return picture(fig, f"Loss over {len(epoch)} epochs. {'; '.join(says)}.", caption)
+        return picture(fig, f"Loss over {len(epoch)} epochs. {'; '.join(says)}.", caption=caption)
 
 
 # --------------------------------------------------------------------------------- scores
 
 
 def score_histogram(
-    scores: pd.DataFrame, by: str | None = "part", threshold: float | None = None
+    scores: pd.DataFrame, by: str | None = "part", *, threshold: float | None = None
 ) -> Picture | None:
     """Distribution of ``score``, a line for each value of the column ``by``.
 
@@ -158,12 +158,15 @@ def score_histogram(
             if relative
             else "How scores spread; what lies to the right is further from what the model knows."
         )
-        return picture(fig, f"Histogram of {finite.sum():,} scores. {'; '.join(says)}.", caption)
+        return picture(
+            fig, f"Histogram of {finite.sum():,} scores. {'; '.join(says)}.", caption=caption
+        )
 
 
 def timeline(
     scores: pd.DataFrame,
     threshold: float | None = None,
+    *,
     bad_spans: Sequence[tuple[float, float]] = (),
     events: pd.DataFrame | None = None,
 ) -> Picture | None:
@@ -193,7 +196,7 @@ def timeline(
         hair = end / 500  # what is shorter would not be seen
         for spans, color, alpha, label in (
             (merge(bad_spans, hair), SPAN, 0.9, "marked bad, not scored"),
-            (merge(_stretches(onset, duration, flagged), hair), FLAG, 0.3, "flagged"),
+            (merge(_stretches(onset, duration, chosen=flagged), hair), FLAG, 0.3, "flagged"),
         ):
             if spans:
                 ax.broken_barh(
@@ -209,7 +212,7 @@ def timeline(
         if threshold is not None and np.isfinite(threshold):
             label = f"threshold {show(float(threshold))}"
             ax.axhline(threshold, color=INK, linestyle=(0, (4, 2)), linewidth=1, label=label)
-        _number_events(ax, events, scale, end)
+        _number_events(ax, events, scale=scale, end=end)
         if log:
             log_axis(ax, "y")
         ax.set(xlim=(0, end / scale), xlabel=f"time ({unit})")
@@ -229,11 +232,11 @@ def timeline(
             caption += " Above the dashed line a window belongs to an event."
         if len(x) < len(values):
             caption += " Long recordings are drawn as the lowest and highest score of each bin."
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def heat_map(
-    scores: pd.DataFrame, channel_scores: NDArray[np.floating[Any]], ch_names: Sequence[str]
+    scores: pd.DataFrame, channel_scores: NDArray[np.floating[Any]], *, ch_names: Sequence[str]
 ) -> Picture | None:
     """Score of each of two or more channels over time; the highest of a bin is shown.
 
@@ -285,7 +288,7 @@ def heat_map(
         shown = range(0, len(ch_names), step)
         ax.set_yticks(list(shown), [shorten(ch_names[i], 12) for i in shown])
         ax.set(xlabel=f"time ({unit})")
-        color_bar(fig, ax, image, "score of the channel")
+        color_bar(fig, ax, drawn=image, label="score of the channel")
         peak = np.nan_to_num(np.fmax.reduce(grid, axis=0), nan=-np.inf)
         strongest = np.argsort(-peak, kind="stable")[:3]
         names = ", ".join(shorten(ch_names[i], 24) for i in strongest)
@@ -294,7 +297,7 @@ def heat_map(
             "Which channel, when: bright is abnormal. A bright row is a channel, a bright "
             "column a moment. Gaps are empty."
         )
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def ranking(recordings: pd.DataFrame) -> Picture | None:
@@ -342,14 +345,14 @@ def ranking(recordings: pd.DataFrame) -> Picture | None:
         caption = "Recordings by their score, worst first."
         if total > len(rows):
             caption += f" The {len(rows)} at the top of {total:,}."
-        return picture(fig, alt, caption)
+        return picture(fig, alt, caption=caption)
 
 
 # -------------------------------------------------------------------------------- latents
 
 
 def latent_map(
-    latents: pd.DataFrame, color: pd.Series[Any] | None = None, color_name: str = "score"
+    latents: pd.DataFrame, color: pd.Series[Any] | None = None, *, color_name: str = "score"
 ) -> Picture | None:
     """The latent space in two dimensions: the first two principal components of ``z..``.
 
@@ -396,18 +399,18 @@ def latent_map(
             and not pd.api.types.is_bool_dtype(values)
             and values.nunique() > 2 * MAX_GROUPS
         ):
-            _color_by_quantity(fig, ax, plane, values, color_name)
+            _color_by_quantity(fig, ax, plane=plane, values=values, name=color_name)
         else:
-            _color_by_category(ax, plane, values)
+            _color_by_category(ax, plane, values=values)
         ax.set(xlabel=axes[0], ylabel=axes[1])
         ax.set_aspect("equal", adjustable="datalim")
         by = "" if values is None else f", coloured by {shorten(color_name, 40)}"
         caption = f"Neighbours look alike to the model{by}.{said}"
-        return picture(fig, f"Map of {len(rows):,} points in latent space{by}.", caption)
+        return picture(fig, f"Map of {len(rows):,} points in latent space{by}.", caption=caption)
 
 
 def _color_by_quantity(
-    fig: Figure, ax: Axes, plane: NDArray[np.float64], values: pd.Series[Any], name: str
+    fig: Figure, ax: Axes, *, plane: NDArray[np.float64], values: pd.Series[Any], name: str
 ) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
@@ -419,10 +422,10 @@ def _color_by_quantity(
     order = np.argsort(np.nan_to_num(number, nan=-np.inf))  # the highest on top
     x, y = plane[order].T
     points = ax.scatter(x, y, c=number[order], s=10, cmap=colors, vmin=low, vmax=high, linewidths=0)
-    color_bar(fig, ax, points, name)
+    color_bar(fig, ax, drawn=points, label=name)
 
 
-def _color_by_category(ax: Axes, plane: NDArray[np.float64], values: pd.Series[Any]) -> None:
+def _color_by_category(ax: Axes, plane: NDArray[np.float64], *, values: pd.Series[Any]) -> None:
     text = values.map(show)
     counts = text.value_counts()
     kept = sorted(counts.index[:MAX_GROUPS], key=_natural)
@@ -472,12 +475,12 @@ def _by_time(
 
 
 def _stretches(
-    onset: NDArray[np.float64], duration: NDArray[np.float64], chosen: NDArray[np.bool_]
+    onset: NDArray[np.float64], duration: NDArray[np.float64], *, chosen: NDArray[np.bool_]
 ) -> list[tuple[float, float]]:
     return [(float(a), float(a + b)) for a, b in zip(onset[chosen], duration[chosen], strict=True)]
 
 
-def _number_events(ax: Axes, events: pd.DataFrame | None, scale: float, end: float) -> None:
+def _number_events(ax: Axes, events: pd.DataFrame | None, *, scale: float, end: float) -> None:
     """1, 2, 3 ... over the first events of the table, where there is room."""
     if events is None:
         return

@@ -56,12 +56,12 @@ def strips(scores: pd.DataFrame | None, threshold: float | None) -> dict[str, Ma
     edges = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
     for start, stop in list(pairwise([*edges.tolist(), len(names)]))[:MOST]:
         name = str(names[start])
-        found[name] = _strip(name, rows.iloc[start:stop], low, high, threshold)
+        found[name] = _strip(name, rows.iloc[start:stop], low=low, high=high, threshold=threshold)
     return found
 
 
 def _strip(
-    name: str, rows: pd.DataFrame, low: float, high: float, threshold: float | None
+    name: str, rows: pd.DataFrame, *, low: float, high: float, threshold: float | None
 ) -> Markup:
     onset, duration = floats(rows, "onset_s"), floats(rows, "duration_s")
     score = floats(rows, "score")
@@ -96,7 +96,7 @@ def _strip(
     )
 
 
-def _bars(top: NDArray[np.float64], chosen: NDArray[np.bool_], full: bool = False) -> str:
+def _bars(top: NDArray[np.float64], chosen: NDArray[np.bool_], *, full: bool = False) -> str:
     """Bars of equal width that stand on the floor, as one path."""
     step = WIDTH / BINS
     return "".join(

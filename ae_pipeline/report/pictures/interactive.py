@@ -80,6 +80,7 @@ def policy() -> str:
 def moving_map(
     latents: pd.DataFrame | None,
     scores: pd.DataFrame,
+    *,
     first: str | None = None,
     neighbours: bool = False,
 ) -> MovingMap | None:
@@ -123,6 +124,7 @@ def moving_map(
 def moving_timeline(
     scores: pd.DataFrame,
     threshold: float | None = None,
+    *,
     bad_spans: Sequence[tuple[float, float]] = (),
     events: pd.DataFrame | None = None,
 ) -> MovingTimeline | None:
@@ -147,7 +149,7 @@ def moving_timeline(
     onset, duration, score = onset[known], duration[known], score[known]
     end_s = max([float((onset + duration).max()), *(float(stop) for _, stop in bad_spans)])
     unit, scale = time_unit(end_s)
-    x, y = envelope(onset + duration / 2, score, MOST_BINS)
+    x, y = envelope(onset + duration / 2, score, bins=MOST_BINS)
 
     def short(values: Any) -> list[float | None]:
         return [float(f"{v:.6g}") if np.isfinite(v) else None for v in np.asarray(values, float)]
@@ -202,7 +204,7 @@ def _joined(latents: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=2)  # the page with pseudonyms shows the same points
-def _planes(content: bytes, n_latents: int, neighbours: bool) -> list[dict[str, Any]]:
+def _planes(content: bytes, n_latents: int, *, neighbours: bool) -> list[dict[str, Any]]:
     z = np.frombuffer(content).reshape(-1, n_latents)
     centred = z - z.mean(0)
     directions, power, _ = np.linalg.svd(centred.T @ centred)
@@ -211,12 +213,12 @@ def _planes(content: bytes, n_latents: int, neighbours: bool) -> list[dict[str, 
         _plane(
             "PCA",
             centred @ directions[:, :2],
-            [
+            axes=[
                 f"{n} component ({s:.0f} %)"
                 for n, s in zip(("first", "second"), shares, strict=False)
             ],
-            "The two directions in which the latent features vary most.",
-            True,
+            says="The two directions in which the latent features vary most.",
+            ticks=True,
         )
     ]
     if not neighbours or len(z) < 10:
@@ -233,10 +235,10 @@ def _planes(content: bytes, n_latents: int, neighbours: bool) -> list[dict[str, 
     with threadpool_limits(1):
         plane = method.fit_transform(scaled)
     says = "Neighbours stay neighbours; distances between groups and their sizes mean little."
-    found.append(_plane("t-SNE", plane, ["", ""], says, False))
+    found.append(_plane("t-SNE", plane, axes=["", ""], says=says, ticks=False))
     by_umap = _umap(scaled)
     if by_umap is not None:
-        found.append(_plane("UMAP", by_umap, ["", ""], says, False))
+        found.append(_plane("UMAP", by_umap, axes=["", ""], says=says, ticks=False))
     return found
 
 
@@ -254,7 +256,7 @@ def _umap(z: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def _plane(
-    name: str, points: NDArray[Any], axes: list[str], says: str, ticks: bool
+    name: str, points: NDArray[Any], *, axes: list[str], says: str, ticks: bool
 ) -> dict[str, Any]:
     scale = 10 ** (4 - np.ceil(np.log10(np.abs(points).max() + 1e-30)))
     rounded = np.round(points * scale) / scale  # four digits are finer than a screen

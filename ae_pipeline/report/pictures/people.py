@@ -61,7 +61,7 @@ def score_distribution(persons: pd.DataFrame) -> Picture | None:
     if "proposed" in persons:
         limits["proposed for a look"] = persons["proposed"].fillna(False).to_numpy(bool)
     with house_style():
-        fig, (ax,) = framed(WIDE, 2.7, (0.75, 0.1, 0.5, 0.35))
+        fig, (ax,) = framed(WIDE, 2.7, room=(0.75, 0.1, 0.5, 0.35))
         edges = np.linspace(values[known].min(), values[known].max(), N_BINS + 1)
         counts, _ = np.histogram(values[known], edges)
         ax.stairs(counts, edges, fill=True, color=SERIES[0], alpha=0.55, label="people")
@@ -91,11 +91,11 @@ def score_distribution(persons: pd.DataFrame) -> Picture | None:
             f"Everybody's score; the diamonds are the five highest ({', '.join(names)}). A hump or "
             "a gap on the right is a group that answers unlike the others."
         )
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def answers_beside(
-    answers: pd.DataFrame, name: str, onset: float | None = None, score: float | None = None
+    answers: pd.DataFrame, name: str, *, onset: float | None = None, score: float | None = None
 ) -> Picture | None:
     """One person's answers beside what was expected of them, item by item, and the surprise.
 
@@ -130,7 +130,7 @@ def answers_beside(
     with house_style():
         names = [shorten(show(item), 14) for item in answers["item"]]
         room = 0.2 + 0.075 * max(map(len, names))
-        fig, (top, below) = framed(WIDE, 3.4 + room, (0.75, 0.1, room, 0.35), heights=(2.2, 1))
+        fig, (top, below) = framed(WIDE, 3.4 + room, room=(0.75, 0.1, room, 0.35), heights=(2.2, 1))
         odd = np.isin(x, list(strong))
         top.vlines(x[~odd], given[~odd], expected[~odd], color=MUTED, linewidth=0.8)
         look: dict[str, Any] = {"color": FLAG, "linewidth": 3, "alpha": 0.7}
@@ -175,7 +175,7 @@ def answers_beside(
         caption += f", of {total} those that surprise most" if total > len(x) else ""
         caption += ". Surprise is minus the logarithm of the answer's probability given this "
         caption += "person's other answers; the dashes are what it usually is."
-        return picture(fig, f"{alt}.", caption, wide=True)
+        return picture(fig, f"{alt}.", caption=caption, wide=True)
 
 
 def group_rates(rates: pd.DataFrame) -> Picture | None:
@@ -237,12 +237,13 @@ def group_rates(rates: pd.DataFrame) -> Picture | None:
         )
         if total > len(rates):
             caption += f" The first {len(rates)} of {total} groups."
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def loadings_map(
     loadings: Sequence[Sequence[float]],
     items: Sequence[str],
+    *,
     dimensions: Sequence[str],
     what: str,
     other: Sequence[Sequence[float]] | None = None,
@@ -286,7 +287,7 @@ def loadings_map(
             if len(columns) * len(parts) <= 14:
                 _write_strong(ax, values[order])
         axes[0].set_yticks(range(len(names)), names)
-        color_bar(fig, axes[-1], image, "correlation with the item")
+        color_bar(fig, axes[-1], drawn=image, label="correlation with the item")
         heads = [
             f"{name}: {', '.join(items[i] for i in _strong_items(parts[0][0][:, k]))}"
             for k, name in enumerate(dimensions)
@@ -298,7 +299,7 @@ def loadings_map(
         )
         if total > len(order):
             caption += f" The first {len(order)} of {total} items."
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def _by_dimension(loadings: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -361,4 +362,6 @@ def scree(curves: Mapping[str, Mapping[str, Any]], k: int) -> Picture | None:
             "Rings: dimensions whose eigenvalue is above chance, the 95th percentile of those of "
         )
         caption += "shuffled answers."
-        return picture(fig, f"Scree plot with parallel analysis. {'; '.join(says)}.", caption)
+        return picture(
+            fig, f"Scree plot with parallel analysis. {'; '.join(says)}.", caption=caption
+        )

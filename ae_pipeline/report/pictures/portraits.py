@@ -71,10 +71,12 @@ def marginal_scatter(marginals: pd.DataFrame) -> Picture | None:
             "Every channel, item or block of pixels, in network units: on the line, generated data "
             "has the mean and the spread of real data."
         )
-        return picture(fig, "Means and standard deviations, real against generated.", caption)
+        return picture(
+            fig, "Means and standard deviations, real against generated.", caption=caption
+        )
 
 
-def correlation_maps(names: Sequence[str], real: Float, generated: Float) -> Picture | None:
+def correlation_maps(names: Sequence[str], real: Float, *, generated: Float) -> Picture | None:
     """Correlations of real data below the diagonal, of generated data above."""
     k = len(names)
     if k < 2:
@@ -86,12 +88,12 @@ def correlation_maps(names: Sequence[str], real: Float, generated: Float) -> Pic
         drawn = ax.imshow(both, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
         _names(ax, names)
         ax.grid(False)
-        color_bar(fig, ax, drawn, "correlation")
+        color_bar(fig, ax, drawn=drawn, label="correlation")
         caption = (
             "Correlations: below the diagonal of real held-out data, above it of generated data. "
             "The more the two halves mirror each other, the better."
         )
-        return picture(fig, "Correlations, real and generated.", caption)
+        return picture(fig, "Correlations, real and generated.", caption=caption)
 
 
 def _names(ax: Axes, names: Sequence[str]) -> None:
@@ -104,7 +106,7 @@ def _names(ax: Axes, names: Sequence[str]) -> None:
     ax.set_yticks(places, labels, fontsize=size)
 
 
-def power_lines(freqs_hz: Float, real: Float, generated: Float) -> Picture | None:
+def power_lines(freqs_hz: Float, real: Float, *, generated: Float) -> Picture | None:
     """Mean spectrum of real and generated windows."""
     if not len(freqs_hz):
         return None
@@ -115,12 +117,14 @@ def power_lines(freqs_hz: Float, real: Float, generated: Float) -> Picture | Non
         ax.set(xlabel="frequency (Hz)", ylabel="power (dB)")
         legend(ax)
         return picture(
-            fig, "Spectra of real and generated EEG.", "Mean power over channels and windows."
+            fig,
+            "Spectra of real and generated EEG.",
+            caption="Mean power over channels and windows.",
         )
 
 
 def grid_of_images(
-    rows: Sequence[tuple[str, Float]], columns: Sequence[str], alt: str, caption: str
+    rows: Sequence[tuple[str, Float]], columns: Sequence[str], *, alt: str, caption: str
 ) -> Picture:
     """Images in a grid: each row a name and (n, height, width) of 0 to 1."""
     most = max(len(images) for _, images in rows)
@@ -145,12 +149,13 @@ def grid_of_images(
             axes[i, 0].set_ylabel(
                 shorten(name, 18), rotation=0, ha="right", va="center", fontsize=8, color=INK
             )
-        return picture(fig, alt, caption, wide=most > 8)
+        return picture(fig, alt, caption=caption, wide=most > 8)
 
 
 def grid_of_windows(
     rows: Sequence[tuple[str, Float]],
     sfreq_hz: float,
+    *,
     names: Sequence[str],
     steps: Sequence[str],
     alt: str,
@@ -176,12 +181,13 @@ def grid_of_windows(
             ax.set_ylabel(f"{shorten(name, 12)}\n{shorten(names[channel], 8)} (µV)", fontsize=7)
         axes[-1].set_xlabel("time in the window (s)")
         legend(axes[0], columns=min(len(steps), 8), above=0.05)
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def grid_of_tables(
     rows: Sequence[tuple[str, Float]],
     names: Sequence[str],
+    *,
     steps: Sequence[str],
     alt: str,
     caption: str,
@@ -204,15 +210,16 @@ def grid_of_tables(
         places = list(range(0, len(names), step))
         ax.set_xticks(places, [shorten(names[i], 12) for i in places], rotation=90, fontsize=6)
         ax.grid(False)
-        color_bar(fig, ax, drawn, label)
+        color_bar(fig, ax, drawn=drawn, label=label)
         return picture(
-            fig, alt, f"{caption} Within a band from top: {', '.join(steps)}.", wide=True
+            fig, alt, caption=f"{caption} Within a band from top: {', '.join(steps)}.", wide=True
         )
 
 
 def matrix(
     values: Float,
     rows: Sequence[str],
+    *,
     columns: Sequence[str],
     label: str,
     alt: str,
@@ -229,13 +236,14 @@ def matrix(
         ax.set_xticks(places, [shorten(columns[i], 12) for i in places], rotation=90, fontsize=size)
         ax.set_yticks(range(len(rows)), [shorten(name, 20) for name in rows], fontsize=7)
         ax.grid(False)
-        color_bar(fig, ax, drawn, label)
-        return picture(fig, alt, caption, wide=wide)
+        color_bar(fig, ax, drawn=drawn, label=label)
+        return picture(fig, alt, caption=caption, wide=wide)
 
 
 def rows_of(
     kind: str,
     rows: Sequence[tuple[str, Float]],
+    *,
     steps: Sequence[str],
     names: Sequence[str],
     sfreq_hz: float | None,
@@ -257,7 +265,9 @@ def rows_of(
     """
     alt = f"{len(rows)} rows of {len(steps)} samples each: {', '.join(name for name, _ in rows)}."
     if kind == "mnist":
-        return grid_of_images(rows, steps, alt, caption)
+        return grid_of_images(rows, steps, alt=alt, caption=caption)
     if kind == "eeg":
-        return grid_of_windows(rows, float(sfreq_hz or 1), names, steps, alt, caption)
-    return grid_of_tables(rows, names, steps, alt, caption, "answer")
+        return grid_of_windows(
+            rows, float(sfreq_hz or 1), names=names, steps=steps, alt=alt, caption=caption
+        )
+    return grid_of_tables(rows, names, steps=steps, alt=alt, caption=caption, label="answer")

@@ -31,6 +31,7 @@ STEPS = 56
 def scalp_maps(
     scores: pd.DataFrame,
     events: pd.DataFrame,
+    *,
     channel_scores: NDArray[np.floating[Any]],
     ch_names: Sequence[str],
     positions_m: NDArray[np.floating[Any]],
@@ -96,7 +97,7 @@ def scalp_maps(
             ax.plot(*flat.T, ".", color=INK, ms=1.5)
             ax.set(aspect="equal", title=title)
             ax.title.set_fontsize(8)
-        color_bar(fig, axes[min(len(values), MAX_MAPS - 1)], image, "deviation")
+        color_bar(fig, axes[min(len(values), MAX_MAPS - 1)], drawn=image, label="deviation")
         alt = "Scalp maps of the strongest events; most at " + "; ".join(
             f"{top} (event {title})" for top, title in zip(tops, titles, strict=True)
         )
@@ -104,7 +105,7 @@ def scalp_maps(
             "How much each electrode deviates in the worst window of an event, in robust standard "
             "deviations, from above; numbers as in the table. Smooth between electrodes."
         )
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
 def _from_above(places_m: NDArray[np.float64]) -> NDArray[np.float64]:

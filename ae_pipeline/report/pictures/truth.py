@@ -39,6 +39,7 @@ MAX_POINTS = 250  # of a row of the strips; more say no more and weigh much
 def recording_strip(
     signal_uv: NDArray[np.floating[Any]],
     sfreq_hz: float,
+    *,
     scores: pd.DataFrame,
     labelled: pd.DataFrame,
     threshold: float | None = None,
@@ -108,10 +109,10 @@ def recording_strip(
             "of each two seconds and what the events found there were named. The model knew "
             "neither."
         )
-        return picture(fig, alt, caption, wide=True)
+        return picture(fig, alt, caption=caption, wide=True)
 
 
-def strips_by_kind(scores: pd.DataFrame, kinds: Sequence[str], what: str) -> Picture:
+def strips_by_kind(scores: pd.DataFrame, kinds: Sequence[str], *, what: str) -> Picture:
     """Score of every row, a strip for each kind; flagged ones filled.
 
     Parameters
@@ -159,7 +160,7 @@ def strips_by_kind(scores: pd.DataFrame, kinds: Sequence[str], what: str) -> Pic
         caption = f"Every mark is one of the new {what}; the model did not know which were altered."
         if any((kind == name).sum() > MAX_POINTS for name in kinds):
             caption += f" At most {MAX_POINTS} of a kind are drawn."
-        return picture(fig, f"Scores by what was planted. {'; '.join(says)}.", caption)
+        return picture(fig, f"Scores by what was planted. {'; '.join(says)}.", caption=caption)
 
 
 def _plain(kind: object) -> str:

@@ -87,7 +87,7 @@ def read_edf(path: Path) -> Content:
     usable = (np.ptp(edf.physical, axis=1) != 0) & (np.ptp(edf.digital, axis=1) != 0)
 
     def signal(rows: list[int]) -> Signal:
-        return _edf_signal(edf, [signals[row] for row in rows], starts_s)
+        return _edf_signal(edf, [signals[row] for row in rows], starts_s=starts_s)
 
     return Content(
         names=_unique([edf.labels[i] for i in signals]),
@@ -238,7 +238,7 @@ def _decoded(text: bytes) -> str:
         return text.decode("latin-1")
 
 
-def _edf_signal(edf: _Edf, signals: list[int], starts_s: NDArray[np.float64]) -> Signal:
+def _edf_signal(edf: _Edf, signals: list[int], *, starts_s: NDArray[np.float64]) -> Signal:
     """Reader of signals that share a rate; gaps between records are zeros that no segment has."""
     per = edf.per_record[signals[0]]
     rate_hz = per / edf.record_s
@@ -262,7 +262,9 @@ def _edf_signal(edf: _Edf, signals: list[int], starts_s: NDArray[np.float64]) ->
         for begin, in_file, n in pieces:
             a, b = max(start, begin), min(stop, begin + n)
             if a < b:
-                codes = _edf_codes(edf, signals, a - begin + in_file, b - begin + in_file)
+                codes = _edf_codes(
+                    edf, signals, start=a - begin + in_file, stop=b - begin + in_file
+                )
                 values = np.empty(b - a)  # in float64, as MNE does it
                 for row, code in enumerate(codes):
                     np.multiply(code, gains[row], out=values)
@@ -274,7 +276,7 @@ def _edf_signal(edf: _Edf, signals: list[int], starts_s: NDArray[np.float64]) ->
 
 
 def _edf_codes(
-    edf: _Edf, signals: list[int], start: int, stop: int
+    edf: _Edf, signals: list[int], *, start: int, stop: int
 ) -> Iterator[NDArray[np.int16 | np.int32]]:
     """Samples ``start`` to ``stop`` of the file as stored, signal by signal."""
     per = edf.per_record[signals[0]]

@@ -47,9 +47,11 @@ def is_damaged(path: Path) -> bool:
             try:
                 at = 128
                 while at < len(content):
-                    kind, start, stop, following = _element(content, at, len(content), order)
+                    kind, start, stop, following = _element(
+                        content, at, end=len(content), order=order
+                    )
                     if kind == MATRIX:
-                        _matrix(content, start, stop, order, 0)
+                        _matrix(content, start, end=stop, order=order, depth=0)
                     elif kind == COMPRESSED:
                         following = stop  # not padded
                     else:
@@ -60,7 +62,7 @@ def is_damaged(path: Path) -> bool:
     return False
 
 
-def _element(content: mmap.mmap, at: int, end: int, order: str) -> tuple[int, int, int, int]:
+def _element(content: mmap.mmap, at: int, *, end: int, order: str) -> tuple[int, int, int, int]:
     """Data type of an element, where its data begin and end, and where the next one is."""
     if at + 8 > end:
         raise _Damaged
@@ -76,64 +78,64 @@ def _element(content: mmap.mmap, at: int, end: int, order: str) -> tuple[int, in
     return kind, start, stop, min(end, stop + -size % 8)
 
 
-def _matrix(content: mmap.mmap, at: int, end: int, order: str, depth: int) -> None:
+def _matrix(content: mmap.mmap, at: int, *, end: int, order: str, depth: int) -> None:
     """Check one array and all arrays in it."""
     if at == end:  # an empty one
         return
     if depth > MOST_DEEP:
         raise _Damaged
-    kind, start, stop, at = _element(content, at, end, order)
+    kind, start, stop, at = _element(content, at, end=end, order=order)
     if kind != 6 or stop - start != 8:
         raise _Damaged
     flags = struct.unpack_from(f"{order}I", content, start)[0]
     of_class, is_complex = flags & 0xFF, bool(flags & 0x0800)
     if of_class in (16, 17):  # functions and opaque objects have a form of their own
         return
-    kind, start, stop, at = _element(content, at, end, order)
+    kind, start, stop, at = _element(content, at, end=end, order=order)
     if kind not in (5, 6) or stop - start < 8 or (stop - start) % 4 or stop - start > 4 * 32:
         raise _Damaged
     sizes = struct.unpack_from(f"{order}{(stop - start) // 4}i", content, start)
     if min(sizes) < 0:
         raise _Damaged
     count = math.prod(sizes)
-    kind, start, stop, at = _element(content, at, end, order)
+    kind, start, stop, at = _element(content, at, end=end, order=order)
     if kind not in (1, 2, 16):
         raise _Damaged
     if of_class in NUMERIC:
         for _ in range(2 if is_complex else 1):
-            kind, start, stop, at = _element(content, at, end, order)
+            kind, start, stop, at = _element(content, at, end=end, order=order)
             if kind not in SIZES or stop - start != count * SIZES[kind]:
                 raise _Damaged
     elif of_class == CHAR:
-        kind, start, stop, at = _element(content, at, end, order)
+        kind, start, stop, at = _element(content, at, end=end, order=order)
         if kind not in SIZES or (stop - start) % SIZES[kind] or count > stop - start:
             raise _Damaged
     elif of_class == CELL:
-        _arrays(content, at, end, order, count, depth)
+        _arrays(content, at, end=end, order=order, count=count, depth=depth)
     elif of_class in (STRUCT, OBJECT):
         if of_class == OBJECT:
-            *_, at = _element(content, at, end, order)
-        kind, start, stop, at = _element(content, at, end, order)
+            *_, at = _element(content, at, end=end, order=order)
+        kind, start, stop, at = _element(content, at, end=end, order=order)
         length = struct.unpack_from(f"{order}i", content, start)[0] if stop - start == 4 else 0
         if kind != 5 or not 0 < length <= 1024:
             raise _Damaged
-        kind, start, stop, at = _element(content, at, end, order)
+        kind, start, stop, at = _element(content, at, end=end, order=order)
         if kind != 1 or (stop - start) % length:
             raise _Damaged
         names = [content[i : i + length] for i in range(start, stop, length)]
         if any(b"\x00" not in name for name in names):
             raise _Damaged
-        _arrays(content, at, end, order, count * len(names), depth)
+        _arrays(content, at, end=end, order=order, count=count * len(names), depth=depth)
     elif of_class != SPARSE:
         raise _Damaged
 
 
-def _arrays(content: mmap.mmap, at: int, end: int, order: str, count: int, depth: int) -> None:
+def _arrays(content: mmap.mmap, at: int, *, end: int, order: str, count: int, depth: int) -> None:
     """As many arrays as are promised."""
     if count * 8 > end - at:
         raise _Damaged
     for _ in range(count):
-        kind, start, stop, at = _element(content, at, end, order)
+        kind, start, stop, at = _element(content, at, end=end, order=order)
         if kind != MATRIX:
             raise _Damaged
-        _matrix(content, start, stop, order, depth + 1)
+        _matrix(content, start, end=stop, order=order, depth=depth + 1)

@@ -161,7 +161,7 @@ def _raw_content(path: Path, raw: mne.io.BaseRaw) -> Content:
     cuts = blocks_begin(raw) if kind == ".eeg" else ()
 
     def signal(rows: list[int]) -> Signal:
-        return Signal(int(raw.n_times), (), _mne_reader(raw, rows, path, cuts))
+        return Signal(int(raw.n_times), (), _mne_reader(raw, rows, path=path, cuts=cuts))
 
     annotations = tuple(
         Annotation(float(one["onset"]) - raw.first_time, float(one["duration"]), text)
@@ -257,7 +257,7 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _mne_reader(
-    raw: mne.io.BaseRaw, rows: list[int], path: Path, cuts: tuple[int, ...] = ()
+    raw: mne.io.BaseRaw, rows: list[int], *, path: Path, cuts: tuple[int, ...] = ()
 ) -> Reader:
     lock = threading.Lock()
     step = NEDF_BLOCK if path.suffix.lower() == ".nedf" else 1
