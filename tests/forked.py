@@ -43,7 +43,7 @@ MODULES = (
     "matplotlib.figure",
     "mne.io",
     "flows.pipeline",
-    "ae_pipeline.cli.commands",
+    "ae_pipeline.cli",
     "ae_pipeline.outputs.training",
 )
 TYPED = """#!{python} -IS
@@ -142,7 +142,7 @@ def attend(line: socket.socket) -> None:
 
 def _run() -> NoReturn:
     """The command, and all of an interpreter's end but taking the modules apart again."""
-    from ae_pipeline.cli import commands as cli
+    from ae_pipeline import cli
 
     status = 0
     try:

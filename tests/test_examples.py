@@ -19,7 +19,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from ae_pipeline.cli.commands import app
+from ae_pipeline.cli import app
 from ae_pipeline.data import InputError
 from ae_pipeline.jobs.init import initial_study
 from ae_pipeline.jobs.job import run_plainly

@@ -53,7 +53,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
         ("ae_pipeline", (*HEAVY, "numpy", "pydantic")),
         ("ae_pipeline.study", HEAVY),
         ("ae_pipeline.jobs.train", HEAVY),
-        ("ae_pipeline.cli.commands", HEAVY),
+        ("ae_pipeline.cli", HEAVY),
     ],
 )
 def test_importing_stays_light(module: str, forbidden: tuple[str, ...]) -> None:
@@ -81,7 +81,7 @@ def test_only_the_command_line_imports_flows() -> None:
     using = {
         n for n, tree in PACKAGE.items() if any(i.split(".")[0] == "flows" for i in imports(tree))
     }
-    assert using <= {"ae_pipeline.cli.commands"}
+    assert all(name.startswith("ae_pipeline.cli.") for name in using)
 
 
 def test_every_module_stands_in_a_layer() -> None:
@@ -125,7 +125,11 @@ def top_level(tree: ast.Module) -> Iterator[ast.stmt]:
 def test_public_names_are_those_in_all(module: str) -> None:
     tree = CODE[module]
     public = exported(tree)
-    assert public is not None, f"{module} has no __all__"
+    if public is None:
+        assert len(tree.body) == 1, (
+            f"{module} has no __all__"
+        )  # a room with a sign and nothing else
+        return
     assert len(public) == len(set(public))
 
     defined = {

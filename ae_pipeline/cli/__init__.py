@@ -1,5 +1,5 @@
 """The command line: ``app`` is typer's, ``main`` the entry point."""
 
-from ae_pipeline.cli.commands import app, main
+from ae_pipeline.cli.entry import app, main
 
 __all__ = ["app", "main"]

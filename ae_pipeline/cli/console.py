@@ -14,36 +14,43 @@ import typer
 if TYPE_CHECKING:
     from ae_pipeline.jobs.job import Job
 
+__all__ = ["console", "err", "print_result", "print_worst", "report_error"]
 
-def _last_resort(error: Exception) -> int:
+
+def report_error(error: Exception) -> int:
+    """Print one line about an error that a user can fix, and return the exit status.
+
+    Any other error is raised again.
+    """
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of typer's
         context = getattr(error, "ctx", None)
         if type(error).__name__ == "NoArgsIsHelpError":
-            _err(error.format_message())
+            err(error.format_message())
         else:
-            _err(f"error: {error.format_message()}")
+            err(f"error: {error.format_message()}")
             if context is not None:
-                _err(f"next: {context.command_path} --help")
+                err(f"next: {context.command_path} --help")
         return int(error.exit_code)
     if isinstance(error, typer.Abort):
         return 130
     if type(error).__name__ == "TrainingError":
-        _err(f"error: {error}")
+        err(f"error: {error}")
         return 1
     if isinstance(error, OSError):
         what = error.strerror or error
-        _err(f"error: {error.filename or 'a file'}: {what}; free it or name another place")
+        err(f"error: {error.filename or 'a file'}: {what}; free it or name another place")
         return 1
     raise error
 
 
-def _err(line: str) -> None:
+def err(line: str) -> None:
+    """Print a line to standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def _console() -> Iterator[Any]:
-    """Progress on a terminal as a bar, elsewhere as a line for each stage; warnings come last."""
+def console() -> Iterator[Any]:
+    """Show progress on a terminal as a bar, elsewhere as a line a stage; warnings come last."""
     from ae_pipeline.jobs.job import Progress
 
     class Plain(Progress):
@@ -52,10 +59,10 @@ def _console() -> Iterator[Any]:
             self.last = time.monotonic()
 
         def stage(self, name: str) -> None:
-            _err(f"- {name}")
+            err(f"- {name}")
 
         def say(self, line: str) -> None:
-            _err(f"  {line}")
+            err(f"  {line}")
 
         def warn(self, line: str) -> None:
             self.warnings[line] = None
@@ -65,7 +72,7 @@ def _console() -> Iterator[Any]:
                 time.monotonic() - self.last > 10 or event.epoch in (1, event.n_epochs)
             ):
                 self.last = time.monotonic()
-                _err(f"  {_epoch(event)}")
+                err(f"  {_epoch(event)}")
 
     if not sys.stderr.isatty():
         plain = Plain()
@@ -86,10 +93,10 @@ def _console() -> Iterator[Any]:
         Progress as Bars,
     )
 
-    console = Console(stderr=True)
+    terminal = Console(stderr=True)
     # The time that is left is what one looks for: all else gives way on a narrow terminal.
-    bar, note = (24, 44) if console.width >= 110 else (10, 28) if console.width >= 70 else (6, 0)
-    name = max(12, console.width - bar - note - 20)
+    bar, note = (24, 44) if terminal.width >= 110 else (10, 28) if terminal.width >= 70 else (6, 0)
+    name = max(12, terminal.width - bar - note - 20)
     columns = [
         TextColumn("{task.description}", table_column=_column(name)),
         BarColumn(bar_width=bar),
@@ -97,7 +104,9 @@ def _console() -> Iterator[Any]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]
-    bars = Bars(*(columns if note else (*columns[:2], columns[4])), console=console, transient=True)
+    bars = Bars(
+        *(columns if note else (*columns[:2], columns[4])), console=terminal, transient=True
+    )
 
     class Live(Plain):
         def __init__(self) -> None:
@@ -115,11 +124,13 @@ def _console() -> Iterator[Any]:
             if self.task is not None:
                 bars.remove_task(self.task)
                 took = time.monotonic() - self.started
-                console.print(f"[green]\u2713[/] {self.name} [dim]{took:.0f} s[/]", highlight=False)
+                terminal.print(
+                    f"[green]\u2713[/] {self.name} [dim]{took:.0f} s[/]", highlight=False
+                )
                 self.task = None
 
         def say(self, line: str) -> None:
-            console.print(f"  {line}", markup=False, highlight=False)
+            terminal.print(f"  {line}", markup=False, highlight=False)
 
         def advance(self, done: float, total: float, what: str) -> None:
             if self.task is not None:
@@ -162,17 +173,18 @@ def _epoch(event: Any) -> str:
 
 def _warn_last(warnings: dict[str, None]) -> None:
     for line in warnings:
-        _err(f"warning: {line}")
+        err(f"warning: {line}")
 
 
-def _print_result(job: Job) -> None:
+def print_result(job: Job) -> None:
+    """Print a job's verdict, what to do next, and where its results are."""
     result = job.result
     if "verdict" in result:
         print(result["verdict"])
     for line in getattr(job, "findings", ()):
         print(line)
     if job.kind == "score":
-        _print_worst(Path(result["out"]))
+        print_worst(Path(result["out"]))
         if "report" in result:  # else nothing could be scored: the reasons are what there is
             print(f"next: open {result['report']}")
     elif getattr(job, "findings", ()):
@@ -186,8 +198,8 @@ def _print_result(job: Job) -> None:
             print(f"{name}: {result[name]}")
 
 
-def _print_worst(out: Path, n: int = 8) -> None:
-    """The most abnormal of what stands in a folder, as a table as wide as the terminal."""
+def print_worst(out: Path, n: int = 8) -> None:
+    """Print the most abnormal inputs of a results folder, as a table as wide as the terminal."""
     import pandas as pd
     from rich.console import Console
     from rich.table import Table

@@ -14,7 +14,7 @@ import pytest
 from lab import noise, write_edf, write_study
 from test_eeg_clinic_formats import write_ant_that_crashes
 
-from ae_pipeline.cli import commands as cli
+from ae_pipeline import cli
 
 
 class Outcome(NamedTuple):

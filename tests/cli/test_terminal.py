@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ae_pipeline.cli.console import _print_result, _print_worst
+from ae_pipeline.cli.console import print_result, print_worst
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +50,7 @@ def test_the_worst_are_shown_in_any_width(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    _print_worst(scored(tmp_path, 30, eeg))
+    print_worst(scored(tmp_path, 30, eeg))
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert all(len(line) <= max(width, 50) for line in out.splitlines())
@@ -105,15 +105,15 @@ def test_a_job_without_results_ends_with_its_reasons(
         exit_status = 1
         result: ClassVar = {"out": str(tmp_path), "verdict": "v"}
 
-    _print_result(Nothing())  # type: ignore[arg-type]
+    print_result(Nothing())  # type: ignore[arg-type]
     assert capsys.readouterr().out == f"v\nout: {tmp_path}\n"
 
 
 PROGRESS = """
 import time
 from types import SimpleNamespace
-from ae_pipeline.cli import _console
-with _console() as progress:
+from ae_pipeline.cli.console import console
+with console() as progress:
     progress.stage("EEG: training: a network learns to reproduce what is normal, [bold] and more")
     for epoch in range(1, 5):
         progress.training(SimpleNamespace(

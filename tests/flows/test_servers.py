@@ -49,7 +49,7 @@ def test_servers_answer_here_and_end_however_the_command_ends(tmp_path: Path) ->
             [
                 sys.executable,
                 "-c",
-                "from ae_pipeline.cli.commands import main; main()",
+                "from ae_pipeline.cli import main; main()",
                 "up",
                 "--port",
                 str(ports[0]),

@@ -15,7 +15,7 @@ from edfio import Edf, EdfAnnotation, EdfSignal
 from lab import NAMES, SFREQ_HZ, noise, write_edf, write_study
 from safetensors.numpy import load_file
 
-from ae_pipeline.cli import commands as cli
+from ae_pipeline import cli
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.detectors.calibration import reach

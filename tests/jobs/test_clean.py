@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_tracking import all_runs, run_folder
 
-from ae_pipeline.cli.commands import clean
+from ae_pipeline.cli.operation import clean
 from ae_pipeline.jobs.clean import leftovers, remove
 from ae_pipeline.runtime.files import sweep
 from ae_pipeline.tracking.commands import deleted_runs

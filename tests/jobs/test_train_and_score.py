@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from lab import noise, write_edf, write_study
 
+from ae_pipeline import cli
 from ae_pipeline.analysis.layers import layers_of
-from ae_pipeline.cli import commands as cli
 from ae_pipeline.jobs.job import Progress, Step, run_plainly
 from ae_pipeline.jobs.score import score_job
 from ae_pipeline.jobs.train import train_job
