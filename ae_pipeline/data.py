@@ -34,6 +34,7 @@ __all__ = [
     "InputError",
     "Kind",
     "Recording",
+    "RobustStats",
     "Samples",
     "Scorer",
     "Scores",
@@ -312,6 +313,25 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class RobustStats:
+    """How the channels of EEG predict each other, and the usual range of their features.
+
+    Parameters
+    ----------
+    residual_weights : float32 array of shape (channels, channels)
+        Row i makes of all channels what is left of channel i: 1 on the diagonal, minus the
+        regression weights of the others beside it.
+    center, spread : float32 arrays of shape (channels, features)
+        Median and robust standard deviation; a channel's own features, then those of what is
+        left of it (one channel has no others, and only its own).
+    """
+
+    residual_weights: Float
+    center: Float
+    spread: Float
+
+
+@dataclass(frozen=True)
 class Samples:
     """What models are fitted to and asked about.
 
@@ -337,9 +357,9 @@ class Samples:
     common : array of shape (n, 1, times) or Windows, optional
         EEG only: what the reference took away; ``values + common`` is the signal before it.
         None where nothing was taken.
-    usual : mapping of recording to Usual
-        EEG only: what is usual in each recording, from a look through all of it
-        (:class:`ae_pipeline.eeg.features.Usual`); a recording may be missing.
+    robust_stats : mapping of recording to RobustStats
+        EEG only: median and spread of each channel's features in each recording; one that is too
+        short has none.
     response_times : tuple of str
         Tables only: columns of ``meta`` that hold response times.
     scaled : array of shape (n, *shape), optional
@@ -355,7 +375,7 @@ class Samples:
     sfreq_hz: float | None = None
     raw: Float | Windows | None = None
     common: Float | Windows | None = None
-    usual: Mapping[str, Any] = field(default_factory=dict)
+    robust_stats: Mapping[str, RobustStats] = field(default_factory=dict)
     response_times: tuple[str, ...] = ()
     scaled: Float | None = None
 

@@ -98,10 +98,10 @@ def _powers(samples: Samples, scaler: Scaler, *, rows: Any) -> Float:
     ]
     with torch.inference_mode():
         signal = torch.from_numpy(values)
-        found = band_powers(signal, samples.sfreq_hz, bands=bands)
-        found += [signal.amax(2) - signal.amin(2), line_length(signal)]
+        powers = band_powers(signal, samples.sfreq_hz, bands=bands)
+        others = torch.stack([signal.amax(2) - signal.amin(2), line_length(signal)], 2)
         # the floor keeps a flat channel finite: far below any amplifier's noise
-        logs: Float = torch.stack(found, 2).clamp_min_(1e-6).log_().numpy()
+        logs: Float = torch.cat([powers, others], 2).clamp_min_(1e-6).log_().numpy()
     return logs
 
 

@@ -43,16 +43,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import Samples, Scores
+from ae_pipeline.data import RobustStats, Samples, Scores
 from ae_pipeline.detectors.personfit import VIEWS, PersonFit
 from ae_pipeline.eeg.features import (
     AT_ONCE,
     BANDS_HZ,
-    Usual,
     by_channel,
     by_region,
     deviations_from,
     feature_names,
+    fit_robust_stats,
     largest,
 )
 from ae_pipeline.training.loop import FittedAutoencoder, Pass
@@ -182,7 +182,7 @@ class Ensemble:
     sum_center, sum_spread : array of shape (1,)
         Median of the network's summed views and its spread above (EEG; empty otherwise).
     population_others, population_center, population_spread : array
-        :class:`ae_pipeline.eeg.features.Usual` of the training data (EEG; empty otherwise).
+        :class:`~ae_pipeline.data.RobustStats` of the training data (EEG; empty otherwise).
     person : PersonFit, optional
         Questionnaires: where the views come from.
     """
@@ -205,11 +205,11 @@ class Ensemble:
     person: PersonFit | None = None
 
     @property
-    def population(self) -> Usual | None:
-        """What is usual of each channel in the training data."""
+    def population(self) -> RobustStats | None:
+        """Robust statistics of each channel's features in the training data."""
         if not self.population_others.size:
             return None
-        return Usual(self.population_others, self.population_center, self.population_spread)
+        return RobustStats(self.population_others, self.population_center, self.population_spread)
 
     @classmethod
     def fit(
@@ -457,19 +457,19 @@ def _network_sum(deviations: dict[str, NDArray[np.float64]]) -> NDArray[np.float
 def _population(
     train: Samples, rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """What is usual of each channel in the training data: the arrays of a :class:`Usual`."""
+    """Robust statistics of the training data, as arrays; empty ones without."""
     nothing = (np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
     if train.kind != "eeg" or train.shape[1] < SHORTEST:
         return nothing
     assert train.sfreq_hz is not None
     room = max(1, POPULATION_NUMBERS // int(np.prod(train.shape)))
     few = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), room)).astype(int))]
-    usual = Usual.fit(train.unreferenced(few), train.sfreq_hz)
-    return nothing if usual is None else (usual.others, usual.center, usual.spread)
+    stats = fit_robust_stats(train.unreferenced(few), train.sfreq_hz)
+    return nothing if stats is None else (stats.residual_weights, stats.center, stats.spread)
 
 
 def _channel_views(
-    samples: Samples, population: Usual
+    samples: Samples, population: RobustStats
 ) -> tuple[
     dict[str, NDArray[np.float64]],
     NDArray[np.float32],
@@ -478,7 +478,7 @@ def _channel_views(
 ]:
     """Largest deviations of the channels' features (logarithms), of each channel, band, state.
 
-    A recording too short to say what is usual in it is compared with the training data only.
+    A recording too short for robust statistics of its own is compared with the training data only.
     """
     assert samples.sfreq_hz is not None
     bands = np.array(feature_names(samples.sfreq_hz, samples.shape[1]), dtype=object)
@@ -507,7 +507,7 @@ def _channel_views(
 
 
 def _deviations(
-    samples: Samples, population: Usual, *, rows: slice
+    samples: Samples, population: RobustStats, *, rows: slice
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """From the training data and from the own recording, each (n, channels, features)."""
     assert samples.sfreq_hz is not None
@@ -515,11 +515,11 @@ def _deviations(
     names = samples.meta["recording"].iloc[rows] if "recording" in samples.meta else [""] * n
     found = []
     for name, run in groupby(zip(names, range(rows.start, rows.stop), strict=True), itemgetter(0)):
-        usuals = [population, *([samples.usual[name]] if name in samples.usual else [])]
+        own = [samples.robust_stats[name]] if name in samples.robust_stats else []
         of_one = [row for _, row in run]
         for start in range(of_one[0], of_one[-1] + 1, AT_ONCE):
             few = samples.unreferenced(slice(start, min(start + AT_ONCE, of_one[-1] + 1)))
-            both = deviations_from(usuals, few, sfreq_hz=samples.sfreq_hz)
+            both = deviations_from([population, *own], few, sfreq_hz=samples.sfreq_hz)
             found.append((both[0], both[-1]))
     against, away = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return against, away

@@ -1,4 +1,4 @@
-"""What each channel does in a window, and what of it is usual.
+"""Features of each channel in a window, and their usual range in a recording.
 
 Two groups of features, each a logarithm, for every channel of a window of EEG before
 re-referencing (an average reference spreads one channel's fault over all of them):
@@ -7,10 +7,10 @@ re-referencing (an average reference spreads one channel's fault over all of the
 * the same of what is left of it once it is predicted from the other channels. Neighbours see
   much of the same brain; what only one electrode sees is noise, an artefact, or exchanged wires.
 
-:class:`Usual` holds how channels predict each other and the median and spread of every feature,
-in one recording or in the training population. Half of the windows, those that fit best, decide
-about the prediction (the idea of the minimum covariance determinant, Rousseeuw 1984), so that
-events in a recording do not make themselves usual.
+A :class:`~ae_pipeline.data.RobustStats` holds how channels predict each other and the median and
+spread of every feature, in one recording or in the training population. Half of the windows, those
+that fit best, decide about the prediction (the idea of the minimum covariance determinant,
+Rousseeuw 1984), so that events in a recording do not make themselves usual.
 
 Conventions: signals are (windows, channels, times) in microvolts; deviations are signed robust
 standard deviations (1.4826 * median absolute deviation).
@@ -19,12 +19,13 @@ standard deviations (1.4826 * median absolute deviation).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ae_pipeline.data import RobustStats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,13 +36,13 @@ __all__ = [
     "FEATURE_BANDS_HZ",
     "MIN_WINDOWS",
     "REGIONS",
-    "Usual",
     "band_powers",
     "by_channel",
     "by_region",
     "channel_features",
     "deviations_from",
     "feature_names",
+    "fit_robust_stats",
     "largest",
     "line_length",
     "state_of",
@@ -60,10 +61,10 @@ FEATURE_BANDS_HZ: dict[str, tuple[float, float]] = {
 """Bands of the features, Hz; ``slow`` overlaps delta, because a window resolves little there."""
 
 MIN_WINDOWS = 20
-"""With fewer windows nobody can say what is usual in a recording."""
+"""With fewer windows a recording has no robust statistics."""
 
 KEPT = 0.5
-"""Share of windows that decide how channels predict each other."""
+"""Share of windows that the prediction of channels from each other is fitted on."""
 
 N_STEPS = 6
 """Concentration steps; the kept half hardly changes after four."""
@@ -112,75 +113,85 @@ def feature_names(sfreq_hz: float, n_times: int) -> tuple[str, ...]:
     return (*bands, "peak", "line_length")
 
 
-def channel_features(signal: Float, sfreq_hz: float, *, others: Sequence[Float] = ()) -> Float:
-    """Logarithms of band powers, peak and line length.
+def channel_features(
+    signal: Float, sfreq_hz: float, *, residual_weights: Sequence[Float] = ()
+) -> Float:
+    """Compute logarithms of band powers, peak and line length.
 
     Parameters
     ----------
     signal : array of shape (n, channels, times)
         Microvolts.
     sfreq_hz : float
-    others : sequence of arrays of shape (channels, channels)
-        :attr:`Usual.others`, one after the other.
+    residual_weights : sequence of arrays of shape (channels, channels)
+        Of :class:`RobustStats`, one after the other; ignored where there is one channel only.
 
     Returns
     -------
-    array of shape (1 + len(others), n, channels, features)
-        Of the channels themselves, then of what is left of them by each of ``others``; features
-        in the order of :func:`feature_names`.
+    array of shape (1 + len(residual_weights), n, channels, features)
+        Of the channels themselves, then of what each of ``residual_weights`` leaves of them;
+        features in the order of :func:`feature_names`.
     """
     import torch
 
     n, n_channels, n_times = signal.shape
-    shape = (1 + len(others), n, n_channels, len(feature_names(sfreq_hz, n_times)))
-    found = np.empty(shape, np.float32)
-    ways = torch.from_numpy(np.concatenate(others)) if others else None
+    many = bool(residual_weights) and n_channels > 1
+    n_sets = 1 + len(residual_weights) * many
+    found = np.empty((n_sets, n, n_channels, len(feature_names(sfreq_hz, n_times))), np.float32)
+    weights = torch.from_numpy(np.concatenate(residual_weights)) if many else None
     with torch.inference_mode():
         for start in range(0, n, AT_ONCE):
             few = torch.from_numpy(signal[start : start + AT_ONCE]).clamp(-LIMIT_UV, LIMIT_UV)
-            looks = [few]
-            if ways is not None:
+            signals = [few]
+            if weights is not None:
                 # one product a window: rounding must not depend on how many stand in the batch
-                looks.append(torch.bmm(ways.expand(len(few), *ways.shape), few))
-            logs = torch.cat([_of_few(each, sfreq_hz) for each in looks], 1)
-            by_way = logs.unflatten(1, (-1, n_channels)).movedim(1, 0)
-            found[:, start : start + AT_ONCE] = by_way.numpy()
+                residual = torch.bmm(weights.expand(len(few), *weights.shape), few)
+                signals.append(residual.clamp_(-LIMIT_UV, LIMIT_UV))
+            logs = torch.cat([_log_features(each, sfreq_hz) for each in signals], 1)
+            by_set = logs.unflatten(1, (-1, n_channels)).movedim(1, 0)
+            found[:, start : start + AT_ONCE] = by_set.numpy()
     return found
 
 
-def _of_few(signal: Tensor, sfreq_hz: float) -> Tensor:
+def _log_features(signal: Tensor, sfreq_hz: float) -> Tensor:
     """Features of windows that fit into the processor's cache together; they are changed."""
     import torch
 
-    signal.clamp_(-LIMIT_UV, LIMIT_UV).sub_(signal.mean(2, keepdim=True))
+    signal.sub_(signal.mean(2, keepdim=True))
     names = feature_names(sfreq_hz, signal.shape[2])
-    found = band_powers(signal, sfreq_hz, bands=[FEATURE_BANDS_HZ[name] for name in names[:-2]])
-    found.append(torch.maximum(signal.amax(2), -signal.amin(2)).square_())
-    found.append(line_length(signal).square_())
-    return torch.stack(found, 2).add_(FLOOR_UV**2).log_()
+    bands = [FEATURE_BANDS_HZ[name] for name in names[:-2]]
+    powers = band_powers(signal, sfreq_hz, bands=bands)
+    others = torch.stack([torch.maximum(signal.amax(2), -signal.amin(2)), line_length(signal)], 2)
+    return torch.cat([powers, others.square_()], 2).add_(FLOOR_UV**2).log_()
 
 
-def band_powers(
-    signal: Tensor, sfreq_hz: float, *, bands: Sequence[tuple[float, float]]
-) -> list[Tensor]:
-    """Mean power of windows (n, channels, times) under a Hann taper in each band (Hz)."""
+def band_powers(signal: Tensor, sfreq_hz: float, *, bands: Sequence[tuple[float, float]]) -> Tensor:
+    """Mean power of windows (n, channels, times) under a Hann taper, (n, channels, bands in Hz)."""
     import torch
 
-    n_times = signal.shape[2]
-    taper, edges = _taper_and_edges(n_times, sfreq_hz, tuple(bands))
-    power = torch.view_as_real(torch.fft.rfft(signal * taper)).square_()
-    return [power[:, :, low:high].sum((2, 3)) / ((high - low) * n_times) for low, high in edges]
+    n, n_channels, n_times = signal.shape
+    if not bands:
+        return signal.new_empty(n, n_channels, 0)
+    taper, bins, weights = _taper_and_weights(n_times, sfreq_hz, bands=tuple(bands))
+    spectrum = torch.fft.rfft(signal * taper)[:, :, bins]
+    return torch.view_as_real(spectrum).square().flatten(2) @ weights
 
 
 @lru_cache(maxsize=32)
-def _taper_and_edges(
+def _taper_and_weights(
     n_times: int, sfreq_hz: float, *, bands: tuple[tuple[float, float], ...]
-) -> tuple[Tensor, list[list[int]]]:
+) -> tuple[Tensor, slice, Tensor]:
+    """Taper, frequencies that any band has, and the weight of their squared parts in each band."""
     import torch
 
     freqs_hz = np.fft.rfftfreq(n_times, 1 / sfreq_hz)
     edges = [np.searchsorted(freqs_hz, band).tolist() for band in bands]
-    return torch.from_numpy(np.hanning(n_times).astype(np.float32)), edges
+    first, last = min(low for low, _ in edges), max(high for _, high in edges)
+    weights = np.zeros((last - first, 2, len(bands)), np.float32)
+    for band, (low, high) in enumerate(edges):
+        weights[low - first : high - first, :, band] = 1 / ((high - low) * n_times)
+    taper = torch.from_numpy(np.hanning(n_times).astype(np.float32))
+    return taper, slice(first, last), torch.from_numpy(weights.reshape(-1, len(bands)))
 
 
 def line_length(signal: Tensor) -> Tensor:
@@ -188,87 +199,56 @@ def line_length(signal: Tensor) -> Tensor:
     return (signal[:, :, 1:] - signal[:, :, :-1]).abs_().mean(2)
 
 
-@dataclass(frozen=True)
-class Usual:
-    """How channels predict each other, and what is usual of each.
+def fit_robust_stats(signal: Float, sfreq_hz: float) -> RobustStats | None:
+    """Learn from windows of one recording, or of many.
 
     Parameters
     ----------
-    others : float32 array of shape (channels, channels)
-        Row i makes of all channels what is left of channel i: 1 on the diagonal, minus the
-        weights of the others beside it.
-    center, spread : float32 arrays of shape (channels, features)
-        Median and robust standard deviation; a channel's own features, then those of what is
-        left of it (one channel has no others, and only its own).
+    signal : array of shape (n, channels, times)
+        Before re-referencing.
+    sfreq_hz : float
+
+    Returns
+    -------
+    RobustStats or None
+        None for fewer than :data:`MIN_WINDOWS` windows.
     """
-
-    others: Float
-    center: Float
-    spread: Float
-
-    @classmethod
-    def fit(cls, signal: Float, sfreq_hz: float) -> Usual | None:
-        """Learn from windows of one recording, or of many.
-
-        Parameters
-        ----------
-        signal : array of shape (n, channels, times)
-            Before re-referencing.
-        sfreq_hz : float
-
-        Returns
-        -------
-        Usual or None
-            None for fewer than :data:`MIN_WINDOWS` windows.
-        """
-        if len(signal) < MIN_WINDOWS:
-            return None
-        others = _others(signal)
-        x = _side_by_side(*channel_features(signal, sfreq_hz, others=_ways(others)))
-        center = np.median(x, 0)
-        spread = 1.4826 * np.median(np.abs(x - center), 0)
-        return cls(others, center, np.maximum(spread, np.float32(LEAST_SPREAD)))
-
-    def deviations(self, signal: Float, sfreq_hz: float) -> Float:
-        """How far features are from the usual, (n, channels, features), signed.
-
-        Parameters
-        ----------
-        signal : array of shape (n, channels, times)
-            Before re-referencing.
-        sfreq_hz : float
-        """
-        return deviations_from([self], signal, sfreq_hz=sfreq_hz)[0]
-
-    def state(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """As named arrays."""
-        return {f"{prefix}_{name}": getattr(self, name) for name in ("others", "center", "spread")}
+    if len(signal) < MIN_WINDOWS:
+        return None
+    weights = _residual_weights(signal)
+    x = np.concatenate(channel_features(signal, sfreq_hz, residual_weights=[weights]), axis=2)
+    center = np.median(x, 0)
+    spread = 1.4826 * np.median(np.abs(x - center), 0)
+    return RobustStats(weights, center, np.maximum(spread, np.float32(LEAST_SPREAD)))
 
 
-def deviations_from(usuals: Sequence[Usual], signal: Float, *, sfreq_hz: float) -> list[Float]:
-    """:meth:`Usual.deviations` from several, in one look at the signal."""
-    ways = [way for usual in usuals for way in _ways(usual.others)]
-    own, *left = channel_features(signal, sfreq_hz, others=ways)
+def deviations_from(stats: Sequence[RobustStats], signal: Float, *, sfreq_hz: float) -> list[Float]:
+    """Compute how far features are from the median in each of ``stats``.
+
+    Parameters
+    ----------
+    stats : sequence of RobustStats
+    signal : array of shape (n, channels, times)
+        Before re-referencing.
+    sfreq_hz : float
+
+    Returns
+    -------
+    list of arrays of shape (n, channels, features)
+        Signed robust standard deviations, one array for each of ``stats``.
+    """
+    weights = [each.residual_weights for each in stats]
+    own, *residual = channel_features(signal, sfreq_hz, residual_weights=weights)
     found = []
-    for i, usual in enumerate(usuals):
-        x = _side_by_side(own, *left[i : i + 1])
-        x -= usual.center
-        x /= usual.spread
+    for i, each in enumerate(stats):
+        x = np.concatenate((own, *residual[i : i + 1]), axis=2)
+        x -= each.center
+        x /= each.spread
         found.append(x)
     return found
 
 
-def _ways(others: Float) -> list[Float]:
-    """How channels are predicted; one channel has no others."""
-    return [others] if len(others) > 1 else []
-
-
-def _side_by_side(*features: Float) -> Float:
-    """A channel's own features and those of what the others do not predict."""
-    return np.concatenate(features, axis=2)
-
-
-def _others(signal: Float) -> Float:
+def _residual_weights(signal: Float) -> Float:
     """Prediction of each channel from the others, by the half of the windows that fit best."""
     n_channels, n_times = signal.shape[1:]
     if n_channels == 1:
@@ -281,16 +261,17 @@ def _others(signal: Float) -> Float:
     covariances /= np.float32(n_times)
     kept = np.arange(len(signal))
     for _ in range(N_STEPS - 1):
-        others = _left_by(covariances[kept].mean(0, dtype=np.float64)).astype(np.float32)
-        left = np.einsum("nij,ij->ni", np.matmul(others, covariances), others)
-        log_left = np.log(np.maximum(left, FLOOR_UV**2))
-        away = np.abs(log_left - np.median(log_left, 0))
+        weights = _regression_residuals(covariances[kept].mean(0, dtype=np.float64))
+        weights = weights.astype(np.float32)
+        variances = np.einsum("nij,ij->ni", np.matmul(weights, covariances), weights)
+        logs = np.log(np.maximum(variances, FLOOR_UV**2))
+        away = np.abs(logs - np.median(logs, 0))
         worst = (away / np.maximum(np.median(away, 0), LEAST_SPREAD)).max(1)
         kept = np.argsort(worst, kind="stable")[: max(2, round(KEPT * len(worst)))]
-    return _left_by(covariances[kept].mean(0, dtype=np.float64)).astype(np.float32)
+    return _regression_residuals(covariances[kept].mean(0, dtype=np.float64)).astype(np.float32)
 
 
-def _left_by(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+def _regression_residuals(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows of the precision matrix over its diagonal: regression of each channel on the others."""
     n = len(covariance)
     ridge = RIDGE * max(float(np.trace(covariance)) / n, FLOOR_UV**2)
@@ -307,7 +288,7 @@ def by_channel(deviations: Float, n_own: int) -> Float:
     Parameters
     ----------
     deviations : array of shape (n, channels, features)
-        From :meth:`Usual.deviations`.
+        From :func:`deviations_from`.
     n_own : int
         How many of them are a channel's own.
     """
@@ -355,13 +336,13 @@ def by_region(deviations: Float, ch_names: Sequence[str], *, n_own: int) -> tupl
 
 
 def state_of(
-    usual: Usual, population: Usual, *, ch_names: Sequence[str], names: Sequence[str]
+    stats: RobustStats, population: RobustStats, *, ch_names: Sequence[str], names: Sequence[str]
 ) -> tuple[str, str, float] | None:
     """In which band and region a whole recording differs most from the training data.
 
     Parameters
     ----------
-    usual, population : Usual
+    stats, population : RobustStats
         Of the recording and of the training data.
     ch_names : sequence of str
     names : sequence of str
@@ -375,7 +356,7 @@ def state_of(
     n_own, n_bands = len(names), len(names) - 2
     if n_bands < 1:
         return None
-    rise = (usual.center - population.center)[None]
+    rise = (stats.center - population.center)[None]
     regions, away = by_region(rise / population.spread, ch_names, n_own=n_own)
     away = away[0, :, :n_bands]
     region, band = np.unravel_index(int(np.abs(away).argmax()), away.shape)

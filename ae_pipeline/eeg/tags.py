@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.eeg.features import FEATURE_BANDS_HZ, Usual, by_channel, feature_names
+from ae_pipeline.data import RobustStats
+from ae_pipeline.eeg.features import FEATURE_BANDS_HZ, by_channel, deviations_from, feature_names
 
 __all__ = ["CATEGORY", "TAGS", "Tag", "tag"]
 
@@ -102,7 +103,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _WindowView:
     """One window with everything the rules ask for."""
 
     signal: Float  # (channels, times), microvolts, centred
@@ -115,7 +116,7 @@ class _Look:
     own: Float  # (channels, features): the same in robust deviations
     order: tuple[int, ...]  # channels, strongest first
     left: Float  # (channels,): log power that the others do not predict, in deviations
-    usual: Usual
+    stats: RobustStats
 
     def of(self, table: Float, feature: str, *, channel: int) -> float:
         return float(table[channel, self.names.index(feature)]) if feature in self.names else 0.0
@@ -125,7 +126,7 @@ def tag(
     signal: NDArray[np.floating[Any]],
     raw: NDArray[np.floating[Any]] | None,
     *,
-    usual: Usual,
+    stats: RobustStats,
     sfreq_hz: float,
     ch_names: Sequence[str],
     positions_m: NDArray[np.floating[Any]] | None = None,
@@ -138,7 +139,7 @@ def tag(
         The window before re-referencing, microvolts.
     raw : array of shape (channels, times at the recording's rate), optional
         The same before any filter: where rails are still rails.
-    usual : Usual
+    stats : RobustStats
         Of the recording, or of the training data where it is too short.
     sfreq_hz : float
         Of ``signal``.
@@ -146,52 +147,52 @@ def tag(
     positions_m : array of shape (channels, 3), optional
         Which channels are frontal, where names do not say.
     """
-    look = _look(
-        signal, raw, usual=usual, sfreq_hz=sfreq_hz, ch_names=ch_names, positions_m=positions_m
+    view = _window_view(
+        signal, raw, stats=stats, sfreq_hz=sfreq_hz, ch_names=ch_names, positions_m=positions_m
     )
     for rule in _RULES:
-        found = rule(look)
+        found = rule(view)
         if found is not None:
             kind, channels, evidence = found
-            return Tag(kind, tuple(channels)[:MANY], _band(look, channels[0]), evidence)
-    top = look.order[0]
-    band = _band(look, top)
-    size = float(np.abs(look.own[top]).max())
+            return Tag(kind, tuple(channels)[:MANY], _band(view, channels[0]), evidence)
+    top = view.order[0]
+    band = _band(view, top)
+    size = float(np.abs(view.own[top]).max())
     evidence = f"{size:.1f} robust SD from the usual at {ch_names[top]}" + (
         f", most in {band}" if band else ""
     )
-    return Tag("unexplained", look.order, band, evidence)
+    return Tag("unexplained", view.order, band, evidence)
 
 
-def _look(
+def _window_view(
     signal: NDArray[np.floating[Any]],
     raw: NDArray[np.floating[Any]] | None,
     *,
-    usual: Usual,
+    stats: RobustStats,
     sfreq_hz: float,
     ch_names: Sequence[str],
     positions_m: NDArray[np.floating[Any]] | None,
-) -> _Look:
+) -> _WindowView:
     window = np.asarray(signal, np.float32)[None]
     names = feature_names(sfreq_hz, window.shape[2])
-    away = usual.deviations(window, sfreq_hz)
+    away = deviations_from([stats], window, sfreq_hz=sfreq_hz)[0]
     each = by_channel(away, len(names))[0].max(1)
     strongest = np.argsort(-each, kind="stable")
     order = tuple(int(i) for i in strongest[:MANY] if each[i] >= each[strongest[0]] / 3)
     own = away[0, :, : len(names)].astype(float)
     left = away[0, :, len(names) :].astype(float)
-    return _Look(
+    return _WindowView(
         np.asarray(signal, float) - np.mean(signal, axis=1, keepdims=True),
         None if raw is None else np.asarray(raw, float),
         sfreq_hz,
         ch_names,
         _frontal(ch_names, positions_m),
         names,
-        own * usual.spread[:, : len(names)],
+        own * stats.spread[:, : len(names)],
         own,
         order,
         np.abs(left).max(1) if left.size else np.abs(own).max(1),
-        usual,
+        stats,
     )
 
 
@@ -206,27 +207,27 @@ def _frontal(
     return np.asarray(front > front.min() + 0.8 * (front.max() - front.min()))
 
 
-def _band(look: _Look, channel: int) -> str:
-    bands = [i for i, name in enumerate(look.names) if name in FEATURE_BANDS_HZ]
+def _band(view: _WindowView, channel: int) -> str:
+    bands = [i for i, name in enumerate(view.names) if name in FEATURE_BANDS_HZ]
     if not bands:
         return ""
-    return look.names[bands[int(np.abs(look.own[channel, bands]).argmax())]]
+    return view.names[bands[int(np.abs(view.own[channel, bands]).argmax())]]
 
 
 _Found = tuple[str, Sequence[int], str] | None
 
 
-def _strongest(look: _Look, channels: Sequence[int], *, feature: str) -> list[int]:
-    return sorted(channels, key=lambda channel: -look.of(look.own, feature, channel=channel))
+def _strongest(view: _WindowView, channels: Sequence[int], *, feature: str) -> list[int]:
+    return sorted(channels, key=lambda channel: -view.of(view.own, feature, channel=channel))
 
 
-def _flat(look: _Look) -> _Found:
+def _flat(view: _WindowView) -> _Found:
     """No fast activity for a good part of the window: what slow there is, the filter makes."""
-    usual = np.sqrt(np.exp(look.usual.center[:, len(look.names) - 1].astype(float)))
-    step = max(2, round(PIECE_S * look.sfreq_hz))
+    usual = np.sqrt(np.exp(view.stats.center[:, len(view.names) - 1].astype(float)))
+    step = max(2, round(PIECE_S * view.sfreq_hz))
     best: tuple[float, int] = (0.0, -1)
-    for channel in look.order[:3]:
-        steps = np.abs(np.diff(look.signal[channel]))
+    for channel in view.order[:3]:
+        steps = np.abs(np.diff(view.signal[channel]))
         pieces = np.array_split(steps, max(1, len(steps) // step))
         share = float(np.mean([piece.mean() < FAINT * usual[channel] for piece in pieces]))
         best = max(best, (share, channel))
@@ -236,31 +237,31 @@ def _flat(look: _Look) -> _Found:
     return (
         "flat",
         (channel,),
-        f"{look.ch_names[channel]} hardly moves in {share:.0%} of the window "
+        f"{view.ch_names[channel]} hardly moves in {share:.0%} of the window "
         f"(under {FAINT:.0%} of its usual line length)",
     )
 
 
-def _clipped(look: _Look) -> _Found:
+def _clipped(view: _WindowView) -> _Found:
     """Samples pile up at rails, on a channel that is not smaller than usual."""
-    source = look.signal if look.raw is None else look.raw
-    rate = look.sfreq_hz * source.shape[1] / look.signal.shape[1]
+    source = view.signal if view.raw is None else view.raw
+    rate = view.sfreq_hz * source.shape[1] / view.signal.shape[1]
     n = max(8, round(0.5 * rate))
-    for channel in look.order[:2]:
-        if look.of(look.rise, "peak", channel=channel) < 0.3:
+    for channel in view.order[:2]:
+        if view.of(view.rise, "peak", channel=channel) < 0.3:
             continue
         x = source[channel] - np.median(source[channel])
         best = 0.0
         for start in range(0, len(x) - n + 1, n // 2):
             piece = x[start : start + n]
             if np.ptp(piece) >= 0.6 * np.ptp(x):
-                best = max(best, _at_rails(piece, look.raw is not None))
-        if best >= (STANDING if look.raw is not None else CLIPPED_SHARE):
+                best = max(best, _at_rails(piece, view.raw is not None))
+        if best >= (STANDING if view.raw is not None else CLIPPED_SHARE):
             return (
                 "clipped",
                 (channel,),
                 f"{best:.0%} of the samples of half a second stand at the highest and lowest "
-                f"value of {look.ch_names[channel]}",
+                f"value of {view.ch_names[channel]}",
             )
     return None
 
@@ -275,66 +276,66 @@ def _at_rails(piece: Float, before_filter: bool) -> float:
     return share
 
 
-def _spectrum(look: _Look, channel: int) -> tuple[Float, Float]:
-    x = look.signal[channel] * np.hanning(look.signal.shape[1])
+def _spectrum(view: _WindowView, channel: int) -> tuple[Float, Float]:
+    x = view.signal[channel] * np.hanning(view.signal.shape[1])
     power: Float = np.abs(np.fft.rfft(x)) ** 2
-    freqs_hz: Float = np.fft.rfftfreq(len(x), 1 / look.sfreq_hz).astype(np.float64)
+    freqs_hz: Float = np.fft.rfftfreq(len(x), 1 / view.sfreq_hz).astype(np.float64)
     return freqs_hz, power
 
 
-def _line_noise(look: _Look) -> _Found:
-    return _fast(look, narrow=True)
+def _line_noise(view: _WindowView) -> _Found:
+    return _fast(view, narrow=True)
 
 
-def _muscle(look: _Look) -> _Found:
-    return _fast(look, narrow=False)
+def _muscle(view: _WindowView) -> _Found:
+    return _fast(view, narrow=False)
 
 
-def _fast(look: _Look, narrow: bool) -> _Found:
+def _fast(view: _WindowView, narrow: bool) -> _Found:
     """Power above 20 Hz: one line is mains, a broad rise is muscle."""
     found = [
         channel
-        for channel in look.order
-        if look.of(look.rise, "gamma", channel=channel) > LEAST_RISE
-        and look.of(look.own, "gamma", channel=channel) > 3
-        and look.of(look.rise, "gamma", channel=channel)
-        > look.of(look.rise, "theta", channel=channel) + 0.5
+        for channel in view.order
+        if view.of(view.rise, "gamma", channel=channel) > LEAST_RISE
+        and view.of(view.own, "gamma", channel=channel) > 3
+        and view.of(view.rise, "gamma", channel=channel)
+        > view.of(view.rise, "theta", channel=channel) + 0.5
     ]
     if not found:
         return None
-    found = _strongest(look, found, feature="gamma")
-    freqs_hz, power = _spectrum(look, found[0])
+    found = _strongest(view, found, feature="gamma")
+    freqs_hz, power = _spectrum(view, found[0])
     fast = freqs_hz >= 20
     peak_hz = float(freqs_hz[fast][power[fast].argmax()])
     line = fast & (np.abs(freqs_hz - peak_hz) <= 1)
     share = float(power[line].sum() / max(float(power[fast].sum()), 1e-9))
     if (share >= NARROW) != narrow:
         return None
-    where = ", ".join(look.ch_names[c] for c in found[:MANY])
-    times = float(np.exp(look.of(look.rise, "gamma", channel=found[0])))
+    where = ", ".join(view.ch_names[c] for c in found[:MANY])
+    times = float(np.exp(view.of(view.rise, "gamma", channel=found[0])))
     if narrow:
         said = f"a line at {peak_hz:.1f} Hz, with {share:.0%} of all power above 20 Hz"
         return "line_noise", found, f"{said}, at {where}"
     return "muscle", found, f"power of 30 to 45 Hz {times:.0f} times the usual, broad, at {where}"
 
 
-def _alpha(look: _Look) -> _Found:
+def _alpha(view: _WindowView) -> _Found:
     found = [
         channel
-        for channel in look.order
-        if look.of(look.rise, "alpha", channel=channel) > LEAST_RISE
-        and look.of(look.rise, "alpha", channel=channel)
-        > max(look.of(look.rise, name, channel=channel) for name in ("delta", "theta", "beta"))
+        for channel in view.order
+        if view.of(view.rise, "alpha", channel=channel) > LEAST_RISE
+        and view.of(view.rise, "alpha", channel=channel)
+        > max(view.of(view.rise, name, channel=channel) for name in ("delta", "theta", "beta"))
         + 0.3
     ]
     if not found:
         return None
-    found = _strongest(look, found, feature="alpha")
-    freqs_hz, power = _spectrum(look, found[0])
+    found = _strongest(view, found, feature="alpha")
+    freqs_hz, power = _spectrum(view, found[0])
     inside = (freqs_hz >= 7) & (freqs_hz <= 14)
     peak_hz = float(freqs_hz[inside][power[inside].argmax()])
-    times = float(np.exp(look.of(look.rise, "alpha", channel=found[0])))
-    where = ", ".join(look.ch_names[c] for c in found[:MANY])
+    times = float(np.exp(view.of(view.rise, "alpha", channel=found[0])))
+    where = ", ".join(view.ch_names[c] for c in found[:MANY])
     return (
         "alpha",
         found,
@@ -342,18 +343,18 @@ def _alpha(look: _Look) -> _Found:
     )
 
 
-def _exchanged(look: _Look) -> _Found:
+def _exchanged(view: _WindowView) -> _Found:
     """Everything fits again once two channels are back in each other's place."""
-    if len(look.ch_names) < 4 or look.left.max() < LEAST_LEFT:
+    if len(view.ch_names) < 4 or view.left.max() < LEAST_LEFT:
         return None
-    n_own = len(look.names)
-    usual_power = np.exp(look.usual.center[:, n_own:].astype(float)).sum(1)
-    covariance = look.signal @ look.signal.T / look.signal.shape[1]
-    others = look.usual.others.astype(float)
+    n_own = len(view.names)
+    usual_power = np.exp(view.stats.center[:, n_own:].astype(float)).sum(1)
+    covariance = view.signal @ view.signal.T / view.signal.shape[1]
+    others = view.stats.residual_weights.astype(float)
     product = others @ covariance
     power = np.einsum("ij,ij->i", product, others)
 
-    strongest = np.argsort(-look.left, kind="stable")[: 2 * MANY]
+    strongest = np.argsort(-view.left, kind="stable")[: 2 * MANY]
     one, other = (strongest[i] for i in np.triu_indices(len(strongest), 1))
     # how badly channels fit with two in each other's place, by power alone: exchanging two changes
     # two columns of ``others`` by as much, with other signs
@@ -363,14 +364,16 @@ def _exchanged(look: _Look) -> _Found:
     changed = np.maximum(power[:, None] + gain, 0) / usual_power[:, None]
     fit_best = np.argsort(np.log1p(changed).sum(0), kind="stable")[:4]
     pairs = [(int(one[i]), int(other[i])) for i in fit_best]
-    tried = np.stack([look.signal, *(_exchange(look.signal, pair) for pair in pairs)])
-    away = look.usual.deviations(tried.astype(np.float32), look.sfreq_hz)[:, :, n_own:]
+    tried = np.stack([view.signal, *(_exchange(view.signal, pair) for pair in pairs)])
+    away = deviations_from([view.stats], tried.astype(np.float32), sfreq_hz=view.sfreq_hz)[0][
+        :, :, n_own:
+    ]
     total = np.square(np.minimum(np.abs(away), 20)).sum((1, 2))
     best = int(total[1:].argmin())
     pair, share = pairs[best], float(total[1 + best] / total[0])
     if share > EXPLAINED:
         return None
-    names = " and ".join(look.ch_names[channel] for channel in pair)
+    names = " and ".join(view.ch_names[channel] for channel in pair)
     return (
         "exchanged",
         pair,
@@ -385,12 +388,12 @@ def _exchange(signal: Float, pair: tuple[int, int]) -> Float:
     return exchanged
 
 
-def _deflection(look: _Look, channel: int) -> tuple[float, float, float]:
+def _deflection(view: _WindowView, channel: int) -> tuple[float, float, float]:
     """(height in usual deviations, steepness, width at half height in s) of the largest swing."""
-    x = look.signal[channel] - np.median(look.signal[channel])
+    x = view.signal[channel] - np.median(view.signal[channel])
     at = int(np.abs(x).argmax())
     height = float(abs(x[at]))
-    k = max(1, round(0.03 * look.sfreq_hz))
+    k = max(1, round(0.03 * view.sfreq_hz))
     near = slice(max(0, at - 4 * k), at + 4 * k)
     steep = float(np.abs(x[k:] - x[:-k])[near].max() / max(height, 1e-9))
     above = np.sign(x[at]) * x > height / 2
@@ -399,23 +402,23 @@ def _deflection(look: _Look, channel: int) -> tuple[float, float, float]:
         first -= 1
     while last < len(x) - 1 and above[last + 1]:
         last += 1
-    return height, steep, (last - first + 1) / look.sfreq_hz
+    return height, steep, (last - first + 1) / view.sfreq_hz
 
 
-def _rhythmic_sharp(look: _Look) -> _Found:
+def _rhythmic_sharp(view: _WindowView) -> _Found:
     """The same wave again, 2.5 to 4 times a second, at least four times."""
     found = [
         channel
-        for channel in look.order
-        if max(look.of(look.rise, name, channel=channel) for name in ("delta", "theta")) > 0.5
+        for channel in view.order
+        if max(view.of(view.rise, name, channel=channel) for name in ("delta", "theta")) > 0.5
     ]
     if not found:
         return None
-    found = _strongest(look, found, feature="delta")
-    x = look.signal[found[0]]
-    t = np.arange(len(x)) / look.sfreq_hz
+    found = _strongest(view, found, feature="delta")
+    x = view.signal[found[0]]
+    t = np.arange(len(x)) / view.sfreq_hz
     x = x - np.polyval(np.polyfit(t, x, 3), t)
-    lags = np.arange(round(look.sfreq_hz / 4), round(look.sfreq_hz / 2.5) + 1)
+    lags = np.arange(round(view.sfreq_hz / 4), round(view.sfreq_hz / 2.5) + 1)
     if 2 * lags[-1] >= len(x):
         return None
     again = _echoes(x, lags)
@@ -423,8 +426,8 @@ def _rhythmic_sharp(look: _Look) -> _Found:
     second, between = _echoes(x, np.array([2 * lags[best], lags[best] // 2]))
     if again[best] < PERIODIC or second < PERIODIC / 2 or between > 0.3:
         return None
-    rate_hz = look.sfreq_hz / int(lags[best])
-    where = ", ".join(look.ch_names[c] for c in found[:MANY])
+    rate_hz = view.sfreq_hz / int(lags[best])
+    where = ", ".join(view.ch_names[c] for c in found[:MANY])
     return (
         "rhythmic_sharp",
         found,
@@ -443,65 +446,65 @@ def _echoes(x: NDArray[Any], lags: NDArray[np.intp]) -> NDArray[np.float64]:
     return np.asarray(shared / np.sqrt(np.maximum(later * earlier, 1e-24)), dtype=np.float64)
 
 
-def _pop(look: _Look) -> _Found:
+def _pop(view: _WindowView) -> _Found:
     """A step on one channel alone."""
-    top = max(look.order[:2], key=lambda c: look.of(look.own, "peak", channel=c))
-    height, steep, _ = _deflection(look, top)
-    k = max(1, round(0.03 * look.sfreq_hz))
-    jumps = np.abs(look.signal[top, k:] - look.signal[top, :-k])
+    top = max(view.order[:2], key=lambda c: view.of(view.own, "peak", channel=c))
+    height, steep, _ = _deflection(view, top)
+    k = max(1, round(0.03 * view.sfreq_hz))
+    jumps = np.abs(view.signal[top, k:] - view.signal[top, :-k])
     if (jumps > jumps.max() / 2).mean() > SELDOM:
         return None
-    others = np.delete(look.own[:, look.names.index("peak")], top)
-    if look.of(look.rise, "peak", channel=top) < 0.8 or steep < STEEP:
+    others = np.delete(view.own[:, view.names.index("peak")], top)
+    if view.of(view.rise, "peak", channel=top) < 0.8 or steep < STEEP:
         return None
-    if len(others) and look.of(look.own, "peak", channel=top) < ALONE * float(
+    if len(others) and view.of(view.own, "peak", channel=top) < ALONE * float(
         np.partition(others, -1)[-1]
     ):
         return None
     return (
         "pop",
         (top,),
-        f"a step of {height:.0f} µV at {look.ch_names[top]} alone, {steep:.0%} of it within 30 ms",
+        f"a step of {height:.0f} µV at {view.ch_names[top]} alone, {steep:.0%} of it within 30 ms",
     )
 
 
-def _blink(look: _Look) -> _Found:
+def _blink(view: _WindowView) -> _Found:
     """A short smooth deflection, largest in front, of one sign there."""
-    front = [c for c in look.order if look.frontal[c]]
-    if not front or not look.frontal[look.order[0]]:
+    front = [c for c in view.order if view.frontal[c]]
+    if not front or not view.frontal[view.order[0]]:
         return None
-    top = max(front, key=lambda c: look.of(look.own, "peak", channel=c))
-    height, steep, width_s = _deflection(look, top)
+    top = max(front, key=lambda c: view.of(view.own, "peak", channel=c))
+    height, steep, width_s = _deflection(view, top)
     if (
-        look.of(look.rise, "peak", channel=top) < 0.6
+        view.of(view.rise, "peak", channel=top) < 0.6
         or steep >= STEEP
         or not 0.06 <= width_s <= 0.5
     ):
         return None
-    where = ", ".join(look.ch_names[c] for c in front)
+    where = ", ".join(view.ch_names[c] for c in front)
     return (
         "blink",
-        tuple(dict.fromkeys((*front, *look.order))),
+        tuple(dict.fromkeys((*front, *view.order))),
         f"a deflection of {height:.0f} µV, {1000 * width_s:.0f} ms wide, largest at {where}",
     )
 
 
-def _slow_drift(look: _Look) -> _Found:
+def _slow_drift(view: _WindowView) -> _Found:
     found = [
         channel
-        for channel in look.order
-        if look.of(look.rise, "slow", channel=channel) > LEAST_RISE
-        and look.of(look.rise, "slow", channel=channel)
-        > look.of(look.rise, "theta", channel=channel) + 0.7
+        for channel in view.order
+        if view.of(view.rise, "slow", channel=channel) > LEAST_RISE
+        and view.of(view.rise, "slow", channel=channel)
+        > view.of(view.rise, "theta", channel=channel) + 0.7
     ]
     if not found:
         return None
-    found = _strongest(look, found, feature="slow")
-    _, _, width_s = _deflection(look, found[0])
+    found = _strongest(view, found, feature="slow")
+    _, _, width_s = _deflection(view, found[0])
     if width_s < 0.25:
         return None
-    times = float(np.exp(look.of(look.rise, "slow", channel=found[0])))
-    where = ", ".join(look.ch_names[c] for c in found[:MANY])
+    times = float(np.exp(view.of(view.rise, "slow", channel=found[0])))
+    where = ", ".join(view.ch_names[c] for c in found[:MANY])
     return "slow_drift", found, f"power under 1.6 Hz {times:.0f} times the usual, {where}"
 
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from pydantic import PositiveFloat, field_validator
 
 from ae_pipeline.config import Config
-from ae_pipeline.data import Axis, InputError, Recording, Samples, Windows
+from ae_pipeline.data import Axis, InputError, Recording, RobustStats, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply, clean_stretch
-from ae_pipeline.eeg.features import Usual
+from ae_pipeline.eeg.features import fit_robust_stats
 from ae_pipeline.eeg.preprocess import Plan
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ def cut(
         A window is longer than every uninterrupted stretch, or none is clear of ``BAD_*``.
     """
     grid = _grid(recording, plan, windowing=windowing)
-    usual = usual_of(recording, plan, windowing=windowing)
+    stats = usual_of(recording, plan, windowing=windowing)
     for samples in _cut(recording, plan, grid=grid, block_s=block_s):
-        yield replace(samples, usual=usual)
+        yield replace(samples, robust_stats=stats)
 
 
 def cut_again(
@@ -244,7 +244,7 @@ def _joined(parts: list[tuple[Float, NDArray[np.int64]]]) -> tuple[Float, NDArra
 # ---------------------------------------------------------------------------- what is usual
 
 
-def usual_of(recording: Recording, plan: Plan, *, windowing: Windowing) -> dict[str, Usual]:
+def usual_of(recording: Recording, plan: Plan, *, windowing: Windowing) -> dict[str, RobustStats]:
     """What is usual in a recording, by its name; empty where it is too short to say.
 
     A pass of bounded memory before the one that scores: all of a recording up to
@@ -266,7 +266,7 @@ def usual_of(recording: Recording, plan: Plan, *, windowing: Windowing) -> dict[
         here = (chosen >= done) & (chosen < done + len(samples))
         signal[here] = samples.unreferenced(chosen[here] - done)
         done += len(samples)
-    found = Usual.fit(signal, plan.sfreq_hz)
+    found = fit_robust_stats(signal, plan.sfreq_hz)
     return {} if found is None else {recording.name: found}
 
 

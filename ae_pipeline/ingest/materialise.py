@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import InputError, Recording, Samples, Windows
+from ae_pipeline.data import InputError, Recording, RobustStats, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply
-from ae_pipeline.eeg.features import Usual
 from ae_pipeline.eeg.preprocess import Plan
 from ae_pipeline.eeg.windows import _grid, _meta, _samples, _some, usual_of
 from ae_pipeline.runtime.files import write_through
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "materialise",
 ]
+
+STATS = tuple(field.name for field in fields(RobustStats))
 
 
 def materialise(
@@ -68,7 +69,7 @@ def materialise(
     shape = (int(total), len(parts[0][1].ch_names))  # MNE counts in numpy integers
     files = path / "signal.npy", path / "common.npy", path / "usual.npz"
 
-    def opened() -> tuple[Float | None, Float | None, dict[str, Usual] | None]:
+    def opened() -> tuple[Float | None, Float | None, dict[str, RobustStats] | None]:
         signal, common = _opened(files[0], shape), _opened(files[1], (shape[0], 1))
         return signal, common, _known(files[2], [recording.name for recording, _ in parts])
 
@@ -93,7 +94,7 @@ def materialise(
         plan=parts[0][1],
         common=Windows(common, every, length) if average else None,
     )
-    return replace(samples, usual=usual)
+    return replace(samples, robust_stats=usual)
 
 
 def _opened(file: Path, shape: tuple[int, int]) -> Float | None:
@@ -131,12 +132,12 @@ def _write_usual(
     state: dict[str, NDArray[Any]] = {"n": np.array(len(parts))}
     for number, (recording, plan) in enumerate(parts):
         for usual in usual_of(recording, plan, windowing=windowing).values():
-            state |= usual.state(str(number))
+            state |= {f"{number}_{name}": array for name, array in vars(usual).items()}
     with file.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **state)
 
 
-def _known(file: Path, names: list[str]) -> dict[str, Usual] | None:
+def _known(file: Path, names: list[str]) -> dict[str, RobustStats] | None:
     """What was written earlier; None where there is nothing or it is damaged."""
     from zipfile import BadZipFile
 
@@ -147,9 +148,9 @@ def _known(file: Path, names: list[str]) -> dict[str, Usual] | None:
             if int(state["n"]) != len(names):
                 return None
             return {
-                name: Usual(*(state[f"{i}_{part}"] for part in ("others", "center", "spread")))
+                name: RobustStats(*(state[f"{i}_{part}"] for part in STATS))
                 for i, name in enumerate(names)
-                if f"{i}_others" in state
+                if f"{i}_center" in state
             }
     except (ValueError, OSError, KeyError, BadZipFile):
         return None

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import Recording, Samples
+from ae_pipeline.data import Recording, RobustStats, Samples
 from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.detectors.ensemble import Through
 from ae_pipeline.detectors.events import Span, find_events
-from ae_pipeline.eeg.features import Usual, feature_names, state_of
+from ae_pipeline.eeg.features import feature_names, state_of
 from ae_pipeline.eeg.preprocess import Plan
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.tags import CATEGORY, Tag, tag
@@ -109,7 +109,7 @@ def score_recording(
     recording = fitted_channels(recording, info)
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz=line_freq_hz, sfreq_hz=info.sfreq_hz)
-    rows, tags, state, usual, shown = _streamed(
+    rows, tags, state, stats, shown = _streamed(
         bundle, recording, plan=plan, threshold=threshold, advance=advance
     )
     _give_back_memory()
@@ -153,7 +153,7 @@ def score_recording(
         recording=recording,
         plan=plan,
         windowing=info.windows,
-        usual=usual,
+        stats=stats,
     )
     if len(near):
         frame.loc[near["window"], "reason"] = near["reason"].to_numpy()
@@ -226,12 +226,12 @@ def _streamed(
     threshold: float,
     advance: Callable[[float], None],
 ) -> tuple[
-    _Rows, dict[int, Tag], tuple[str, str, float] | None, Usual | None, tuple[_Shown, _Shown]
+    _Rows, dict[int, Tag], tuple[str, str, float] | None, RobustStats | None, tuple[_Shown, _Shown]
 ]:
     """All windows judged, block after block; tags of the worst, the state, and examples."""
     rows = _Rows(recording)
     tags: dict[int, Tag] = {}
-    state = usual = None
+    state = stats = None
     worst, best = _keepers()
 
     windowing = bundle.info.windows
@@ -246,12 +246,12 @@ def _streamed(
         total = judged.columns["score"]
         tags |= _tags(bundle, samples, score=total, threshold=threshold, recording=recording)
         state = state or _state(bundle, samples, recording=recording)
-        usual = samples.usual.get(recording.name, bundle.ensemble.population)
+        stats = samples.robust_stats.get(recording.name, bundle.ensemble.population)
         rows.add(judged)
         for keeper in (worst, best):
             keeper.offer(samples, total)
         advance(float(samples.meta["onset_s"].iloc[-1]))
-    return rows, tags, state, usual, (worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
+    return rows, tags, state, stats, (worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
 
 
 def _tags(
@@ -266,8 +266,8 @@ def _tags(
 
     An event over two blocks has one in each; the worse of them is the event's.
     """
-    usual = samples.usual.get(recording.name, bundle.ensemble.population)
-    if usual is None or samples.sfreq_hz is None:
+    stats = samples.robust_stats.get(recording.name, bundle.ensemble.population)
+    if stats is None or samples.sfreq_hz is None:
         return {}
     found = {}
     for span in find_events(
@@ -277,17 +277,17 @@ def _tags(
         threshold=threshold,
     ):
         number = int(samples.meta["window"].iloc[span.peak])
-        found[number] = _tag(samples, span.peak, usual=usual, recording=recording)
+        found[number] = _tag(samples, span.peak, stats=stats, recording=recording)
     return found
 
 
-def _tag(samples: Samples, row: int, *, usual: Usual, recording: Recording) -> Tag:
+def _tag(samples: Samples, row: int, *, stats: RobustStats, recording: Recording) -> Tag:
     assert samples.sfreq_hz is not None
     rows = np.array([row])
     return tag(
         samples.unreferenced(rows)[0],
         None if samples.raw is None else np.asarray(samples.raw[rows])[0],
-        usual=usual,
+        stats=stats,
         sfreq_hz=samples.sfreq_hz,
         ch_names=samples.entries,
         positions_m=recording.positions_m,
@@ -302,7 +302,7 @@ def _near(
     recording: Recording,
     plan: Plan,
     windowing: Windowing,
-    usual: Usual | None,
+    stats: RobustStats | None,
 ) -> pd.DataFrame:
     """The highest windows below the threshold, so many that with the events there are a few.
 
@@ -321,7 +321,7 @@ def _near(
     middle = float(np.median(score))
     way = (score - middle) / max(threshold - middle, 1e-12)
     chosen: list[int] = []
-    if usual is not None and len(spans) < N_WORST:
+    if stats is not None and len(spans) < N_WORST:
         clear = np.flatnonzero(_clear(frame, spans) & (way > HALF_WAY))
         order = clear[np.argsort(-score[clear], kind="stable")]
         times = frame[["recording", "onset_s", "duration_s"]].iloc[order]
@@ -329,8 +329,8 @@ def _near(
     samples = cut_again(recording, plan, windowing=windowing, numbers=chosen)
     rows = []
     for i, row in enumerate(chosen):
-        assert usual is not None
-        found = _tag(samples, i, usual=usual, recording=recording)
+        assert stats is not None
+        found = _tag(samples, i, stats=stats, recording=recording)
         rows.append(
             {
                 "window": row,
@@ -362,11 +362,11 @@ def _state(
     bundle: Bundle, samples: Samples, *, recording: Recording
 ) -> tuple[str, str, float] | None:
     """Band, region and factor by which the whole recording differs from the training data."""
-    usual, population = samples.usual.get(recording.name), bundle.ensemble.population
-    if usual is None or population is None or samples.sfreq_hz is None:
+    stats, population = samples.robust_stats.get(recording.name), bundle.ensemble.population
+    if stats is None or population is None or samples.sfreq_hz is None:
         return None
     names = feature_names(samples.sfreq_hz, samples.shape[1])
-    return state_of(usual, population, ch_names=samples.entries, names=names)
+    return state_of(stats, population, ch_names=samples.entries, names=names)
 
 
 def _nearest_normal(

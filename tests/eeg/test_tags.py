@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from ae_pipeline.data import Recording, Samples
-from ae_pipeline.eeg.features import Usual, by_region, feature_names, state_of
+from ae_pipeline.eeg.features import (
+    by_region,
+    deviations_from,
+    feature_names,
+    fit_robust_stats,
+    state_of,
+)
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.tags import CATEGORY, TAGS, Tag, tag
@@ -42,11 +48,11 @@ def tagged(head: NDArray[np.float64], event: Event) -> Tag:
     signal = plant(head, SFREQ_HZ, event=event, rng=rng, band_hz=(0.5, 45.0)).astype(np.float32)
     n = round(2 * SFREQ_HZ)
     windows = np.stack([signal[:, i : i + n] for i in range(0, signal.shape[1] - n, n // 4)])
-    usual = Usual.fit(windows, SFREQ_HZ)
-    assert usual is not None
+    stats = fit_robust_stats(windows, SFREQ_HZ)
+    assert stats is not None
     middle = event.onset_s + event.duration_s / 2
     start = round((middle - 1) * SFREQ_HZ)
-    return tag(signal[:, start : start + n], None, usual=usual, sfreq_hz=SFREQ_HZ, ch_names=NAMES)
+    return tag(signal[:, start : start + n], None, stats=stats, sfreq_hz=SFREQ_HZ, ch_names=NAMES)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +89,10 @@ def test_nothing_in_particular_stays_unexplained(head: NDArray[np.float64]) -> N
     windows = np.stack(
         [head[:, i : i + 256] for i in range(0, head.shape[1] - 256, 64)]
     ).astype(np.float32)  # fmt: skip
-    usual = Usual.fit(windows, SFREQ_HZ)
-    assert usual is not None
+    stats = fit_robust_stats(windows, SFREQ_HZ)
+    assert stats is not None
     kinds = [
-        tag(window, None, usual=usual, sfreq_hz=SFREQ_HZ, ch_names=NAMES).kind for window in windows
+        tag(window, None, stats=stats, sfreq_hz=SFREQ_HZ, ch_names=NAMES).kind for window in windows
     ]
     assert kinds.count("unexplained") > 0.8 * len(kinds)
 
@@ -94,14 +100,14 @@ def test_nothing_in_particular_stays_unexplained(head: NDArray[np.float64]) -> N
 def test_rails_are_seen_before_the_filter(head: NDArray[np.float64]) -> None:
     clipped = head.astype(np.float32)
     raw = np.clip(6 * clipped[:, 3000:3256], -150, 150)
-    usual = Usual.fit(
+    stats = fit_robust_stats(
         np.stack([clipped[:, i : i + 256] for i in range(0, 7000, 64)]), SFREQ_HZ
     )  # fmt: skip
-    assert usual is not None
+    assert stats is not None
     window = clipped[:, 3000:3256].copy()
     window[7], other = raw[7], clipped[:, 3000:3256].copy()
     other[7] = raw[7]
-    found = tag(window, other, usual=usual, sfreq_hz=SFREQ_HZ, ch_names=NAMES)
+    found = tag(window, other, stats=stats, sfreq_hz=SFREQ_HZ, ch_names=NAMES)
     assert (found.kind, found.channels) == ("clipped", (7,))
 
 
@@ -143,7 +149,7 @@ def test_eight_of_ten_strong_events_in_real_recordings_are_named_right(shared_da
             found = tag(
                 samples.unreferenced([row])[0],
                 np.asarray(samples.raw[[row]])[0],
-                usual=samples.usual[recording.name],
+                stats=samples.robust_stats[recording.name],
                 sfreq_hz=125.0,
                 ch_names=recording.ch_names,
             )
@@ -162,12 +168,13 @@ def test_closed_eyes_are_another_state_and_not_a_fault(shared_data: Path) -> Non
     every = {name: samples.unreferenced(slice(None)) for name, samples in runs.items()}
     half = len(every["S001R01"]) // 2
     tasks = [every[f"S001R0{n}"] for n in (3, 5)]
-    population = Usual.fit(np.concatenate([every["S001R01"][:half], *tasks])[::4], 160.0)
+    population = fit_robust_stats(np.concatenate([every["S001R01"][:half], *tasks])[::4], 160.0)
     assert population is not None
     names, channels = feature_names(160.0, 320), runs["S001R01"].entries
 
     def posterior_alpha(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        regions, means = by_region(population.deviations(x, 160.0), channels, n_own=len(names))
+        away = deviations_from([population], x, sfreq_hz=160.0)[0]
+        regions, means = by_region(away, channels, n_own=len(names))
         return means[:, regions.index("posterior"), names.index("alpha")]
 
     opened_eyes = posterior_alpha(every["S001R01"][half + 4 :])
@@ -176,7 +183,7 @@ def test_closed_eyes_are_another_state_and_not_a_fault(shared_data: Path) -> Non
     assert roc_auc_score(label, np.concatenate([opened_eyes, closed])) >= 0.9
     for name, samples in runs.items():
         state = state_of(
-            samples.usual[samples.meta["recording"].iloc[0]],
+            samples.robust_stats[samples.meta["recording"].iloc[0]],
             population,
             ch_names=channels,
             names=names,

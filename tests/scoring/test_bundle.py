@@ -180,7 +180,7 @@ def test_plain_arrays_are_judged_like_samples(trained: tiny.Trained) -> None:
     given = values if mask is None else np.where(mask, values, np.nan)
     judged = trained.bundle.judge_values(given)
     # plain windows come without the recording that says what is usual in it
-    expected = trained.bundle.judge(replace(samples, usual={})).frame
+    expected = trained.bundle.judge(replace(samples, robust_stats={})).frame
     keys = [c for c in expected if c in (*KEYS, "label")]
     tiny.assert_equal_scores(trained, judged, expected.drop(columns=keys))
     flat = trained.bundle.judge_values(given.reshape(len(given), -1))
