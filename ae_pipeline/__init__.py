@@ -7,10 +7,13 @@ what it needs when it is first named.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ae_pipeline.estimator import Autoencoder
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"
 __all__ = ["Autoencoder", "__version__"]

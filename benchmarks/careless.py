@@ -183,7 +183,7 @@ def planted(seeds: int, few: int | None = None) -> None:
 
 def _onsets(bundle: Any, file: Path, folder: Path, shown: list[str]) -> pd.DataFrame:
     study = load_study(folder / "study.yaml")
-    data = gather(study, lambda line: None, advance=lambda *_: None)
+    data = gather(study, lambda *_: None)
     found = bundle.ensemble.person.onset(data.samples)
     found.index = pd.Index(data.samples.meta["recording"])
     return found
@@ -202,7 +202,7 @@ def survey(folder: Path) -> None:
         items.to_csv(file, index=False)
         scores, bundle = through_the_pipeline(file, Path(place))
         study = load_study(Path(place) / "study.yaml")
-        data = gather(study, lambda line: None, advance=lambda *_: None)
+        data = gather(study, lambda *_: None)
         samples = data.samples
         in_sample = bundle.judge(samples).frame
         plain = study.model.model_copy(

@@ -294,7 +294,7 @@ def eeg(seeds: int) -> None:
     study = Study.model_validate(
         yaml.safe_load(initial_study("eeg", fetch("eeg") / "recordings", name="architectures"))
     )
-    data = gather(study, lambda line: None, advance=lambda done, total, what: None)
+    data = gather(study, lambda done, total, what: None)
     division = divide(data.samples.meta, study.split)
     train, test = (data.samples.take(division.rows(part)) for part in ("train", "test"))
     print(f"\nEEG: {len(train)} windows of {train.shape} train, {len(test)} judge", flush=True)

@@ -33,10 +33,10 @@ TESTS = Path(__file__).parent
 TABLE = {"generate", "complete"}
 SERVERS = {"up": "http://127.0.0.1", "ui": "http://127.0.0.1", "serve": "serv"}
 ELSEWHERE = {  # minutes, or in need of a registered model: what runs them
-    "compare": "test_compare.py",
-    "demo": "test_main_job.py",
-    "promote": "test_retrain.py",
-    "retrain": "test_retrain.py",
+    "compare": "jobs/test_compare.py",
+    "demo": "jobs/test_main_job.py",
+    "promote": "jobs/test_retrain.py",
+    "retrain": "jobs/test_retrain.py",
 }
 
 

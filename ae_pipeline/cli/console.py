@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from ae_pipeline.jobs.job import Progress
+from ae_pipeline.runtime.messages import Message, heard
 
 if TYPE_CHECKING:
     from ae_pipeline.jobs.job import Job
@@ -49,113 +53,124 @@ def err(line: str) -> None:
 
 
 @contextmanager
-def console() -> Iterator[Any]:
+def console() -> Iterator[Progress]:
     """Show progress on a terminal as a bar, elsewhere as a line a stage; warnings come last."""
-    from ae_pipeline.jobs.job import Progress
+    shown = _Bars() if sys.stderr.isatty() else _Lines()
+    try:
+        with shown, heard(shown.hear):
+            yield shown
+            shown.close()
+    finally:
+        for line in shown.warnings:
+            err(f"warning: {line}")
 
-    class Plain(Progress):
-        def __init__(self) -> None:
-            self.warnings: dict[str, None] = {}
+
+class _Lines(Progress):
+    """Progress line by line; warnings are kept for the end, each one once."""
+
+    def __init__(self) -> None:
+        self.warnings: dict[str, None] = {}
+        self.last = time.monotonic()
+
+    def hear(self, message: Message) -> None:
+        if message.level >= logging.WARNING:
+            self.warnings[message.text] = None
+        else:
+            self.say(message.text)
+
+    def say(self, line: str) -> None:
+        err(f"  {line}")
+
+    def __enter__(self) -> None:
+        """Nothing to begin."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+    def close(self) -> None:
+        """Say that the current stage is done."""
+
+    def stage(self, name: str) -> None:
+        err(f"- {name}")
+
+    def training(self, event: Any) -> None:
+        if hasattr(event, "is_best") and (
+            time.monotonic() - self.last > 10 or event.epoch in (1, event.n_epochs)
+        ):
             self.last = time.monotonic()
+            err(f"  {_epoch(event)}")
 
-        def stage(self, name: str) -> None:
-            err(f"- {name}")
 
-        def say(self, line: str) -> None:
-            err(f"  {line}")
+class _Bars(_Lines):
+    """Progress as a bar for the current stage and a line for each one that is done."""
 
-        def warn(self, line: str) -> None:
-            self.warnings[line] = None
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
 
-        def training(self, event: Any) -> None:
-            if hasattr(event, "is_best") and (
-                time.monotonic() - self.last > 10 or event.epoch in (1, event.n_epochs)
-            ):
-                self.last = time.monotonic()
-                err(f"  {_epoch(event)}")
+        super().__init__()
+        self.console = Console(stderr=True)
+        # The time that is left is what one looks for: all else gives way on a narrow terminal.
+        width = self.console.width
+        bar, note = (24, 44) if width >= 110 else (10, 28) if width >= 70 else (6, 0)
+        columns = [
+            TextColumn(
+                "{task.description}", table_column=_column(max(12, width - bar - note - 20))
+            ),
+            BarColumn(bar_width=bar),
+            TextColumn("{task.fields[note]}", table_column=_column(note)),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        ]
+        shown = columns if note else (*columns[:2], columns[4])
+        self.bars = Bars(*shown, console=self.console, transient=True)
+        self.task: Any = None
+        self.name = ""
+        self.started = 0.0
 
-    if not sys.stderr.isatty():
-        plain = Plain()
-        try:
-            yield plain
-        finally:
-            _warn_last(plain.warnings)
-        return
+    def __enter__(self) -> None:
+        self.bars.start()
 
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import (
-        Progress as Bars,
-    )
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+        self.bars.stop()
 
-    terminal = Console(stderr=True)
-    # The time that is left is what one looks for: all else gives way on a narrow terminal.
-    bar, note = (24, 44) if terminal.width >= 110 else (10, 28) if terminal.width >= 70 else (6, 0)
-    name = max(12, terminal.width - bar - note - 20)
-    columns = [
-        TextColumn("{task.description}", table_column=_column(name)),
-        BarColumn(bar_width=bar),
-        TextColumn("{task.fields[note]}", table_column=_column(note)),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    bars = Bars(
-        *(columns if note else (*columns[:2], columns[4])), console=terminal, transient=True
-    )
+    def say(self, line: str) -> None:
+        self.console.print(f"  {line}", markup=False, highlight=False)
 
-    class Live(Plain):
-        def __init__(self) -> None:
-            super().__init__()
-            self.task: Any = None
-            self.name = ""
+    def stage(self, name: str) -> None:
+        self.close()
+        self.name = name
+        self.task = self.bars.add_task(name, total=None, note="")
+        self.started = time.monotonic()
 
-        def stage(self, name: str) -> None:
-            self._close()
-            self.name = name
-            self.task = bars.add_task(name, total=None, note="")
-            self.started = time.monotonic()
+    def close(self) -> None:
+        if self.task is not None:
+            took = time.monotonic() - self.started
+            self._remove()
+            text = f"[green]\u2713[/] {self.name} [dim]{took:.0f} s[/]"
+            self.console.print(text, highlight=False)
 
-        def _close(self) -> None:
-            if self.task is not None:
-                bars.remove_task(self.task)
-                took = time.monotonic() - self.started
-                terminal.print(
-                    f"[green]\u2713[/] {self.name} [dim]{took:.0f} s[/]", highlight=False
-                )
-                self.task = None
+    def _remove(self) -> None:
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+            self.task = None
 
-        def say(self, line: str) -> None:
-            terminal.print(f"  {line}", markup=False, highlight=False)
+    def advance(self, done: float, total: float, what: str) -> None:
+        if self.task is not None:
+            self.bars.update(self.task, completed=done, total=total, note=what[:40])
 
-        def advance(self, done: float, total: float, what: str) -> None:
-            if self.task is not None:
-                bars.update(self.task, completed=done, total=total, note=what[:40])
-
-        def training(self, event: Any) -> None:
-            if self.task is None:
-                return
-            if hasattr(event, "is_best"):
-                bars.update(
-                    self.task, completed=event.epoch, total=event.n_epochs, note=_epoch(event)
-                )
-            elif event.batch % 10 == 0:
-                done = event.epoch - 1 + event.batch / event.n_batches
-                bars.update(self.task, completed=done, total=event.n_epochs)
-
-    live = Live()
-    with bars:
-        try:
-            yield live
-            live._close()
-        finally:
-            if live.task is not None:
-                bars.remove_task(live.task)
-    _warn_last(live.warnings)
+    def training(self, event: Any) -> None:
+        if self.task is None:
+            return
+        if hasattr(event, "is_best"):
+            self.bars.update(
+                self.task, completed=event.epoch, total=event.n_epochs, note=_epoch(event)
+            )
+        elif event.batch % 10 == 0:
+            done = event.epoch - 1 + event.batch / event.n_batches
+            self.bars.update(self.task, completed=done, total=event.n_epochs)
 
 
 def _column(width: int) -> Any:
@@ -169,11 +184,6 @@ def _epoch(event: Any) -> str:
     validation = event.validation_loss
     held_out = "" if validation is None else f", validation {validation:.4f}"
     return f"epoch {event.epoch}/{event.n_epochs}: loss {event.train_loss:.4f}{held_out}"
-
-
-def _warn_last(warnings: dict[str, None]) -> None:
-    for line in warnings:
-        err(f"warning: {line}")
 
 
 def print_result(job: Job) -> None:

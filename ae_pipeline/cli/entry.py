@@ -15,6 +15,7 @@ from ae_pipeline.cli import models, operation, samples, servers, studies
 from ae_pipeline.cli.console import err, report_error
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
+from ae_pipeline.runtime.messages import configure
 
 __all__ = ["app", "main"]
 
@@ -63,6 +64,7 @@ def main() -> None:
     # It is read when PyTorch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
+        configure()
         sys.exit(app(standalone_mode=False) or 0)
     except (StudyError, InputError) as error:
         err(f"error: {error}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ae_pipeline.cli.console import err
+from ae_pipeline.cli.console import console
 from ae_pipeline.cli.execute import run_job
 from ae_pipeline.cli.options import Folder, Json, NoPrefect
 from ae_pipeline.config import StudyError
@@ -42,7 +42,8 @@ def data_fetch(
     """
     from ae_pipeline.sources.sample_data import fetch
 
-    place = fetch(name, err)
+    with console():
+        place = fetch(name)
     print(json.dumps({"name": name, "path": str(place)}) if as_json else place)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from ae_pipeline.cli.options import Json, NoCache, NoPrefect, Out, Set, StudyFil
 from ae_pipeline.config import StudyError
 
 __all__ = ["compare", "init", "train", "validate"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def init(
@@ -60,12 +63,12 @@ def validate(
     checked = load_study(study, overrides or [])
     with console() as progress:
         progress.stage("reading the data")
-        data = gather(checked, progress.say, advance=progress.advance)
+        data = gather(checked, progress.advance)
         division = divide(data.samples.meta, checked.split)
         for line in (*data.notes, *division.claims):
-            progress.warn(line)
+            _LOG.warning(line)
         for failure in data.failures:
-            progress.warn(failure.reason)
+            _LOG.warning(failure.reason)
         progress.stage("building the model")
         from ae_pipeline.models.autoencoder import Autoencoder
 
@@ -76,7 +79,7 @@ def validate(
         known = known_labels(checked, data)
         if known is not None:
             n_known = int(known.is_known.sum())
-            progress.say(f"{known.head.target}: {n_known} of {len(samples)} samples have a label")
+            _LOG.info(f"{known.head.target}: {n_known} of {len(samples)} samples have a label")
     rows_or_recordings = division.rows("calibration")
     column = "recording" if division.unit in ("recording", "block") else "subject"
     meta = data.samples.meta

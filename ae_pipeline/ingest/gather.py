@@ -56,16 +56,12 @@ class Gathered:
     """Recordings with a bad channel: they train, but do not calibrate."""
 
 
-def gather(
-    study: Study, say: Callable[[str], None], *, advance: Advance, spread: Spread | None = None
-) -> Gathered:
+def gather(study: Study, advance: Advance, *, spread: Spread | None = None) -> Gathered:
     """Read everything a study trains on.
 
     Parameters
     ----------
     study : Study
-    say : callable
-        Told one line at a time.
     advance : callable
         Told (done, total, name) for each recording.
     spread : callable, optional
@@ -83,7 +79,7 @@ def gather(
         if place is None:
             from ae_pipeline.sources.sample_data import fetch
 
-            place = fetch("mnist", say)
+            place = fetch("mnist")
         files = [file for image in mnist.find(place) for file in mnist.members(image)]
         samples = mnist.load([place], study.source)
         return Gathered(samples, {"images": digest_files(files)}, facts={"images": len(samples)})

@@ -62,7 +62,7 @@ def origin(folder: Path, info: BundleInfo, *, study: Path | None = None) -> Orig
         raise InputError(f"{file}: no study file beside the model; name it with --study")
     try:
         read = load_study(file)
-        data = gather(read, lambda line: None, advance=lambda done, total, name: None)
+        data = gather(read, lambda done, total, name: None)
     except StudyError as error:
         raise InputError(str(error)) from None
     if digest_json(sorted(data.digests.values())) != info.training_digest:

@@ -11,6 +11,7 @@ Every file of generated data says that it is synthetic.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Drawn", "decode", "draw", "generate"]
+
+_LOG = logging.getLogger(__name__)
 
 Codes = Literal["auto", "prior", "density"]
 BATCH = 256
@@ -278,7 +281,7 @@ def generate(
     except InputError as error:
         why_not = str(error)
         if progress is not None:
-            progress.warn(f"no comparison with real data: {error}")
+            _LOG.warning(f"no comparison with real data: {error}")
     if progress is not None:
         progress.stage("comparing")
     found = None

@@ -18,16 +18,13 @@ __all__ = [
 
 
 class Progress:
-    """Who is told what happens; this one keeps silent."""
+    """Progress callbacks, for bars; the base class ignores every event.
+
+    What there is to say in words is logged, below the logger ``ae_pipeline``.
+    """
 
     def stage(self, name: str) -> None:
         """A step begins."""
-
-    def say(self, line: str) -> None:
-        """Something worth a line."""
-
-    def warn(self, line: str) -> None:
-        """Something that limits the result."""
 
     def advance(self, done: float, total: float, what: str) -> None:
         """Part of a step is done."""

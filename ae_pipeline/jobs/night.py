@@ -8,6 +8,7 @@ made by the next run, which says that this one did not end.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import socket
@@ -43,6 +44,7 @@ from ae_pipeline.runtime.files import (
     write_json,
     write_text,
 )
+from ae_pipeline.runtime.messages import kept
 from ae_pipeline.runtime.operation import Sequential, due_between
 from ae_pipeline.tracking.registry import model_folder, registered_name
 
@@ -54,6 +56,8 @@ __all__ = [
     "night_job",
     "pin_model",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 GRACE = timedelta(minutes=10)
 """A run this late still counts as the scheduled one."""
@@ -168,13 +172,13 @@ class NightJob:
         )
         self.todo = [a for a in self.arrivals if a.state in ("new", "changed")]
         found = ", ".join(f"{n} {state}" for state, n in _counted(self.arrivals).items())
-        self.progress.say(f"{len(self.arrivals)} inputs: {found}" if found else "nothing is there")
+        _LOG.info(f"{len(self.arrivals)} inputs: {found}" if found else "nothing is there")
         return bool(self.todo)
 
     def _pinned(self) -> Pin:
         if self.other_model:
-            return pin_model(self.inbox, self.progress, keep=False)
-        return self.inbox.pin() or pin_model(self.inbox, self.progress)
+            return pin_model(self.inbox, keep=False)
+        return self.inbox.pin() or pin_model(self.inbox)
 
     def _close_killed(self) -> list[str]:
         """Runs that began and did not end: we hold the lock, so nobody is at work on them."""
@@ -270,7 +274,7 @@ class NightJob:
         done, total = len(self.outcomes), len(self.todo)
         self.progress.advance(done, total, name)
         reason = f": {outcome['reason']}" if outcome["reason"] else ""
-        self.progress.say(f"{done} of {total}, {name}: {outcome['state']}{reason}")
+        _LOG.info(f"{done} of {total}, {name}: {outcome['state']}{reason}")
         if outcome["state"] == "failed":
             self.exit_status = 1
 
@@ -434,7 +438,7 @@ class NightJob:
             return
         self.progress.stage("publishing to MLflow")
         for folder in waiting:
-            found = publish(folder, self.progress.warn)
+            found = publish(folder)
             if not found:
                 return  # MLflow is away: the next run tries again
             if folder == self.folder:
@@ -459,11 +463,11 @@ class NightJob:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            self.progress.warn(f"operation.hook {command[0]}: {error}")
+            _LOG.warning(f"operation.hook {command[0]}: {error}")
             return
         if done.returncode:
             said = " ".join(done.stderr.split())[:200]
-            self.progress.warn(f"operation.hook {command[0]}: exit status {done.returncode} {said}")
+            _LOG.warning(f"operation.hook {command[0]}: exit status {done.returncode} {said}")
 
 
 def _refuse_unwritable(place: Path) -> None:
@@ -537,7 +541,8 @@ def _score(work: _Work) -> dict[str, Any]:
     job = _job(work.bundle, str(out))
     before = _now_stats(work)
     try:
-        job.score_input(item)
+        with kept():  # the digest says what came of it
+            job.score_input(item)
     except OSError as error:
         if error.errno in OUTPUT_ERRORS or not _is_below(error.filename, inbox.operation.inbox):
             raise
@@ -631,7 +636,7 @@ def _flagged(results: Path, scored: Mapping[str, Any]) -> dict[str, str]:
 # -------------------------------------------------------------------------------- the pin
 
 
-def pin_model(inbox: Inbox, progress: Progress, *, keep: bool = True) -> Pin:
+def pin_model(inbox: Inbox, *, keep: bool = True) -> Pin:
     """Look the study's model up, copy it beside the results, and (``keep``) stay with it.
 
     Raises
@@ -658,7 +663,7 @@ def pin_model(inbox: Inbox, progress: Progress, *, keep: bool = True) -> Pin:
     )
     if keep:
         write_json(inbox.place / "model.json", asdict(pin))
-        progress.say(f"this inbox is scored by {pin.model_id} until the study names another")
+        _LOG.info(f"this inbox is scored by {pin.model_id} until the study names another")
     return pin
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ae_pipeline.scoring.bundle import Bundle
 
 __all__ = ["recalibrate"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def recalibrate(
@@ -83,7 +86,7 @@ def recalibrate(
         first = f"; {'the first: ' * (len(failed) > 1)}{failed[0]}" if failed else ""
         raise InputError(f"none of {len(failed)} inputs can calibrate this model{first}")
     for reason in failed:
-        progress.warn(reason)
+        _LOG.warning(reason)
     frame = pd.concat(frames, ignore_index=True)
     unit = "row"
     if old.info.kind == "eeg":

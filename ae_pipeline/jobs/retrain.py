@@ -7,6 +7,7 @@ here: a person does that, with a reason.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["RetrainJob", "changes", "retrain_job"]
+
+_LOG = logging.getLogger(__name__)
 
 CHALLENGER = "challenger"
 MOST_STRETCHES = 200
@@ -81,14 +84,14 @@ class RetrainJob:
         yield Step("name the challenger", self._name)
         reference = None if self.study.operation is None else self.study.operation.reference
         if reference is None:
-            self.progress.warn(
+            _LOG.warning(
                 "no comparison with the champion: name recordings that never change under "
                 "operation.reference"
             )
             return
         champion = self._champion()
         if champion is None:
-            self.progress.warn("there is no champion to compare with; see 'ae-pipeline promote'")
+            _LOG.warning("there is no champion to compare with; see 'ae-pipeline promote'")
             return
         models = {"champion": champion, CHALLENGER: self.training.out / "model"}
         self.jobs = {
@@ -121,7 +124,7 @@ class RetrainJob:
 
         published = self.training.out / "published.json"
         if not published.is_file():
-            self.progress.warn("MLflow is away: the challenger gets its alias with the next run")
+            _LOG.warning("MLflow is away: the challenger gets its alias with the next run")
             return
         known = read_json(published)
         try:
@@ -132,7 +135,7 @@ class RetrainJob:
                 version=known["model_version"],
             )
         except Unreachable as error:
-            self.progress.warn(f"{error}; the challenger gets its alias with the next run")
+            _LOG.warning(f"{error}; the challenger gets its alias with the next run")
 
     def _champion(self) -> Path | None:
         """The champion of the registry, else the model that scores the inbox, else the study's."""
@@ -213,7 +216,7 @@ class RetrainJob:
         }
 
     def _publish(self) -> None:
-        publish(Path(self.result["comparison"]).parent, self.progress.warn)
+        publish(Path(self.result["comparison"]).parent)
 
 
 def _short(model: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -25,6 +26,7 @@ from ae_pipeline.outputs.score import (
     write_rows,
 )
 from ae_pipeline.runtime.files import digest_files, key, locked
+from ae_pipeline.runtime.messages import Message, kept, replay
 from ae_pipeline.tracking.registry import model_folder
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ __all__ = [
     "ScoreJob",
     "score_job",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 
 def score_job(
@@ -98,34 +102,20 @@ class _Apart:
     item: Input | None = None
 
 
-class _Kept(Progress):
-    """Keeps what is said in a process of its own, for the one that asked."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
-
-    def warn(self, line: str) -> None:
-        self.warned.append(line)
-
-
-def _score_apart(task: _Apart) -> tuple[list[str], list[str], list[Failure]]:
-    """Score one input in this process; what was said, what was warned of, and failures."""
+def _score_apart(task: _Apart) -> tuple[list[Message], list[Failure]]:
+    """Score one input in this process; return what was logged, and failures."""
     assert task.item is not None
-    progress = _Kept()
     job = ScoreJob(
         _loaded(task.model),
         [],
         out=task.out,
         error_rate=task.error_rate,
-        progress=progress,
+        progress=Progress(),
         fresh=task.fresh,
     )
-    job.score_input(task.item)
-    return progress.said, progress.warned, job.failures
+    with kept() as messages:
+        job.score_input(task.item)
+    return messages, job.failures
 
 
 @lru_cache(maxsize=1)
@@ -215,7 +205,7 @@ class ScoreJob:
                     work = partial(self._rows, item)
                 this = key("score", digest, config=self.run.config, bundle=self.bundle.digest)
                 if not self.fresh and is_done(self.out, item.name, this=this):
-                    self.progress.say(f"{item.name}: already scored with this model")
+                    _LOG.info(f"{item.name}: already scored with this model")
                     return
                 work(this)
             except InputError as error:
@@ -240,11 +230,8 @@ class ScoreJob:
                 reason = f"{task.item.path.name}: the process that scored it died twice (memory?)"
                 self._fail(Failure(task.item.name, task.item.subject, reason), None)
                 continue
-            said, warned, failures = result
-            for line in said:
-                self.progress.say(line)
-            for line in warned:
-                self.progress.warn(line)
+            messages, failures = result
+            replay(messages)
             self.failures += failures
             self.exit_status = 1 if failures else self.exit_status
 
@@ -264,7 +251,7 @@ class ScoreJob:
         )
         self.progress.advance(1, 1, recording.name)
         for warning in result.summary["warnings"]:
-            self.progress.warn(warning)
+            _LOG.warning(warning)
         write_recording(self.run, result, this=this)
 
     def _rows(self, item: Input, this: str) -> None:
@@ -283,7 +270,7 @@ class ScoreJob:
     def _fail(self, failure: Failure, digest: str | None) -> None:
         self.exit_status = 1
         self.failures.append(failure)
-        self.progress.warn(failure.reason)
+        _LOG.warning(failure.reason)
         write_failure(self.run, failure, digest=digest)
 
     def put_together(self) -> None:
@@ -295,4 +282,4 @@ class ScoreJob:
 
     def _publish(self) -> None:
         self.progress.stage("publishing to MLflow")
-        self.result |= publish(self.out, self.progress.warn)
+        self.result |= publish(self.out)

@@ -7,6 +7,7 @@ folder a job writes is the record: what is there is done, and what is not is mad
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -61,6 +62,8 @@ __all__ = [
     "TrainJob",
     "train_job",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 
 MIN_COMPARED = 20
@@ -167,12 +170,10 @@ class TrainJob:
         from ae_pipeline.runtime.workers import each
 
         spread = None if self.jobs == 1 else partial(each, Processes(workers=self.jobs))
-        self.data: Gathered = gather(
-            self.study, self.progress.say, advance=self.progress.advance, spread=spread
-        )
+        self.data: Gathered = gather(self.study, self.progress.advance, spread=spread)
         together.take_turns(first=False)
         for failure in self.data.failures:
-            self.progress.warn(failure.reason)
+            _LOG.warning(failure.reason)
             self.exit_status = 1
         self.known = known_labels(self.study, self.data)
         inputs = sorted(self.data.digests.values())
@@ -184,13 +185,13 @@ class TrainJob:
 
         self.division: Division = divide(self.data.samples.meta, self.study.split)
         for claim in self.division.claims:
-            self.progress.warn(claim)
+            _LOG.warning(claim)
 
     def _done(self) -> bool:
         provenance = self.out / "provenance.json"
         if self.fresh or not provenance.is_file() or read_json(provenance)["key"] != self.key:
             return False
-        self.progress.say(f"{self.out} already holds this result; --no-cache trains it again")
+        _LOG.info(f"{self.out} already holds this result; --no-cache trains it again")
         self._announce()
         return True
 
@@ -394,7 +395,7 @@ class TrainJob:
         technical = frame["recording"].astype(str).isin(self.data.technical)
         if technical.all():
             technical[:] = False
-            self.progress.warn(
+            _LOG.warning(
                 "every held-out recording has a bad channel; they calibrate nevertheless, and "
                 "thresholds are higher for it"
             )
@@ -486,7 +487,7 @@ class TrainJob:
         codes = np.concatenate([each.latents for each in held_out])
         n_active = int(active_units(codes).sum())
         if n_active < self.study.model.latent_dim:
-            self.progress.warn(
+            _LOG.warning(
                 f"{n_active} of {self.study.model.latent_dim} latent features are active, the "
                 "others collapsed to the prior; lower model.objective.beta or use free bits"
             )
@@ -520,7 +521,7 @@ class TrainJob:
 
     def _publish(self) -> None:
         self.progress.stage("publishing to MLflow")
-        self.result |= publish(self.out, self.progress.warn)
+        self.result |= publish(self.out)
 
     def _announce(self) -> None:
         self.result = {

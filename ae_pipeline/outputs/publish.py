@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,11 @@ __all__ = [
     "summary_markdown",
 ]
 
+_LOG = logging.getLogger(__name__)
 
-def publish(
-    out: Path, warn: Callable[[str], None], *, parent: str | None = None, register: bool = True
-) -> dict[str, str]:
-    """Send a finished folder to MLflow; where the server is away, say that it comes later.
+
+def publish(out: Path, parent: str | None = None, *, register: bool = True) -> dict[str, str]:
+    """Send a finished folder to MLflow; where the server is away, log that it comes later.
 
     ``parent`` is the run that this one is shown under; ``register`` whether its model is
     registered.
@@ -42,7 +43,7 @@ def publish(
     try:
         published = publishing.publish(out, load_settings(), parent=parent, register=register)
     except Unreachable as error:
-        warn(f"{error}; the results are complete and will be published later")
+        _LOG.warning(f"{error}; the results are complete and will be published later")
         return {}
     found = {"run": published.run_id, "model": published.model_uri}
     return {name: value for name, value in found.items() if value}

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.environment import environment, threads_of_processes
+from ae_pipeline.runtime.messages import configure
 from ae_pipeline.runtime.operation import AnyRunner, Dask, Processes
 
 __all__ = ["Died", "each", "n_workers"]
@@ -71,7 +72,7 @@ def _in_processes(
     left = dict(enumerate(items))
     # spawned, since a fork of a process with PyTorch's threads may hang
     context = get_context("spawn")
-    with environment(threads_of_processes(1)), ProcessPoolExecutor(n, context) as pool:
+    with environment(threads_of_processes(1)), ProcessPoolExecutor(n, context, configure) as pool:
         waiting = {pool.submit(work, item): number for number, item in left.items()}
         try:
             for done in as_completed(waiting):
@@ -83,7 +84,10 @@ def _in_processes(
             pool.shutdown(cancel_futures=True)
     # one of the rest ends its process: alone, it takes nobody with it
     for item in left.values():
-        with environment(threads_of_processes(1)), ProcessPoolExecutor(1, context) as pool:
+        with (
+            environment(threads_of_processes(1)),
+            ProcessPoolExecutor(1, context, configure) as pool,
+        ):
             try:
                 result = pool.submit(work, item).result()
             except BrokenProcessPool:

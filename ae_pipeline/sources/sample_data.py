@@ -21,6 +21,7 @@ import gzip
 import hashlib
 import importlib.util
 import io
+import logging
 import os
 import re
 import shutil
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["SAMPLES", "SampleSet", "fetch"]
+
+_LOG = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 Gather = Callable[[Path], None]
@@ -102,11 +105,7 @@ class SampleSet:
 # --------------------------------------------------------------------------- fetching
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def fetch(name: str, say: Say = _to_stderr, *, place: Path | None = None) -> Path:
+def fetch(name: str, say: Say = _LOG.info, *, place: Path | None = None) -> Path:
     """Give the folder of a sample data set, fetching it where the cache does not hold it.
 
     Parameters
@@ -114,8 +113,8 @@ def fetch(name: str, say: Say = _to_stderr, *, place: Path | None = None) -> Pat
     name : str
         A key of :data:`SAMPLES`.
     say : callable, optional
-        Told one line for each source that fails, and licence and citation after a fetch;
-        standard error by default.
+        Told one line for each source that fails, and licence and citation after a fetch; they
+        are logged by default.
     place : Path, optional
         Where a person may have put the files by hand; ``data/raw/NAME`` of the project by
         default. It is only read.

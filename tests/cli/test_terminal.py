@@ -110,7 +110,7 @@ def test_a_job_without_results_ends_with_its_reasons(
 
 
 PROGRESS = """
-import time
+import logging, time
 from types import SimpleNamespace
 from ae_pipeline.cli.console import console
 with console() as progress:
@@ -120,7 +120,7 @@ with console() as progress:
             is_best=True, epoch=epoch, n_epochs=9, train_loss=0.5, validation_loss=0.6
         ))
         time.sleep(0.3)
-    progress.warn("said last")
+    logging.getLogger("ae_pipeline.x").warning("said last")
 """
 
 

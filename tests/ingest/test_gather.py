@@ -57,7 +57,7 @@ def study(source: dict[str, Any], **more: Any) -> Study:
 
 
 def gathered(checked: Study) -> Gathered:
-    return gather(checked, lambda line: None, advance=lambda done, total, name: None)
+    return gather(checked, lambda done, total, name: None)
 
 
 # ---------------------------------------------------------------------- what is trained on
@@ -109,8 +109,7 @@ def test_recordings_looked_through_in_processes_are_the_same(tmp_path: Path) -> 
     told: list[int] = []
     apart = gather(
         checked,
-        lambda line: None,
-        advance=lambda done, total, name: told.append(done),
+        lambda done, total, name: told.append(done),
         spread=spread,
     )
     assert (apart.digests, apart.failures, apart.facts) == (

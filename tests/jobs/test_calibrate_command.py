@@ -146,9 +146,7 @@ def first_windows(lab: Path) -> tiny.Samples:
     from ae_pipeline.ingest.gather import gather
     from ae_pipeline.study import load_study
 
-    samples = gather(
-        load_study(lab / "study.yaml"), lambda line: None, advance=lambda *a: None
-    ).samples
+    samples = gather(load_study(lab / "study.yaml"), lambda *a: None).samples
     return samples.take(slice(0, 40))
 
 

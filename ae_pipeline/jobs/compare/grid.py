@@ -6,6 +6,7 @@ where it was. The threads of all processes together never exceed what :func:`run
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from ae_pipeline.runtime.files import (
     write_frame,
     write_json,
 )
+from ae_pipeline.runtime.messages import configure, kept
 from ae_pipeline.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -167,6 +169,7 @@ def _start(threads: int, parent: int) -> None:
 
     import torch
 
+    configure()
     torch.set_num_threads(threads)
 
     def leave_with_parent() -> None:
@@ -185,26 +188,16 @@ def _work(study: Path, cell: Cell, overrides: Sequence[str], cells: Path, fresh:
         checked = load_study(study, [*overrides, *cell.overrides])
         if cell.architecture in LINEAR:
             return _linear(checked, cell, folder=cells / cell.name, fresh=fresh)
-        heard = _Heard()
-        job = TrainJob(checked, cells / cell.name, progress=heard, fresh=fresh, publishing=False)
-        run_plainly(job)
-        return _read_outcome(
-            checked, cell, folder=cells / cell.name, warnings=tuple(heard.warnings)
-        )
+        folder = cells / cell.name
+        job = TrainJob(checked, folder, progress=Progress(), fresh=fresh, publishing=False)
+        with kept() as messages:  # they would mix with those of other processes
+            run_plainly(job)
+        warnings = tuple(m.text for m in messages if m.level >= logging.WARNING)
+        return _read_outcome(checked, cell, folder=folder, warnings=warnings)
     except (StudyError, InputError, TrainingError) as error:
         return Outcome(cell, str(error))
     except MemoryError:
         return Outcome(cell, "does not fit into memory; take fewer --jobs or a smaller model")
-
-
-class _Heard(Progress):
-    """Keeps warnings; the rest would mix with that of other processes."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, line: str) -> None:
-        self.warnings.append(line)
 
 
 def _read_outcome(study: Study, cell: Cell, *, folder: Path, warnings: tuple[str, ...]) -> Outcome:
@@ -288,7 +281,7 @@ def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
     from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.training.split import divide
 
-    data = gather(study, lambda line: None, advance=lambda done, total, what: None)
+    data = gather(study, lambda done, total, what: None)
     samples, seed = data.samples, study.training.seed
     this = key(
         "train",

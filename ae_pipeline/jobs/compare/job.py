@@ -6,6 +6,7 @@ are over subjects or rows.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["CompareJob"]
+
+_LOG = logging.getLogger(__name__)
 
 # --------------------------------------------------------------------------------- the job
 
@@ -131,12 +134,12 @@ class CompareJob:
         from ae_pipeline.training.split import divide
 
         self.progress.stage("reading")
-        data = gather(self.study, self.progress.say, advance=self.progress.advance)
+        data = gather(self.study, self.progress.advance)
         for failure in data.failures:
-            self.progress.warn(failure.reason)
+            _LOG.warning(failure.reason)
             self.exit_status = 1
         for claim in divide(data.samples.meta, self.study.split).claims:
-            self.progress.warn(claim)
+            _LOG.warning(claim)
         self.claims = divide(data.samples.meta, self.study.split).claims
         self.out.mkdir(parents=True, exist_ok=True)
         begun = {"kind": "compare", "status": "begun", "study": self.study.study}
@@ -168,9 +171,9 @@ class CompareJob:
             self.progress.advance(len(self.outcomes), len(self.cells), cell.name)
             if outcome.reason:
                 self.exit_status = 1
-                self.progress.warn(f"{cell.name}: {outcome.reason}")
+                _LOG.warning(f"{cell.name}: {outcome.reason}")
             else:
-                self.progress.say(
+                _LOG.info(
                     f"{cell.name}: held-out loss {_number(outcome.test_loss)}"
                     f" ({outcome.seconds or 0:.0f} s)"
                 )
@@ -262,16 +265,14 @@ class CompareJob:
     def _publish(self) -> None:
         """The comparison, then its models under it; only the chosen model is registered."""
         self.progress.stage("publishing to MLflow")
-        parent = publish(self.out, self.progress.warn)
+        parent = publish(self.out)
         self.result |= parent
         if "run" not in parent:
             return
         for outcome in self.outcomes:
             folder = self.out / "cells" / outcome.cell.name
             if not outcome.reason:
-                publish(
-                    folder, self.progress.warn, parent=parent["run"], register=folder == self.chosen
-                )
+                publish(folder, parent=parent["run"], register=folder == self.chosen)
 
     # ------------------------------------------------------------------------- pieces
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ae_pipeline.jobs.score import score_job
 from ae_pipeline.jobs.train import train_job
 from ae_pipeline.report import IndexEntry, index_page
 from ae_pipeline.runtime.files import write_text
+from ae_pipeline.runtime.messages import Message, kept, replay
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from ae_pipeline.training.history import Batch, Epoch
 
 __all__ = ["KINDS", "DemoJob"]
+
+_LOG = logging.getLogger(__name__)
 
 KINDS = ("eeg", "questionnaire", "mnist")
 
@@ -48,17 +52,21 @@ class _Told(Progress):
     def stage(self, name: str) -> None:
         self.inner.stage(f"{NAMES[self.kind]}: {WHY.get(name, name)}")
 
-    def say(self, line: str) -> None:
-        self.inner.say(line)
-
-    def warn(self, line: str) -> None:
-        self.inner.warn(f"{NAMES[self.kind]}: {line}")
-
     def advance(self, done: float, total: float, what: str) -> None:
         self.inner.advance(done, total, what)
 
     def training(self, event: Epoch | Batch) -> None:
         self.inner.training(event)
+
+
+def _named(run: Callable[[], None], kind: str) -> None:
+    """Run a step; what it logs says which data set it is about."""
+    messages: list[Message] = []
+    try:
+        with kept() as messages:
+            run()
+    finally:
+        replay(messages, f"{NAMES[kind]}: ")
 
 
 class DemoJob:
@@ -118,7 +126,7 @@ class DemoJob:
 
     def _steps_of(self, job: Job, kind: str) -> Iterator[Step]:
         for step in job.steps():
-            yield Step(f"{kind}: {step.name}", step.run, step.retries)
+            yield Step(f"{kind}: {step.name}", partial(_named, step.run, kind), step.retries)
         self.exit_status = max(self.exit_status, job.exit_status)
         self.result[f"{kind}_{job.kind}"] = job.result
 
@@ -127,7 +135,7 @@ class DemoJob:
 
         names = {"eeg": "eeg", "questionnaire": "bfi", "mnist": "mnist"}
         self.progress.stage("fetching the sample data")
-        data = fetch(names[kind], self.progress.say)
+        data = fetch(names[kind])
         place = self.out / kind
         place.mkdir(parents=True, exist_ok=True)
         study, self.new_data = getattr(self, f"_{kind}")(data)
@@ -258,7 +266,7 @@ class DemoJob:
         outcome = Outcome(kind, place, self.new_data[0], scores, labels, truth)
         self.result[f"{kind}_truth"] = truth
         said = f"{NAMES[kind]}: {sentence_of(outcome)}"
-        self.progress.say(said)
+        _LOG.info(said)
         self.findings.append(said)
         self.outcomes.append(outcome)
         self.entries.append(entry_of(outcome))

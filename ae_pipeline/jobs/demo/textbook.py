@@ -39,12 +39,6 @@ class _Watching(Progress):
     def stage(self, name: str) -> None:
         self.inner.stage(name)
 
-    def say(self, line: str) -> None:
-        self.inner.say(line)
-
-    def warn(self, line: str) -> None:
-        self.inner.warn(line)
-
     def advance(self, done: float, total: float, what: str) -> None:
         self.inner.advance(done, total, what)
 
