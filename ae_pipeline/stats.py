@@ -1,4 +1,4 @@
-"""Intervals and bootstrap: how sure a number is."""
+"""Robust spread, intervals and the bootstrap: how large and how sure a number is."""
 
 from __future__ import annotations
 
@@ -9,52 +9,109 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "interval",
+    "CurveAreas",
+    "mean_interval",
+    "median_and_robust_sd",
+    "percentile_interval",
+    "poisson_interval",
+    "resampled_weights",
+    "robust_sd",
+    "share_interval",
 ]
-
-
-def interval(differences: NDArray[np.float64]) -> list[float] | None:
-    """95% interval of a mean over exchangeable units (Student's t); None for fewer than three."""
-    from scipy.stats import t
-
-    n = len(differences)
-    if n < 3:
-        return None
-    half = t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n)
-    mean = differences.mean()
-    return [float(mean - half), float(mean + half)]
-
 
 Float = NDArray[np.float64]
 
+MAD_TO_SD = 1.4826
+"""Median absolute deviation to standard deviation, for normal data."""
 
 N_RESAMPLES = 1000
-
 
 N_LEVELS = 1000
 """Resamples, not the areas themselves, tell no more scores of positives apart than this."""
 
-
 MIN_UNITS = 3
-"""With fewer subjects than this there is no interval."""
+"""With fewer exchangeable units than this there is no interval."""
 
 
-def _weights(n_units: int, rows: int) -> Iterator[Float]:
-    """How often each unit counts: once (first row), then as often as it is drawn.
+# ---------------------------------------------------------------------------------- spread
 
-    In blocks of ``rows``, and the same at every call: what is compared is paired.
+
+def robust_sd(
+    values: NDArray[Any],
+    axis: int | None = None,
+    *,
+    center: Any = None,
+    omit_nan: bool = False,
+) -> Any:
+    """Return the robust standard deviation (1.4826 x median absolute deviation).
+
+    Parameters
+    ----------
+    values : array
+    axis : int, optional
+        Of all values together by default.
+    center : float or array, optional
+        What deviations are measured from; the median by default.
+    omit_nan : bool
+        Leave missing values out rather than hand them on.
+
+    Returns
+    -------
+    array or scalar
+        In the precision of ``values``.
+
+    Notes
+    -----
+    Not :func:`scipy.stats.median_abs_deviation`: its ``scale="normal"`` (1.482602) would change
+    models in the sixth digit, and it computes the median again that most callers need, too.
     """
-    rng = np.random.default_rng(0)
-    yield np.ones((1, n_units))
-    left = N_RESAMPLES if n_units >= MIN_UNITS else 0
-    while left > 0:
-        draws = [rng.integers(n_units, size=n_units) for _ in range(min(rows, left))]
-        yield np.array([np.bincount(draw, minlength=n_units) for draw in draws], float)
-        left -= len(draws)
+    median = np.nanmedian if omit_nan else np.median
+    if center is None:
+        center = median(values, axis=axis, keepdims=True)
+    return MAD_TO_SD * median(np.abs(values - center), axis=axis)
 
 
-def _interval(resampled: Float) -> list[float] | None:
-    """95% percentile interval; draws in which a number is undefined do not count."""
+def median_and_robust_sd(values: NDArray[Any], axis: int = 0) -> tuple[Any, Any]:
+    """Return the median and :func:`robust_sd` along an axis."""
+    center = np.median(values, axis=axis)
+    return center, robust_sd(values, axis, center=np.expand_dims(center, axis))
+
+
+# ------------------------------------------------------------------------------- intervals
+
+
+def mean_interval(values: Float) -> list[float] | None:
+    """Return the 95% interval of a mean over exchangeable units (Student's t).
+
+    None for fewer than :data:`MIN_UNITS`.
+    """
+    from scipy.stats import sem, t
+
+    n = len(values)
+    if n < MIN_UNITS:
+        return None
+    mean, half = values.mean(), t.ppf(0.975, n - 1) * sem(values)
+    return [float(mean - half), float(mean + half)]
+
+
+def share_interval(k: int, n: int) -> tuple[float, float]:
+    """Return the 95% interval of a share, ``k`` of ``n`` > 0 (Wilson, 1927)."""
+    from scipy.stats import binomtest
+
+    found = binomtest(k, n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+def poisson_interval(n_events: int) -> tuple[float, float]:
+    """Return the exact 95% interval of an expected count (Garwood, 1936)."""
+    from scipy.stats import chi2
+
+    low = float(chi2.ppf(0.025, 2 * n_events)) / 2 if n_events else 0.0
+    return low, float(chi2.ppf(0.975, 2 * n_events + 2)) / 2
+
+
+def percentile_interval(resampled: Float) -> list[float] | None:
+    """Return the 95% interval of resamples; those in which a number is undefined do not count."""
     known = resampled[np.isfinite(resampled)]
     if not len(known):
         return None
@@ -62,42 +119,86 @@ def _interval(resampled: Float) -> list[float] | None:
     return [float(low), float(high)]
 
 
-class _Areas:
-    """Areas of all scorers under ROC and precision-recall curves, with intervals over units."""
+def resampled_weights(
+    n_units: int, n_resamples: int | None = None, *, rows: int | None = None
+) -> Iterator[Float]:
+    """Yield how often each unit counts: once (first row), then as often as it is drawn.
 
-    def __init__(self, scores: dict[str, Float], codes: NDArray[np.int64]) -> None:
-        self.scores, self.codes = scores, codes
+    Parameters
+    ----------
+    n_units : int
+        Exchangeable units, drawn as a whole; fewer than :data:`MIN_UNITS` are not resampled.
+    n_resamples : int, optional
+    rows : int, optional
+        Resamples at a time; all of them by default.
+
+    Yields
+    ------
+    array of shape (rows, n_units)
+        The same at every call, so that what is compared is paired.
+
+    Notes
+    -----
+    Weights, and not :func:`scipy.stats.bootstrap`: every number here is a function of sums over
+    units, so one matrix product gives it for all resamples without a copy of the data.
+    """
+    rng = np.random.default_rng(0)
+    yield np.ones((1, n_units))
+    left = (N_RESAMPLES if n_resamples is None else n_resamples) if n_units >= MIN_UNITS else 0
+    while left > 0:
+        size = left if rows is None else min(rows, left)
+        yield rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=size).astype(float)
+        left -= size
+
+
+# ------------------------------------------------------------------------------------ areas
+
+
+class CurveAreas:
+    """Areas under ROC and precision-recall curves of several scorers, with intervals over units.
+
+    Parameters
+    ----------
+    scores : dict of str to array of shape (n,)
+        By scorer; differences are against the first.
+    codes : array of int of shape (n,)
+        Number of each row's exchangeable unit: 0, 1, ...
+    n_resamples : int, optional
+    """
+
+    def __init__(
+        self, scores: dict[str, Float], codes: NDArray[np.int64], *, n_resamples: int | None = None
+    ) -> None:
+        self.scores, self.codes, self.n_resamples = scores, codes, n_resamples
         self.n_units = int(codes.max()) + 1
 
     def of(self, positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> dict[str, Any]:
-        """Some rows against others."""
+        """Return the areas of some rows against others, with intervals, by scorer."""
         default: Float | None = None
         result = {}
         for name, values in self.scores.items():
-            roc, precision = self._curves(values, positive, negative=negative)
+            roc, precision = self.curves(values, positive, negative=negative)
             default = roc if default is None else default
             difference = default - roc
             result[name] = {
                 "roc_area": float(roc[0]),
-                "interval": _interval(roc[1:]),
+                "interval": percentile_interval(roc[1:]),
                 "average_precision": float(precision[0]),
-                "average_precision_interval": _interval(precision[1:]),
+                "average_precision_interval": percentile_interval(precision[1:]),
                 "difference": float(difference[0]),
-                "difference_interval": _interval(difference[1:]),
+                "difference_interval": percentile_interval(difference[1:]),
             }
         return result
 
-    def _curves(
+    def curves(
         self, values: Float, positive: NDArray[np.bool_], *, negative: NDArray[np.bool_]
     ) -> tuple[Float, Float]:
-        """Both areas, of the data and of every resample; NaN where a class is missing."""
-        exact = self._count(values, positive, negative=negative, n_levels=None)
+        """Return both areas, of the data and of every resample; NaN where a class is missing."""
+        exact = self._count(values, positive, negative=negative)
         coarse = self._count(values, positive, negative=negative, n_levels=N_LEVELS)
         rows = 1 + int(4e6) // max(coarse[1].shape[1], self.n_units)  # what memory holds at once
-        parts = [
-            _areas(weights, *(coarse if n else exact))
-            for n, weights in enumerate(_weights(self.n_units, rows))
-        ]
+        weights = resampled_weights(self.n_units, self.n_resamples, rows=rows)
+        parts = [_areas(each, *(coarse if n else exact)) for n, each in enumerate(weights)]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def _count(
@@ -106,7 +207,7 @@ class _Areas:
         positive: NDArray[np.bool_],
         *,
         negative: NDArray[np.bool_],
-        n_levels: int | None,
+        n_levels: int | None = None,
     ) -> tuple[Any, Any]:
         """Positives and negatives of each unit at the levels where positives stand.
 
@@ -147,10 +248,3 @@ def _areas(weights: Float, positives: Any, negatives: Any) -> tuple[Float, Float
         share = (hits * found / np.maximum(found + alarms, 1)).sum(1)
         # a class that was not drawn leaves nothing to say
         return roc, np.where(everything > 0, share / total, np.nan)
-
-
-def _wilson(k: int, n: int) -> tuple[float, float]:
-    z = 1.96
-    middle = (k + z**2 / 2) / (n + z**2)
-    half = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))

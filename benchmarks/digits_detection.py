@@ -38,7 +38,7 @@ from ae_pipeline.detectors.ensemble import TWO_SIDED, VIEW_WORDS
 from ae_pipeline.jobs.fit import Fitting
 from ae_pipeline.sources.images import MnistSource, load
 from ae_pipeline.sources.sample_data import fetch
-from ae_pipeline.stats import interval
+from ae_pipeline.stats import mean_interval
 from ae_pipeline.study import Study
 
 Float = NDArray[np.float64]
@@ -128,7 +128,7 @@ def differences(table: pd.DataFrame) -> str:
     lines = ["| ours minus | mean | 95% interval over digits | ahead on |", "|---|---|---|---|"]
     for name in table.mean(1).sort_values(ascending=False).index.drop(OURS):
         gain = (table.loc[OURS] - table.loc[name]).to_numpy()
-        bounds = interval(gain)
+        bounds = mean_interval(gain)
         span = "too few digits" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
         ahead = f"{int((gain > 0).sum())} of {len(gain)}"
         lines.append(f"| {name} | {gain.mean():+.3f} | {span} | {ahead} |")

@@ -366,7 +366,7 @@ def measure(
         units), ``best``, ``best_simple``, ``difference`` (best simple minus model: positive where
         the model is better) with ``interval``, ``wins`` (True, False, or None: not clear).
     """
-    from ae_pipeline.stats import interval
+    from ae_pipeline.stats import mean_interval
 
     rng = np.random.default_rng(seed)
     if visible is None:
@@ -417,7 +417,7 @@ def measure(
         known = np.isfinite(gain)
         _, again = np.unique(place.ravel()[rows][known], return_inverse=True)
         by_unit = np.bincount(again, gain[known]) / np.bincount(again)
-        span = interval(by_unit)
+        span = mean_interval(by_unit)
         found |= {"difference": float(by_unit.mean()), "interval": span}
         if span is not None and span[0] * span[1] > 0:
             found["wins"] = bool(span[0] > 0)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError
-from ae_pipeline.stats import _Areas, _interval, _weights
+from ae_pipeline.stats import CurveAreas, percentile_interval, resampled_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,7 +231,7 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
             "areas need both"
         )
     unit, codes = _units(scores)
-    areas = _Areas(_finite_scores(scores), codes)
+    areas = CurveAreas(_finite_scores(scores), codes)
     result: dict[str, Any] = {
         "positives": n_positive,
         "negatives": n_negative,
@@ -258,7 +258,7 @@ def _by_kind(
     *,
     found: NDArray[np.intp],
     negative: NDArray[np.bool_],
-    areas: _Areas,
+    areas: CurveAreas,
 ) -> dict[str, Any]:
     kinds = truth["trial_type"].fillna("n/a").astype(str).to_numpy()
     result = {}
@@ -414,10 +414,10 @@ def _event_rates(counts: Float, hours: Float) -> dict[str, Any]:
         "found": int(total[1]),
         "false_alarms": int(total[2]),
     }
-    weights = np.concatenate(list(_weights(len(hours), 1000)))
+    weights = np.concatenate(list(resampled_weights(len(hours))))
     for name, values in _rates(weights @ counts, weights @ hours).items():
         result[name] = _known(values[0])
-        result[f"{name}_interval"] = _interval(values[1:])
+        result[f"{name}_interval"] = percentile_interval(values[1:])
     each = _rates(counts, hours)
     result["mean_over_units"] = {
         name: _known(values[np.isfinite(values)].mean() if np.isfinite(values).any() else np.nan)

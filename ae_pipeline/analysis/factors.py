@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.detectors.personfit import N_HIDDEN, PersonFit, coded
 from ae_pipeline.runtime.threads import one_thread
+from ae_pipeline.stats import mean_interval
 
 if TYPE_CHECKING:
     from ae_pipeline.data import Samples
@@ -366,8 +367,6 @@ def gain(truth: Float, first: Float, *, second: Float, known: NDArray[np.bool_])
         ``first``, ``second`` (mean squared errors), ``difference`` (second minus first: positive
         where the first is better) and its 95% ``interval``.
     """
-    from scipy.stats import t
-
     n_known = known.sum(1)
     use = n_known > 0
     errors = [
@@ -375,14 +374,11 @@ def gain(truth: Float, first: Float, *, second: Float, known: NDArray[np.bool_])
         for guess in (first, second)
     ]
     difference = errors[1] - errors[0]
-    n = len(difference)
-    half = t.ppf(0.975, max(n - 1, 1)) * difference.std(ddof=1) / np.sqrt(n) if n > 2 else np.nan
-    middle = float(difference.mean())
     return {
         "first": float(errors[0].mean()),
         "second": float(errors[1].mean()),
-        "difference": middle,
-        "interval": None if n <= 2 else [middle - float(half), middle + float(half)],
+        "difference": float(difference.mean()),
+        "interval": mean_interval(difference),
     }
 
 

@@ -16,7 +16,7 @@ from ae_pipeline.data import Column, Samples
 from ae_pipeline.detectors.personfit import MANY_ROWS, PersonFit, Told
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.sources.questionnaire import group_columns
-from ae_pipeline.stats import _wilson
+from ae_pipeline.stats import share_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,9 +221,9 @@ def flag_rates(persons: pd.DataFrame) -> pd.DataFrame:
     for name in (c for c in map(str, persons) if c.startswith(("group_", "total_"))):
         for value, part in _cut(persons[name], persons):
             n, n_flagged = len(part), int(part["flagged"].sum())
-            low, high = _wilson(n_flagged, n)
+            low, high = share_interval(n_flagged, n)
             n_worst = int((part["score"] > limit).sum())
-            worst_low, worst_high = _wilson(n_worst, n)
+            worst_low, worst_high = share_interval(n_worst, n)
             rows.append(
                 {
                     "by": name.partition("_")[2] if name.startswith("group_") else name,

@@ -19,6 +19,7 @@ from ae_pipeline.data import Samples
 from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.scoring.judge import raw_scores
 from ae_pipeline.sources.faults import Event, deviation, plant
+from ae_pipeline.stats import CurveAreas, percentile_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,15 +242,16 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
         than nine tenths of the originals), ``units`` and ``rows``. Intervals are None for fewer
         than three units.
     """
-    scores = frame[list(SIMPLEST_FIRST)].to_numpy()
+    scores = {name: frame[name].to_numpy() for name in SIMPLEST_FIRST}
     unit = frame["unit"].to_numpy()
-    areas, drawn = _drawn_areas(scores, frame["altered"].to_numpy(), unit=unit)
+    drawn = _roc_areas(scores, frame["altered"].to_numpy(bool), unit=unit)
+    areas = drawn[0]
 
     def compare(first: int, second: int) -> dict[str, Any]:
-        difference = float(areas[first] - areas[second])
-        limits = None if drawn is None else _bounds(drawn[:, first] - drawn[:, second])
+        difference = drawn[:, first] - drawn[:, second]
+        limits = percentile_interval(difference[1:])
         value = None if limits is None else bool(limits[0] > 0)
-        return {"value": value, "difference": difference, "interval": limits}
+        return {"value": value, "difference": float(difference[0]), "interval": limits}
 
     position = {name: i for i, name in enumerate(SIMPLEST_FIRST)}
     simple = max(BASELINES, key=lambda name: areas[position[name]])
@@ -261,10 +263,7 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     )
     return {
         "scorers": {
-            name: {
-                "roc_area": float(areas[i]),
-                "interval": None if drawn is None else _bounds(drawn[:, i]),
-            }
+            name: {"roc_area": float(areas[i]), "interval": percentile_interval(drawn[1:, i])}
             for i, name in enumerate(SIMPLEST_FIRST)
         },
         "beats_baselines": {
@@ -293,41 +292,19 @@ def area_and_interval(
     scores, altered, unit : array of shape (n,)
         The interval is None for fewer than three units.
     """
-    areas, drawn = _drawn_areas(scores[:, None], altered, unit=unit)
-    return float(areas[0]), None if drawn is None else _bounds(drawn[:, 0])
+    areas = _roc_areas({"": scores}, altered, unit=unit)[:, 0]
+    return float(areas[0]), percentile_interval(areas[1:])
 
 
-def _drawn_areas(
-    scores: NDArray[np.float64], altered: NDArray[np.bool_], *, unit: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Area of each scorer (columns), and areas with units drawn again, (draws, scorers)."""
-    names, codes = np.unique(unit, return_inverse=True)
-    areas = _areas(scores, altered, weight=np.ones(len(altered)))
-    if len(names) < 3:
-        return areas, None
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), N_RESAMPLES)
-    return areas, np.stack([_areas(scores, altered, weight=weight[codes]) for weight in weights])
-
-
-def _bounds(values: NDArray[np.float64]) -> list[float]:
-    return [float(v) for v in np.quantile(values, [0.025, 0.975])]
+def _roc_areas(
+    scores: dict[str, NDArray[np.float64]], altered: NDArray[np.bool_], *, unit: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Areas of each scorer (columns): of the data (first row), then with units drawn again."""
+    codes = np.unique(unit, return_inverse=True)[1]
+    areas = CurveAreas(scores, codes, n_resamples=N_RESAMPLES)
+    return np.stack([areas.curves(s, altered, negative=~altered)[0] for s in scores.values()], 1)
 
 
 def _not_worse(interval: list[float] | None, difference: float) -> bool:
     """Not clearly below the best; without an interval, within a hundredth of it."""
     return difference >= -0.01 if interval is None else interval[1] >= 0
-
-
-def _areas(
-    scores: NDArray[np.float64], y: NDArray[np.bool_], *, weight: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Weighted area under the ROC curve of each column; ties count half."""
-    areas = np.empty(scores.shape[1])
-    for i, column in enumerate(scores.T):
-        _, rank = np.unique(column, return_inverse=True)
-        negative = np.bincount(rank, weight * ~y)
-        positive = np.bincount(rank, weight * y)
-        below = np.cumsum(negative) - negative / 2
-        areas[i] = (positive * below).sum() / (positive.sum() * negative.sum())
-    return areas

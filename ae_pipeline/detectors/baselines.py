@@ -16,7 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Samples, Scorer, Scores
 from ae_pipeline.eeg.features import AT_ONCE, BANDS_HZ, band_powers, line_length
 from ae_pipeline.models.scaler import Scaler
+from ae_pipeline.stats import robust_sd
 
 __all__ = [
     "BASELINES",
@@ -381,7 +382,7 @@ class RobustZ:
         """Fit on the training part."""
         x = features(samples, scaler, rows=_fit_rows(samples, seed))
         center = _over_rows(np.nanmedian, x)
-        mad = 1.4826 * _over_rows(np.nanmedian, np.abs(x - center))
+        mad = _over_rows(partial(robust_sd, center=center, omit_nan=True), x)
         deviation = _over_rows(np.nanstd, x)
         spread = np.where(mad > 1e-3, mad, np.where(deviation > 1e-3, deviation, 1.0))
         return cls(scaler, center.astype(np.float32), spread.astype(np.float32))

@@ -21,6 +21,7 @@ from pydantic import Field
 from ae_pipeline.config import Config
 from ae_pipeline.data import InputError
 from ae_pipeline.detectors.events import BEYOND, TOUCH_S, find_events
+from ae_pipeline.stats import percentile_interval, poisson_interval, resampled_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -451,23 +452,18 @@ class Calibration:
             Poisson interval of the count (Garwood, 1936), which alone is given for fewer than
             three units and is too narrow where people differ.
         """
-        from scipy.stats import chi2
-
         codes = self._unit_of_recording
         counts = np.bincount(codes, self.left_out_alarms(false_alarms_per_hour))
         hours = (
             np.bincount(codes, [self._seconds[rows].sum() for rows in self._by_recording]) / 3600
         )
-        n = int(counts.sum())
-        low = float(chi2.ppf(0.025, 2 * n) / 2 / hours.sum()) if n else 0.0
-        high = float(chi2.ppf(0.975, 2 * n + 2) / 2 / hours.sum())
-        if len(counts) >= 3:
-            drawn = np.random.default_rng(0).integers(len(counts), size=(2000, len(counts)))
-            rates = counts[drawn].sum(1) / hours[drawn].sum(1)
-            # resampling cannot see alarms that happened not to occur
-            low = min(low, float(np.quantile(rates, 0.025)))
-            high = max(high, float(np.quantile(rates, 0.975)))
-        return n / float(hours.sum()), low, high
+        total = float(hours.sum())
+        low, high = (expected / total for expected in poisson_interval(int(counts.sum())))
+        weights = np.concatenate(list(resampled_weights(len(counts))))
+        rates = (weights @ counts) / (weights @ hours)
+        # resampling cannot see alarms that happened not to occur
+        drawn = percentile_interval(rates[1:]) or [low, high]
+        return float(rates[0]), min(low, drawn[0]), max(high, drawn[1])
 
     def unusual(
         self, n_events: int, hours: float, *, top: float, detection: Detection

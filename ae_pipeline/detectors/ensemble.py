@@ -55,6 +55,7 @@ from ae_pipeline.eeg.features import (
     fit_robust_stats,
     largest,
 )
+from ae_pipeline.stats import median_and_robust_sd, robust_sd
 from ae_pipeline.training.loop import FittedAutoencoder, Pass
 
 if TYPE_CHECKING:
@@ -267,8 +268,7 @@ class Ensemble:
         if self.band_center.size:
             parts = [_band_difference(each, reference) for each in self._passes(reference)]
             difference = np.concatenate(parts)
-            center = np.median(difference, 0)
-            spread = 1.4826 * np.median(np.abs(difference - center), 0)
+            center, spread = median_and_robust_sd(difference)
             fitted = replace(self, band_center=center, band_spread=np.maximum(spread, 1e-3))
         own = np.concatenate([_own_variance(each)[1] for each in self._passes(reference)])
         least = np.maximum(np.quantile(own, 0.05, keepdims=True), FLOOR)
@@ -280,8 +280,8 @@ class Ensemble:
         for i, values in enumerate(views.values()):
             center[i] = np.median(values)
             deviation = values - center[i]
-            above[i] = 1.4826 * np.median(deviation[deviation >= 0])
-            below[i] = 1.4826 * np.median(-deviation[deviation <= 0])
+            above[i] = robust_sd(deviation[deviation >= 0], center=0)
+            below[i] = robust_sd(deviation[deviation <= 0], center=0)
         fitted = replace(
             fitted,
             center=center,
@@ -292,8 +292,9 @@ class Ensemble:
             return fitted
         total = _network_sum(fitted._deviations(views))
         middle = np.median(total, keepdims=True)
-        over = 1.4826 * np.median((total - middle)[total >= middle], keepdims=True)
-        return replace(fitted, sum_center=middle, sum_spread=np.maximum(over, LEAST_SPREAD))
+        above_it = robust_sd(total[total >= middle], center=middle)
+        over = np.full(1, max(float(above_it), LEAST_SPREAD))
+        return replace(fitted, sum_center=middle, sum_spread=over)
 
     @property
     def least_spread(self) -> float:

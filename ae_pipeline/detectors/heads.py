@@ -22,6 +22,7 @@ from ae_pipeline.data import InputError, Samples
 from ae_pipeline.detectors.baselines import CHUNK, features
 from ae_pipeline.models.heads import Head
 from ae_pipeline.models.scaler import Scaler
+from ae_pipeline.stats import percentile_interval, resampled_weights
 
 if TYPE_CHECKING:
     from ae_pipeline.training.known import Known
@@ -43,6 +44,9 @@ MAX_FIT_ROWS = 10_000
 PENALTIES = (0.01, 0.1, 1.0)
 FOLDS = 5
 BOOTSTRAPS = 2_000
+
+MIN_SUBJECTS = 8
+"""With fewer subjects than this a head's figures have no interval."""
 
 
 # ------------------------------------------------------------------------------- labels
@@ -345,16 +349,10 @@ def _interval(
     sums: NDArray[Any], measure: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> list[float] | None:
     """Percentile bootstrap over subjects."""
-    n = len(sums)
-    if n < 8:
+    if len(sums) < MIN_SUBJECTS:
         return None
-    rng = np.random.default_rng(0)
-    values = []
-    for _ in range(0, BOOTSTRAPS, 200):
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=200)
-        values.append(measure(np.tensordot(drawn, sums, 1)))
-    low, high = np.nanquantile(np.concatenate(values), [0.025, 0.975])
-    return [float(low), float(high)] if np.isfinite(low + high) else None
+    blocks = list(resampled_weights(len(sums), BOOTSTRAPS, rows=200))[1:]
+    return percentile_interval(np.concatenate([measure(np.tensordot(w, sums, 1)) for w in blocks]))
 
 
 def _or_none(value: float) -> float | None:

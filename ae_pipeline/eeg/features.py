@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import RobustStats
+from ae_pipeline.stats import median_and_robust_sd
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -217,8 +218,7 @@ def fit_robust_stats(signal: Float, sfreq_hz: float) -> RobustStats | None:
         return None
     weights = _residual_weights(signal)
     x = np.concatenate(channel_features(signal, sfreq_hz, residual_weights=[weights]), axis=2)
-    center = np.median(x, 0)
-    spread = 1.4826 * np.median(np.abs(x - center), 0)
+    center, spread = median_and_robust_sd(x)
     return RobustStats(weights, center, np.maximum(spread, np.float32(LEAST_SPREAD)))
 
 

@@ -29,6 +29,7 @@ from ae_pipeline.eeg.preprocess import (
     BadChannel,
     Plan,
 )
+from ae_pipeline.stats import robust_sd
 
 if TYPE_CHECKING:
     from ae_pipeline.eeg.preprocess import Preprocess
@@ -288,7 +289,7 @@ def _look(
             median = np.median(stretch, axis=1, keepdims=True)
             medians.append(median[:, 0])
             stretch -= median
-            deviations.append(1.4826 * np.median(np.abs(stretch), axis=1))
+            deviations.append(robust_sd(stretch, 1, center=0))
             ranges.append(np.ptp(stretch, axis=1))
             largest, distance = _alike(stretch)
             similar.append(largest)

@@ -18,7 +18,7 @@ from ae_pipeline.runtime.files import digest_json, versions
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo, describe_columns
 from ae_pipeline.scoring.reasons import reasons
-from ae_pipeline.stats import interval
+from ae_pipeline.stats import mean_interval
 from ae_pipeline.study import Study
 from ae_pipeline.training import distributed as together
 
@@ -372,7 +372,7 @@ def train_metrics(
     gain = linear - own
     unit = "subject" if windowed else "recording"
     by_unit = gain if not windowed else test.assign(gain=gain).groupby(unit)["gain"].mean()
-    bounds = interval(np.asarray(by_unit, dtype=float))
+    bounds = mean_interval(np.asarray(by_unit, dtype=float))
     best = history.best
     return {
         "parameters": n_parameters,

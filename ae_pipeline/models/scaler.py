@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_pipeline.stats import robust_sd
+
 if TYPE_CHECKING:
     from ae_pipeline.data import Samples
 
@@ -101,7 +103,7 @@ class Scaler:
 
 def _robust_deviation(signal: Float) -> float:
     """1.4826 x median absolute deviation; the plain one where most of a signal stands still."""
-    deviation = 1.4826 * float(np.median(np.abs(signal - np.median(signal))))
+    deviation = float(robust_sd(signal))
     return deviation if deviation > 0 else float(signal.std(dtype=np.float64))
 
 

@@ -29,6 +29,7 @@ from ae_pipeline.models import Model
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.runtime.files import digest_files, write_json, write_through
 from ae_pipeline.scoring.judge import Judged, _known, _raw_columns
+from ae_pipeline.stats import robust_sd
 from ae_pipeline.training.loop import FittedAutoencoder
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Bundle:
             if low < 0 or high > 1:
                 raise InputError(f"pixels of {low:g} to {high:g} given, expected 0 (black) to 1")
         elif self.info.kind == "eeg":
-            spread = float(1.4826 * np.median(np.abs(array - np.median(array))))
+            spread = float(robust_sd(array))
             usual = float(np.median(self.autoencoder.scaler.scale))
             if spread > 1e4 * usual or 0 < spread < 1e-4 * usual:
                 raise InputError(

@@ -42,6 +42,7 @@ from ae_pipeline.sources.finding import Found, bids_subject, find, guess_subject
 from ae_pipeline.sources.formats.content import Content
 from ae_pipeline.sources.formats.edf import read_edf
 from ae_pipeline.sources.formats.mne_files import read_mne
+from ae_pipeline.stats import robust_sd
 
 __all__ = [
     "Description",
@@ -445,10 +446,7 @@ def _check_amplitude(recording: Recording) -> None:
         )
     with np.errstate(invalid="ignore"):
         ranges = np.nanmax([np.ptp(np.nan_to_num(spot), axis=1) for spot in spots], axis=0)
-        deviations = [
-            1.4826 * np.nanmedian(np.abs(spot - np.nanmedian(spot, axis=1, keepdims=True)), axis=1)
-            for spot in (np.nan_to_num(s).astype(np.float64) for s in spots)
-        ]
+        deviations = [robust_sd(np.nan_to_num(spot).astype(np.float64), 1) for spot in spots]
     if not (ranges > 0).any():
         raise InputError(
             f"{where}: all {len(ranges)} channels are flat (one constant value) wherever looked; "

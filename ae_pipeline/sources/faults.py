@@ -19,6 +19,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_pipeline.stats import robust_sd
+
 __all__ = ["KINDS", "Event", "Strength", "deviation", "plant", "scatter"]
 
 Float = NDArray[np.float64]
@@ -211,9 +213,7 @@ KINDS: tuple[str, ...] = (*_ADDED, *_CHANGED)
 
 def deviation(signal_uv: NDArray[np.floating[Any]]) -> Float:
     """Robust standard deviation of each channel, 1.4826 * MAD, shape (channels,)."""
-    signal = np.asarray(signal_uv, dtype=float)
-    centre = np.median(signal, axis=1, keepdims=True)
-    return np.asarray(1.4826 * np.median(np.abs(signal - centre), axis=1))
+    return np.asarray(robust_sd(np.asarray(signal_uv, dtype=float), 1))
 
 
 def plant(

@@ -118,7 +118,8 @@ def test_areas_are_those_of_scikit_learn() -> None:
 
 def drawn_rows(names: NDArray[Any], groups: NDArray[Any], n: int) -> list[NDArray[np.intp]]:
     rng = np.random.default_rng(0)
-    draws = [names[rng.integers(len(names), size=len(names))] for _ in range(n)]
+    often = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n)
+    draws = [np.repeat(names, times) for times in often]
     return [np.concatenate([np.flatnonzero(groups == name) for name in drawn]) for drawn in draws]
 
 

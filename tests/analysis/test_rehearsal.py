@@ -16,7 +16,6 @@ from sklearn.metrics import roc_auc_score
 from ae_pipeline.analysis.rehearsal import (
     EEG_KINDS,
     SIMPLEST_FIRST,
-    _areas,
     altered,
     rehearse,
     summarise,
@@ -231,15 +230,6 @@ def test_areas_are_those_of_scikit_learn() -> None:
         assert low <= values["roc_area"] <= high
     assert summary["scorers"]["isolation_forest"]["roc_area"] == 0.5
     assert summary["rows"] == summary["units"] == 200
-
-
-def test_weighted_areas_count_ties_half() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        scores = rng.integers(0, 4, (60, 3)).astype(float)
-        y, weight = rng.random(60) < 0.4, rng.integers(0, 5, 60)
-        expected = [roc_auc_score(y, column, sample_weight=weight) for column in scores.T]
-        np.testing.assert_allclose(_areas(scores, y, weight=weight), expected)
 
 
 def test_the_interval_is_over_units_not_rows() -> None:

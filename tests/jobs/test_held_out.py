@@ -11,7 +11,7 @@ from scipy import stats
 
 from ae_pipeline.detectors.conformal import conformal_p
 from ae_pipeline.jobs.fit import judge_held_out, train_metrics
-from ae_pipeline.stats import interval
+from ae_pipeline.stats import mean_interval
 from ae_pipeline.training.history import History
 
 
@@ -118,8 +118,8 @@ def test_the_order_of_the_inputs_does_not_change_the_training_digest() -> None:
 def test_intervals_are_those_of_students_t() -> None:
     x = np.random.default_rng(0).normal(1, 2, 17)
     expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)
-    assert interval(x) == pytest.approx([expected.low, expected.high])
-    assert interval(x[:2]) is None
+    assert mean_interval(x) == pytest.approx([expected.low, expected.high])
+    assert mean_interval(x[:2]) is None
 
 
 def history() -> History:
@@ -160,10 +160,10 @@ def test_a_win_is_over_subjects_where_windows_depend_on_each_other() -> None:
     over_subjects = train_metrics(7, history(), frame=held_out(), windowed=True)["beats_baselines"]
     gains = np.array([1.0, 1.1, 1.1])
     assert over_subjects["difference"] == pytest.approx(gains.mean())
-    assert over_subjects["interval"] == pytest.approx(interval(gains))
+    assert over_subjects["interval"] == pytest.approx(mean_interval(gains))
     assert over_subjects["value"] is True
     over_rows = train_metrics(7, history(), frame=held_out(), windowed=False)["beats_baselines"]
-    assert over_rows["interval"] == pytest.approx(interval(np.array([1, 1, 1.1, 1.1, 1.2, 1])))
+    assert over_rows["interval"] == pytest.approx(mean_interval(np.array([1, 1, 1.1, 1.1, 1.2, 1])))
 
 
 def test_what_cannot_be_known_is_null() -> None:

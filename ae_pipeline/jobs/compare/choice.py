@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_pipeline.jobs.compare.grid import LINEAR, Outcome, in_words
-from ae_pipeline.stats import interval
+from ae_pipeline.stats import mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def tabulate(outcomes: Sequence[Outcome]) -> tuple[pd.DataFrame, pd.DataFrame]:
         if heads:
             score, *bounds_of_score = (float(v) for v in np.mean(heads, 0))
         elif len(right):
-            score, bounds_of_score = float(right.mean()), interval(right)
+            score, bounds_of_score = float(right.mean()), mean_interval(right)
         found = np.array([o.detection for o in group], float)
         bounds = [o.detection_interval for o in group if o.detection_interval is not None]
         low, high = np.mean(bounds, 0) if bounds else (np.nan, np.nan)
@@ -71,7 +71,7 @@ def tabulate(outcomes: Sequence[Outcome]) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "latent_dim": cell.latent_dim,
                 "seeds": len(group),
                 "test_loss": test.mean(),
-                **_ends("test_loss", interval(columns[model].to_numpy())),
+                **_ends("test_loss", mean_interval(columns[model].to_numpy())),
                 "test_loss_least": test.min(),
                 "test_loss_most": test.max(),
                 "downstream": score,
@@ -125,7 +125,7 @@ def choose(
     for _, row in table.iterrows():
         if by_loss:
             gaps = (losses[row["model"]] - losses[best["model"]]).to_numpy()
-            bounds = interval(gaps[np.isfinite(gaps)])
+            bounds = mean_interval(gaps[np.isfinite(gaps)])
             several = best["seeds"] > 1 and row["seeds"] > 1
             overlap = several and row["test_loss_least"] <= best["test_loss_most"]
             apart.append(bounds is not None and bounds[0] > 0 and not overlap)

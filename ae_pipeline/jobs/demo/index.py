@@ -17,6 +17,7 @@ from ae_pipeline.analysis.evaluate import named_events
 from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.report import Evidence, Headline, IndexEntry, IndexView, Number
 from ae_pipeline.report.pictures.truth import recording_strip, strips_by_kind
+from ae_pipeline.stats import poisson_interval, share_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,11 +203,9 @@ def index_of(
 
 def _share(k: int, n: int) -> str:
     """95% interval of a share (Wilson)."""
-    from scipy.stats import binomtest
-
     if not n:
         return ""
-    low, high = binomtest(k, n).proportion_ci(method="wilson")
+    low, high = share_interval(k, n)
     return f"{100 * low:.0f} to {100 * high:.0f} % (95%)"
 
 
@@ -261,15 +260,13 @@ def _names(outcome: Outcome) -> Number:
 
 def _alarms(outcome: Outcome) -> Number:
     """False alarms as a Poisson rate: none in a few minutes says little."""
-    from scipy.stats import chi2
-
     counted = outcome.truth["event_scores"]
     n, hours = counted["any_overlap"]["false_alarms"], counted["hours"]
-    low, high = (float(chi2.ppf(q, 2 * n + d)) / 2 / hours for q, d in ((0.025, 0), (0.975, 2)))
+    low, high = (expected / hours for expected in poisson_interval(n))
     return Number(
         "False alarms",
         str(n),
-        f"in {60 * hours:.0f} minutes: {low if n else 0:.0f} to {high:.0f} an hour (95%)",
+        f"in {60 * hours:.0f} minutes: {low:.0f} to {high:.0f} an hour (95%)",
     )
 
 

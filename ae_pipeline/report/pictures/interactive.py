@@ -114,7 +114,7 @@ def moving_map(
     colors = [c for name in wanted if name in points and (c := _color(points[name], name))]
     if not colors:
         colors = [{"name": "none", "groups": [_group("all", np.arange(len(points)))]}]
-    planes = _planes(np.ascontiguousarray(z[rows]).tobytes(), len(names), neighbours)
+    planes = _planes(np.ascontiguousarray(z[rows]).tobytes(), len(names), neighbours=neighbours)
     data = {"planes": planes, "colors": colors, "hover": _hover(points)}
     return MovingMap(
         data, tuple(p["name"] for p in planes), tuple(html.unescape(c["name"]) for c in colors)

@@ -139,7 +139,7 @@ class _Other:
 
 
 @lru_cache(maxsize=LIVING)
-def _other(path: Path, changed_ns: int, *, n_bytes: int, for_process: int) -> _Other:
+def _other(path: Path, changed_ns: int, n_bytes: int, for_process: int) -> _Other:
     return _Other(path)
 
 
