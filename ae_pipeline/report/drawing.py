@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from ae_pipeline.report.wording import shorten
@@ -53,10 +53,12 @@ __all__ = [
     "floats",
     "framed",
     "house_style",
+    "inline_svg",
     "legend",
     "log_axis",
     "merge",
     "picture",
+    "polyline",
     "time_unit",
 ]
 
@@ -240,12 +242,29 @@ def _inline(svg: str, alt: str) -> Markup:
         element.tail = None
         if element.tag != "text":
             element.text = None
-    width_pt = float(root.attrib["viewBox"].split()[2])
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
+    width_pt, height_pt = map(float, root.attrib["viewBox"].split()[2:])
+    inside = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
+    return inline_svg(inside, width_pt, height_pt, alt=alt)
+
+
+def inline_svg(inside: str, width_pt: float, height_pt: float, *, alt: str) -> Markup:
+    """An SVG element for a place in the middle of a page; the words ``inside`` are escaped."""
     style = f"max-width: {1.15 * width_pt * 96 / 72:.0f}px"  # larger looks coarse
-    root.attrib.update({"role": "img", "aria-label": alt, "style": style})
-    return Markup(ElementTree.tostring(root, encoding="unicode"))
+    return Markup(  # nosec B704
+        f'<svg viewBox="0 0 {width_pt:g} {height_pt:g}" role="img" aria-label="{escape(alt)}" '
+        f'style="{style}">{inside}</svg>'
+    )
+
+
+def polyline(x_pt: NDArray[np.float64], y_pt: NDArray[np.float64]) -> str:
+    """Path data of a line in tenths of a point, relative and whole; NaN breaks it."""
+    known = np.flatnonzero(np.isfinite(x_pt + y_pt))
+    points = np.rint(10 * np.column_stack([x_pt, y_pt])[known]).astype(int)
+    drawn = []
+    for run in np.split(points, np.flatnonzero(np.diff(known) > 1) + 1) if len(known) else ():
+        steps = " ".join(map(str, np.diff(run, axis=0).ravel().tolist()))
+        drawn.append(f"M{run[0, 0]} {run[0, 1]}l{steps or '0 0'}")
+    return "".join(drawn)
 
 
 # ------------------------------------------------------------------------- axes and time

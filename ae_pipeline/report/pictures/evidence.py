@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import escape
 from numpy.typing import NDArray
 
 from ae_pipeline.report.drawing import (
@@ -26,15 +28,16 @@ from ae_pipeline.report.drawing import (
     floats,
     framed,
     house_style,
+    inline_svg,
     legend,
     picture,
+    polyline,
 )
 from ae_pipeline.report.views import Evidence
 from ae_pipeline.report.wording import p_value, seconds, shorten, show
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 __all__ = ["ImageCard", "answers", "image_cards", "png", "traces"]
 
@@ -79,67 +82,136 @@ def traces(evidence: Evidence, row: int, *, rank: str) -> Picture:
     lane = float(min(spread.max(), 4 * float(np.median(spread)) or spread.max())) or 1.0
     cut = bool((np.abs(np.nan_to_num([signal, expected])) > 1.2 * lane).any())
     beside = _normal(evidence, row, chosen=chosen)
-    with house_style():
-        labels = [shorten(name, 14) for name in names]
-        left = 0.2 + 0.075 * max(map(len, labels))
-        height = 0.36 * len(chosen) + 1.15
-        if beside is None:
-            fig, (ax,) = framed(HALF, height, room=(left, 0.4, 0.45, 0.35))
-        else:
-            fig, (ax, other) = framed(WIDE, height + 0.2, room=(left, 0.4, 0.45, 0.55), columns=2)
-        place = -np.arange(len(chosen)) * lane
-        _lanes(
-            ax,
-            time,
-            signal=expected,
-            place=place,
-            lane=lane,
-            color=SERIES[1],
-            weight=1.5,
-            label="reconstruction",
+    caption = _caption(evidence.meta, row)
+    alt = (
+        f"{rank}, from {seconds(float(time[0]))} s: signal and reconstruction in "
+        f"{evidence.unit or 'the data unit'}; furthest apart in "
+        f"{', '.join(shorten(name, 24) for name in names[:3])}, "
+        f"by {show(float(off[chosen[0]]))} {evidence.unit} on average."
+    )
+    panels = [_Panel("", time, (("reconstruction", expected), ("signal", signal)))]
+    if beside is not None:
+        normal, normal_s = beside
+        then = normal_s + np.arange(normal.shape[1]) / (evidence.sfreq_hz or 1.0)
+        when = f"nearest normal window, {seconds(normal_s)} s"
+        panels = [
+            replace(panels[0], title=f"{rank}, {seconds(float(time[0]))} s"),
+            _Panel(when, then, (("signal", normal),)),
+        ]
+        alt += f" Beside it the nearest normal window, from {seconds(normal_s)} s."
+        caption += (
+            f" Right: the same channels at {seconds(normal_s)} s, the window clear of events "
+            "with the nearest code."
         )
-        _lanes(
-            ax, time, signal=signal, place=place, lane=lane, color=INK, weight=0.9, label="signal"
+    if len(evidence.values[row]) > len(chosen):
+        caption += f" The {len(chosen)} of {len(evidence.values[row])} channels furthest off."
+    if cut:
+        caption += f" Cut at ±{show(float(f'{1.2 * lane:.2g}'))} {evidence.unit}."
+    svg = _lanes(panels, [shorten(name, 14) for name in names], lane=lane, unit=evidence.unit)
+    return Picture(inline_svg(*svg, alt=alt), alt, caption, wide=beside is not None)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Channels below each other over one stretch of time; each series is (channels, times)."""
+
+    title: str
+    time: NDArray[np.float64]
+    series: tuple[tuple[str, NDArray[np.float64]], ...]
+
+
+_LOOKS = {"reconstruction": ("var(--c2)", 1.5), "signal": ("var(--ink)", 0.9)}
+LANE_PT, GAP_PT, RIGHT_PT, BELOW_PT = 26.0, 22.0, 29.0, 32.0
+
+
+def _lanes(
+    panels: Sequence[_Panel], labels: Sequence[str], *, lane: float, unit: str
+) -> tuple[str, float, float]:
+    """SVG of panels side by side, its width and height in points.
+
+    By hand: a recording's page has nine, which take matplotlib longer than all that was computed.
+    """
+    titled = any(panel.title for panel in panels)
+    left, top = 14 + 5.4 * max(map(len, labels)), 40.0 if titled else 25.0
+    size = 72 * (WIDE if len(panels) > 1 else HALF)
+    width = (size - left - RIGHT_PT - GAP_PT * (len(panels) - 1)) / len(panels)
+    floor = top + LANE_PT * (len(labels) + 0.8)
+    middles = top + LANE_PT * (0.9 + np.arange(len(labels)))
+    parts = [
+        _text(left - 4, y + 3, label, anchor="end")
+        for y, label in zip(middles, labels, strict=True)
+    ]
+    key = left
+    for name, _ in panels[0].series:
+        color, weight = _LOOKS[name]
+        parts.append(
+            f'<path d="M{key:.0f} {top - 7:.0f}h13" '
+            f'style="stroke: {color}; stroke-width: {weight}"/>'
         )
-        ax.set_yticks(place, labels)
-        ax.tick_params(axis="y", length=0)
-        ax.set_ylim(place[-1] - 0.9 * lane, 0.9 * lane)
-        caption = _caption(evidence.meta, row)
-        alt = (
-            f"{rank}, from {seconds(float(time[0]))} s: signal and reconstruction in "
-            f"{evidence.unit or 'the data unit'}; furthest apart in "
-            f"{', '.join(shorten(name, 24) for name in names[:3])}, "
-            f"by {show(float(off[chosen[0]]))} {evidence.unit} on average."
-        )
-        last = ax
-        if beside is not None:
-            normal, normal_s = beside
-            then = normal_s + np.arange(normal.shape[1]) / (evidence.sfreq_hz or 1.0)
-            _lanes(
-                other, then, signal=normal, place=place, lane=lane, color=INK, weight=0.9, label=""
+        parts.append(_text(key + 17, top - 4, name))
+        key += 30 + 4.6 * len(name)
+    for number, panel in enumerate(panels):
+        start = left + number * (width + GAP_PT)
+        first, last = float(panel.time[0]), float(panel.time[-1])
+        across = width / ((last - first) or 1.0)
+        parts.append(_text(start, 11, panel.title, size_pt=9) if panel.title else "")
+        parts += _time_axis(start, across, first=first, last=last, top=top, floor=floor)
+        for name, signal in panel.series:
+            color, weight = _LOOKS[name]
+            lines = []
+            for values, middle in zip(signal, middles, strict=True):
+                x, y = envelope(panel.time, np.clip(values, -1.2 * lane, 1.2 * lane))
+                y = np.clip(middle - y * (LANE_PT / lane), top, floor)
+                lines.append(polyline(start + (x - first) * across, y))
+            # in tenths of a point, so that coordinates are short
+            parts.append(
+                f'<path transform="scale(.1)" d="{"".join(lines)}" style="fill: none; '
+                f'stroke: {color}; stroke-width: {10 * weight:g}"/>'
             )
-            other.tick_params(axis="y", length=0, labelleft=False)
-            ax.set_title(f"{rank}, {seconds(float(time[0]))} s", fontsize=9, loc="left", pad=20)
-            when = f"nearest normal window, {seconds(normal_s)} s"
-            other.set_title(when, fontsize=9, loc="left", pad=20)
-            other.set(xlabel="time (s)", xlim=(then[0], then[-1]))
-            alt += f" Beside it the nearest normal window, from {seconds(normal_s)} s."
-            caption += (
-                f" Right: the same channels at {seconds(normal_s)} s, the window clear of events "
-                "with the nearest code."
-            )
-            last = other
-        for each in fig.axes:
-            each.spines["left"].set_visible(False)
-            each.grid(visible=False, axis="y")
-        _scale_bar(last, lane, unit=evidence.unit)
-        ax.set(xlabel="time (s)", xlim=(time[0], time[-1]))
-        legend(ax)
-        if len(evidence.values[row]) > len(chosen):
-            caption += f" The {len(chosen)} of {len(evidence.values[row])} channels furthest off."
-        if cut:
-            caption += f" Cut at ±{show(float(f'{1.2 * lane:.2g}'))} {evidence.unit}."
-        return picture(fig, alt, caption=caption, wide=beside is not None)
+    bar = float(f"{lane:.0e}")  # one significant digit
+    half, at, level = bar / lane * LANE_PT / 2, size - RIGHT_PT + 6, float(middles[0])
+    parts.append(
+        f'<path d="M{at:.1f} {level - half:.1f}v{2 * half:.1f}" '
+        'style="stroke: var(--ink); stroke-width: 2"/>'
+    )
+    said = f"{show(bar)} {unit}".strip()
+    parts.append(_text(at + 11, level, said, anchor="middle", turned=True))
+    return "".join(parts), size, floor + BELOW_PT
+
+
+def _time_axis(
+    start: float, across: float, *, first: float, last: float, top: float, floor: float
+) -> list[str]:
+    """Grid lines and numbers for seconds from ``first`` to ``last``."""
+    from matplotlib.ticker import MaxNLocator
+
+    ticks = np.asarray(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(first, last))
+    digits = max(0, -int(np.floor(np.log10(ticks[1] - ticks[0]) + 1e-9)))
+    drawn = []
+    for tick in ticks[(ticks >= first - 1e-9) & (ticks <= last + 1e-9)]:
+        x = start + (tick - first) * across
+        drawn.append(
+            f'<path d="M{x:.1f} {top:.0f}V{floor:.1f}" '
+            'style="stroke: var(--grid); stroke-width: 0.6"/>'
+        )
+        drawn.append(_text(x, floor + 13, f"{tick:.{digits}f}", anchor="middle"))
+    end = start + (last - first) * across
+    drawn.append(
+        f'<path d="M{start:.1f} {floor:.1f}H{end:.1f}" '
+        'style="stroke: var(--muted); stroke-width: 0.8"/>'
+    )
+    drawn.append(_text((start + end) / 2, floor + 26, "time (s)", anchor="middle", size_pt=9))
+    return drawn
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "start", size_pt: int = 8, turned: bool = False
+) -> str:
+    turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}"{turn} style="font-size: {size_pt}px; '
+        f'text-anchor: {anchor}; fill: var(--ink)">{escape(text)}</text>'
+    )
 
 
 def _normal(
@@ -150,24 +222,6 @@ def _normal(
         return None
     normal = np.array(evidence.normal[row], dtype=np.float64)[chosen]
     return normal - np.nanmedian(normal, axis=1, keepdims=True), float(evidence.normal_s[row])
-
-
-def _lanes(
-    ax: Axes,
-    time: NDArray[np.float64],
-    *,
-    signal: NDArray[np.float64],
-    place: NDArray[np.floating[Any]],
-    lane: float,
-    color: str,
-    weight: float,
-    label: str,
-) -> None:
-    """Channels below each other, each cut off before it runs into others."""
-    for values, base in zip(signal, place, strict=True):
-        x, y = envelope(time, np.clip(values, -1.2 * lane, 1.2 * lane))
-        ax.plot(x, y + base, color=color, linewidth=weight, label=label)
-        label = ""
 
 
 def answers(evidence: Evidence, row: int, *, rank: str) -> Picture:
@@ -311,20 +365,3 @@ def _caption(meta: pd.DataFrame, row: int) -> str:
     if "reason" in meta and pd.notna(meta["reason"].iloc[row]):
         words.append(shorten(meta["reason"].iloc[row], 300))
     return f"{' · '.join(words).rstrip('.')}."
-
-
-def _scale_bar(ax: Axes, lane: float, *, unit: str) -> None:
-    """A vertical bar of a round size at the right edge, with its size in the data's unit."""
-    size = float(f"{lane:.0e}")  # one significant digit
-    edge = ax.get_yaxis_transform()
-    ax.plot([1.02, 1.02], [-size / 2, size / 2], color=INK, lw=2, clip_on=False, transform=edge)
-    ax.text(
-        1.035,
-        0,
-        f"{show(size)} {unit}".strip(),
-        transform=edge,
-        rotation=90,
-        va="center",
-        ha="left",
-        fontsize=8,
-    )

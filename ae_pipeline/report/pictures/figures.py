@@ -32,6 +32,7 @@ from ae_pipeline.report.drawing import (
     figure,
     flags,
     floats,
+    framed,
     house_style,
     legend,
     log_axis,
@@ -131,7 +132,8 @@ def score_histogram(
     edges, log = _bins(values[finite], line_at)
     relative = len(groups) > 1 and "flagged" not in groups  # parts differ in size
     with house_style():
-        fig, ax = figure(HALF, 3.1)
+        entries = (len(groups) if len(groups) > 1 else 0) + 1
+        fig, (ax,) = framed(HALF, 3.1, room=(0.7, 0.1, 0.5, 0.1 + 0.2 * -(-entries // 3)))
         says = []
         for i, (name, rows) in enumerate((n, r) for n, r in groups.items() if r.any()):
             height = np.histogram(values[rows], edges)[0].astype(float)
@@ -192,7 +194,7 @@ def timeline(
     floor = float(values.min())
     log = floor > 0 and float(values.max()) > 20 * float(np.median(values))
     with house_style():
-        fig, ax = figure(WIDE, 2.9)
+        fig, (ax,) = framed(WIDE, 2.9, room=(0.75, 0.15, 0.5, 0.5))
         hair = end / 500  # what is shorter would not be seen
         for spans, color, alpha, label in (
             (merge(bad_spans, hair), SPAN, 0.9, "marked bad, not scored"),
@@ -268,7 +270,12 @@ def heat_map(
     low, high = np.nanpercentile(grid, [5, 99.5])
     unit, scale = time_unit(float(onset[-1]))
     with house_style():
-        fig, ax = figure(WIDE, float(np.clip(0.17 * len(ch_names) + 1.1, 1.9, 7.5)))
+        step = int(np.ceil(len(ch_names) / 40))
+        shown = range(0, len(ch_names), step)
+        labels = [shorten(ch_names[i], 12) for i in shown]
+        height = float(np.clip(0.17 * len(ch_names) + 1.1, 1.9, 7.5))
+        left = 0.2 + 0.075 * max(map(len, labels))
+        fig, (ax,) = framed(WIDE, height, room=(left, 0.65, 0.5, 0.1))
         image = ax.imshow(
             grid.T,
             aspect="auto",
@@ -284,9 +291,7 @@ def heat_map(
             ),
         )
         ax.grid(visible=False)
-        step = int(np.ceil(len(ch_names) / 40))
-        shown = range(0, len(ch_names), step)
-        ax.set_yticks(list(shown), [shorten(ch_names[i], 12) for i in shown])
+        ax.set_yticks(list(shown), labels)
         ax.set(xlabel=f"time ({unit})")
         color_bar(fig, ax, drawn=image, label="score of the channel")
         peak = np.nan_to_num(np.fmax.reduce(grid, axis=0), nan=-np.inf)
@@ -390,15 +395,21 @@ def latent_map(
         said += f" {MAX_POINTS:,} of {total:,} points, drawn at random."
     values = None if color is None else color.iloc[rows]
     values = None if values is None or values.isna().all() else values
-    with house_style():
-        fig, ax = figure(HALF, 3.9)
-        if values is None:
-            ax.plot(*plane.T, "o", color=SERIES[0], markersize=3, alpha=0.6, mew=0)
-        elif pd.api.types.is_float_dtype(values) or (
+    is_quantity = values is not None and (
+        pd.api.types.is_float_dtype(values)
+        or (
             pd.api.types.is_numeric_dtype(values)
             and not pd.api.types.is_bool_dtype(values)
             and values.nunique() > 2 * MAX_GROUPS
-        ):
+        )
+    )
+    with house_style():
+        kinds = 0 if values is None or is_quantity else min(values.nunique(), MAX_GROUPS) + 1
+        right, top = (0.75 if is_quantity else 0.1), 0.1 + 0.2 * -(-kinds // 3)
+        fig, (ax,) = framed(HALF, 3.9, room=(0.7, right, 0.5, top))
+        if values is None:
+            ax.plot(*plane.T, "o", color=SERIES[0], markersize=3, alpha=0.6, mew=0)
+        elif is_quantity:
             _color_by_quantity(fig, ax, plane=plane, values=values, name=color_name)
         else:
             _color_by_category(ax, plane, values=values)

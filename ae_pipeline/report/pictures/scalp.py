@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.report.drawing import INK, WIDE, Picture, color_bar, floats, house_style, picture
+from ae_pipeline.report.drawing import (
+    INK,
+    WIDE,
+    Picture,
+    color_bar,
+    floats,
+    framed,
+    house_style,
+    picture,
+)
 from ae_pipeline.report.wording import shorten
 
 if TYPE_CHECKING:
@@ -26,6 +35,8 @@ CENTRE_M = np.array([0.0, 0.0, 0.04])
 
 MIN_ELECTRODES = 8
 STEPS = 56
+STEP = 2.4
+"""From one head to the next, in their radii."""
 
 
 def scalp_maps(
@@ -48,7 +59,6 @@ def scalp_maps(
     ch_names : sequence of str
     positions_m : array of shape (channels, 3)
     """
-    from matplotlib.figure import Figure
     from scipy.interpolate import RBFInterpolator
 
     places = np.asarray(positions_m, float).reshape(-1, 3)
@@ -75,29 +85,29 @@ def scalp_maps(
     if not values:
         return None
     high = float(np.nanmax(values)) or 1.0
+    smooth = RBFInterpolator(flat, np.nan_to_num(np.stack(values, -1)), smoothing=1e-3)(grid)
+    smooth[np.hypot(*grid.T) > 1.05] = np.nan
+    turn = np.linspace(0, 2 * np.pi, 100)
     with house_style():
-        fig = Figure(figsize=(WIDE, 2.1))
-        axes = fig.subplots(1, MAX_MAPS, squeeze=False)[0]
-        for ax in axes:
-            ax.axis("off")
-        for ax, value, title in zip(axes, values, titles, strict=False):
-            smooth = RBFInterpolator(flat, np.nan_to_num(value), smoothing=1e-3)(grid)
-            smooth[np.hypot(*grid.T) > 1.05] = np.nan
+        # one pair of axes with the heads side by side: six take six times as long
+        fig, (ax,) = framed(WIDE, 2.1, room=(0.1, 0.6, 0.05, 0.3))
+        ax.axis("off")
+        for i, title in enumerate(titles):
+            middle = i * STEP
             image = ax.imshow(
-                smooth.reshape(STEPS, STEPS),
-                extent=(-1.05, 1.05, -1.05, 1.05),
+                smooth[:, i].reshape(STEPS, STEPS),
+                extent=(middle - 1.05, middle + 1.05, -1.05, 1.05),
                 origin="lower",
                 cmap="viridis",
                 vmin=0,
                 vmax=high,
             )
-            turn = np.linspace(0, 2 * np.pi, 100)
-            ax.plot(1.05 * np.cos(turn), 1.05 * np.sin(turn), color=INK, lw=0.8)
-            ax.plot([-0.1, 0, 0.1], [1.05, 1.17, 1.05], color=INK, lw=0.8)
-            ax.plot(*flat.T, ".", color=INK, ms=1.5)
-            ax.set(aspect="equal", title=title)
-            ax.title.set_fontsize(8)
-        color_bar(fig, axes[min(len(values), MAX_MAPS - 1)], drawn=image, label="deviation")
+            ax.plot(middle + 1.05 * np.cos(turn), 1.05 * np.sin(turn), color=INK, lw=0.8)
+            ax.plot(middle + np.array([-0.1, 0, 0.1]), [1.05, 1.17, 1.05], color=INK, lw=0.8)
+            ax.plot(middle + flat[:, 0], flat[:, 1], ".", color=INK, ms=1.5)
+            ax.text(middle, 1.25, title, fontsize=8, ha="center", va="bottom")
+        ax.set(aspect="equal", xlim=(-1.1, STEP * (MAX_MAPS - 1) + 1.1), ylim=(-1.1, 1.2))
+        color_bar(fig, ax, drawn=image, label="deviation")
         alt = "Scalp maps of the strongest events; most at " + "; ".join(
             f"{top} (event {title})" for top, title in zip(tops, titles, strict=True)
         )
