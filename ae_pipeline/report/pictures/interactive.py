@@ -204,7 +204,7 @@ def _joined(latents: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=2)  # the page with pseudonyms shows the same points
-def _planes(content: bytes, n_latents: int, *, neighbours: bool) -> list[dict[str, Any]]:
+def _planes(content: bytes, n_latents: int, neighbours: bool) -> list[dict[str, Any]]:
     z = np.frombuffer(content).reshape(-1, n_latents)
     centred = z - z.mean(0)
     directions, power, _ = np.linalg.svd(centred.T @ centred)
