@@ -32,16 +32,18 @@ __all__ = [
     "Block",
     "Column",
     "InputError",
-    "Kind",
+    "Layout",
     "Recording",
     "RobustStats",
     "Samples",
     "Scorer",
     "Scores",
     "Windows",
+    "axes_of",
 ]
 
-Kind = Literal["eeg", "mnist", "questionnaire"]
+Layout = Literal["series", "grid", "table"]
+"""Form of one sample: channels over time, an image of 0 to 1, or one number an item."""
 Float = NDArray[np.float32]
 
 
@@ -272,6 +274,27 @@ class Axis:
     unit: str = ""
 
 
+def axes_of(
+    layout: Layout, entries: tuple[str, ...] = (), *, sfreq_hz: float | None = None, unit: str = ""
+) -> tuple[Axis, ...]:
+    """Return the axes of samples with this layout.
+
+    Parameters
+    ----------
+    layout : {'series', 'grid', 'table'}
+    entries : tuple of str
+        Names of the channels or items.
+    sfreq_hz : float, optional
+        Series only.
+    unit : str
+        Unit of the channels.
+    """
+    if layout == "series":
+        step = None if sfreq_hz is None else 1 / sfreq_hz
+        return (Axis("channel", entries, unit=unit), Axis("time", step=step, unit="s"))
+    return (Axis("item", entries),) if layout == "table" else (Axis("row"), Axis("column"))
+
+
 @dataclass(frozen=True)
 class Windows:
     """Overlapping windows over one long signal, without a copy of any of them.
@@ -337,7 +360,8 @@ class Samples:
 
     Parameters
     ----------
-    kind : {'eeg', 'mnist', 'questionnaire'}
+    kind : str
+        Name of the kind of data; what depends on the form of a sample asks ``layout``.
     values : array of shape (n, *shape), float32, or Windows
         Microvolts for EEG, 0 to 1 for images, the answers as given for tables. Where ``mask``
         is False the value is 0 and means nothing.
@@ -366,7 +390,7 @@ class Samples:
         The values in the network's units, where they are known already.
     """
 
-    kind: Kind
+    kind: str
     values: Float | Windows
     meta: pd.DataFrame
     axes: tuple[Axis, ...]
@@ -390,6 +414,12 @@ class Samples:
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return tuple(self.values.shape[1:])
+
+    @property
+    def layout(self) -> Layout:
+        """Form of one sample, as its axes say."""
+        first = self.axes[0].name
+        return "series" if first == "channel" else "table" if first == "item" else "grid"
 
     @property
     def entries(self) -> tuple[str, ...]:

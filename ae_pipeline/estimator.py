@@ -24,7 +24,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Axis, Column, InputError, Kind, Samples
+from ae_pipeline.data import Axis, Column, InputError, Samples
 
 __all__ = ["Autoencoder"]
 
@@ -186,7 +186,7 @@ class Autoencoder(
             torch.manual_seed(seed)
             network = Network(
                 config,
-                samples.kind,
+                samples.layout,
                 shape=samples.shape,
                 columns=samples.columns,
                 has_missing=has_missing,
@@ -297,7 +297,7 @@ class Autoencoder(
     def _samples(self, values: NDArray[Any]) -> Samples:
         import pandas as pd
 
-        kind: Kind = "questionnaire" if self.kind == "table" else self.kind
+        kind = "questionnaire" if self.kind == "table" else self.kind
         shape = self._shape
         meta = pd.DataFrame(index=range(len(values)))
         shaped = values.reshape(len(values), *shape)
@@ -335,7 +335,7 @@ class Autoencoder(
 
     def _residual(self, samples: Samples) -> NDArray[np.float64]:
         """Standard deviation of what the model leaves of each column; empty for images."""
-        if samples.kind == "mnist":
+        if samples.layout == "grid":
             return np.zeros(0)
         left = self._ensemble.autoencoder.reconstruct(samples) - samples.batch(slice(None))[0]
         if samples.mask is not None:

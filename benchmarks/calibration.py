@@ -539,7 +539,7 @@ def report_views(n: int) -> None:
     content = {"architecture": {"kind": "dense", "hidden": [256]}, "objective": {"kind": "vanilla"}}
     model = Model.model_validate({**content, "latent_dim": 10})
     training = Training(epochs=15, optimizer="rmsprop", batch_size=256)
-    autoencoder = Autoencoder(model, "mnist", shape=(28, 28))
+    autoencoder = Autoencoder(model, "grid", shape=(28, 28))
     fitted, _ = fit(autoencoder, train, held, Scaler.fit(train), training)
     ensemble = Ensemble.fit(fitted, train, reference=held, seed=0)
 

@@ -64,7 +64,7 @@ def train(study: Study, images: Samples, test: Samples) -> dict[str, float]:
     from ae_pipeline.training.loop import fit
 
     torch.manual_seed(study.training.seed)
-    model = Autoencoder(study.model, "mnist", shape=images.shape)
+    model = Autoencoder(study.model, "grid", shape=images.shape)
     started = time.process_time()
     fitted, history = fit(model, images, None, Scaler.fit(images), study.training, (_tell,))
     seconds = time.process_time() - started

@@ -69,7 +69,7 @@ def trained(
             "latent_dim": latent_dim,
         }
     )
-    model = Autoencoder(config, samples.kind, shape=samples.shape, columns=samples.columns)
+    model = Autoencoder(config, samples.layout, shape=samples.shape, columns=samples.columns)
     training = Training(epochs=epochs, early_stopping=None, seed=seed, device="cpu")
     return fit(model, samples, validation=None, scaler=Scaler.fit(samples), config=training)[0]
 

@@ -68,7 +68,7 @@ def ours(x: np.ndarray) -> Epoch:
             "latent_dim": SIZES[2],
         }
     )
-    model = Autoencoder(config, "mnist", shape=samples.shape)
+    model = Autoencoder(config, "grid", shape=samples.shape)
     training = Training(epochs=1, batch_size=BATCH, optimizer="rmsprop", learning_rate=RATE)
     scaler = Scaler.fit(samples)
     seen: list[Any] = []

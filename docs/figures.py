@@ -80,7 +80,7 @@ class Runs:
             {"kind": "dense", "hidden": [256]},
             objective,
             latent_dim,
-            kind="mnist",
+            layout="grid",
             epochs=self.epochs,
             batch_size=128,
             device="cpu",
@@ -124,7 +124,7 @@ def reconstruction(runs: Runs) -> Picture:
     rows += [(f"{k} number{'s' * (k > 1)}", again(runs.by_width[k], shown)) for k in (1, 2, 10, 40)]
     names = [str(digit) for digit in range(N_SHOWN)]
     caption = "Held-out digits, and what models make of them whose code has so many numbers."
-    return rows_of("mnist", rows, steps=names, names=(), sfreq_hz=None, caption=caption)
+    return rows_of("grid", rows, steps=names, names=(), sfreq_hz=None, caption=caption)
 
 
 def bottleneck(runs: Runs) -> Picture:
@@ -168,7 +168,7 @@ def denoising(runs: Runs) -> Picture:
     ]
     names = [str(digit) for digit in range(N_SHOWN)]
     return rows_of(
-        "mnist", rows, steps=names, names=(), sfreq_hz=None, caption="Held-out digits with noise."
+        "grid", rows, steps=names, names=(), sfreq_hz=None, caption="Held-out digits with noise."
     )
 
 
@@ -253,7 +253,7 @@ def samples(runs: Runs) -> Picture:
         ("plain: density", plain),
     ]
     return rows_of(
-        "mnist", rows, steps=[""] * N_SHOWN, names=(), sfreq_hz=None, caption="New digits."
+        "grid", rows, steps=[""] * N_SHOWN, names=(), sfreq_hz=None, caption="New digits."
     )
 
 
@@ -273,7 +273,7 @@ def traversal(runs: Runs) -> Picture:
         for a, b in ((0, 6), (1, 7), (3, 8))
     ]
     names = [f"{100 * float(s):.0f} %" for s in share[:, 0]]
-    return rows_of("mnist", rows, steps=names, names=(), sfreq_hz=None, caption="Between codes.")
+    return rows_of("grid", rows, steps=names, names=(), sfreq_hz=None, caption="Between codes.")
 
 
 def completion(runs: Runs) -> Picture:
@@ -284,7 +284,7 @@ def completion(runs: Runs) -> Picture:
     hidden[:, 14:] = 0
     rows = [("shown", hidden), ("completed", half_completed(masked, hidden)), ("original", shown)]
     names = [str(digit) for digit in range(N_SHOWN)]
-    return rows_of("mnist", rows, steps=names, names=(), sfreq_hz=None, caption="Half a digit.")
+    return rows_of("grid", rows, steps=names, names=(), sfreq_hz=None, caption="Half a digit.")
 
 
 def half_completed(model: Autoencoder, hidden: Float) -> Float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ae_pipeline.data import Axis, Column, Kind, Samples, Windows
+from ae_pipeline.data import Axis, Column, Layout, Samples, Windows
 
 SFREQ_HZ = 64.0
 
@@ -82,7 +82,10 @@ def meta(n: int) -> pd.DataFrame:
     return pd.DataFrame({"recording": [f"r{i}" for i in range(n)], "subject": "s"})
 
 
-def of_kind(kind: Kind, n: int = 40, seed: int = 0) -> Samples:
+LAYOUTS: dict[str, Layout] = {"eeg": "series", "mnist": "grid", "questionnaire": "table"}
+
+
+def of_kind(kind: str, n: int = 40, seed: int = 0) -> Samples:
     makers = {"eeg": eeg, "mnist": digits, "questionnaire": answers}
     return makers[kind](n, seed=seed)
 

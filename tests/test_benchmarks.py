@@ -38,7 +38,7 @@ def test_the_convolutional_model_of_digits_is_a_study() -> None:
     content = {"study": "conv", "source": {"kind": "mnist"}, "model": digits.CONV}
     study = Study.model_validate(content | {"training": digits.CONV_TRAINING})
     assert study.training.epochs == 15
-    model = Autoencoder(study.model, "mnist", shape=(28, 28))
+    model = Autoencoder(study.model, "grid", shape=(28, 28))
     assert model(torch.zeros(2, 28, 28)).shape == (2, 28, 28)
 
 

@@ -64,7 +64,7 @@ def test_digits_start_from_the_model_of_the_text(tmp_path: Path) -> None:
     from ae_pipeline.models.autoencoder import Autoencoder
 
     study = load_study(written(tmp_path, minimal("mnist")))
-    model = Autoencoder(study.model, "mnist", shape=(28, 28))
+    model = Autoencoder(study.model, "grid", shape=(28, 28))
     assert sum(p.numel() for p in model.parameters()) == 407_834
     assert study.training.optimizer == "rmsprop"
 

@@ -114,10 +114,10 @@ def train(study: Study, data: Gathered) -> Trained:
     scaler = Scaler.fit(inside, 0)
     model = Autoencoder(
         study.model,
-        samples.kind,
+        samples.layout,
         shape=samples.shape,
         columns=samples.columns,
-        has_missing=samples.kind == "questionnaire",
+        has_missing=samples.layout == "table",
     )
     held = samples.take(division.rows("validation"))
     fitted, history = fit(model, inside, held, scaler, study.training)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import Kind
+from ae_pipeline.data import Layout
 from ae_pipeline.eeg.interpolation import spline_weights
 from ae_pipeline.scoring.bundle import Bundle
 
@@ -49,12 +49,12 @@ Way = Literal["one_pass", "iterated", "optimised"]
 Part = Literal["channels", "time", "items", "half"]
 
 WAYS: tuple[Way, ...] = ("one_pass", "iterated", "optimised")
-PARTS: dict[Kind, tuple[Part, ...]] = {
-    "eeg": ("channels", "time"),
-    "mnist": ("half",),
-    "questionnaire": ("items",),
+PARTS: dict[Layout, tuple[Part, ...]] = {
+    "series": ("channels", "time"),
+    "grid": ("half",),
+    "table": ("items",),
 }
-"""What is hidden of each kind of data to measure completion."""
+"""What is hidden of samples of each layout to measure completion."""
 
 SHARE = 0.2
 """Share of the channels or items that is hidden to measure completion."""

@@ -122,10 +122,10 @@ def _matrix(samples: Samples, scaler: Scaler) -> Float:
 
 def _by_entry(samples: Samples, scaler: Scaler) -> tuple[tuple[str, ...], Float]:
     """What has a distribution of its own, (values, entries): items, channels, blocks of pixels."""
-    if samples.kind == "mnist":
+    if samples.layout == "grid":
         blocks = features(samples, scaler, rows=slice(None))[:, 0].astype(np.float64)
         return tuple(f"block {i + 1}" for i in range(blocks.shape[1])), blocks
-    if samples.kind == "questionnaire":
+    if samples.layout == "table":
         return samples.entries, _matrix(samples, scaler)
     x = _matrix(samples, scaler).reshape(len(samples), *samples.shape)
     return samples.entries, x.transpose(0, 2, 1).reshape(-1, samples.shape[0])
@@ -181,7 +181,7 @@ def correlations(
 def spectra(each: list[Samples]) -> tuple[Float, list[Float]]:
     """Mean log10 power over windows and channels at each frequency; empty for other data."""
     first = each[0]
-    if first.kind != "eeg" or first.sfreq_hz is None:
+    if first.layout != "series" or first.sfreq_hz is None:
         return np.zeros(0), [np.zeros(0)] * len(each)
     n_times = first.shape[1]
     freqs_hz = np.fft.rfftfreq(n_times, 1 / first.sfreq_hz)
@@ -214,7 +214,7 @@ def two_samples(generated: Samples, real: Samples, *, scaler: Scaler) -> dict[st
     parts = []
     for samples in (real, generated):
         few = samples.take(slice(0, n)) if len(samples) > n else samples
-        if samples.kind == "eeg":
+        if samples.layout == "series":
             seen = features(few, scaler, rows=slice(None)).reshape(len(few), -1).astype(np.float64)
         else:
             seen = _matrix(few, scaler)

@@ -97,7 +97,7 @@ def rehearse(
         columns = {"ensemble": frame["score"]} | {
             name: frame[f"score_{name}"] for name in ("autoencoder", *BASELINES)
         }
-        by_subject = samples.kind == "eeg" and not by_recording
+        by_subject = samples.layout == "series" and not by_recording
         units = frame["subject" if by_subject else "recording"].astype(str)
         parts.append(pd.DataFrame({"unit": units, "altered": is_altered, **columns}))
     return pd.concat(parts, ignore_index=True)
@@ -128,7 +128,7 @@ def altered(samples: Samples, band_hz: tuple[float, float], *, rng: np.random.Ge
     :func:`originals_and_copies` leaves those out.
     """
     values, mask = samples.batch(slice(None))
-    change = {"eeg": _windows, "mnist": _images, "questionnaire": _answers}[samples.kind]
+    change = {"series": _windows, "grid": _images, "table": _answers}[samples.layout]
     values = change(samples, values.copy(), band_hz, rng)
     if mask is not None:
         values = np.where(mask, values, np.float32(0))

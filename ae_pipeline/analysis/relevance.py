@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Relevance", "relevance"]
 
 Float = NDArray[np.float64]
-ROWS = {"eeg": 200, "mnist": 500, "questionnaire": 500}
+ROWS = {"series": 200, "grid": 500, "table": 500}
 BATCH = 256
 BLOCK = 4
 """Side of a block of pixels."""
@@ -88,7 +88,7 @@ def relevance(fitted: FittedAutoencoder, samples: Samples, *, seed: int = 0) -> 
         Which samples, and which other sample an entry is taken from.
     """
     rng = np.random.default_rng(seed)
-    few = samples.take(np.sort(rng.permutation(len(samples))[: ROWS[samples.kind]]))
+    few = samples.take(np.sort(rng.permutation(len(samples))[: ROWS[samples.layout]]))
     values, mask = few.batch(slice(None))
     x = fitted.scaler.transform(values, mask).astype(np.float32)
     entries, places = _entries(samples)
@@ -112,7 +112,7 @@ def relevance(fitted: FittedAutoencoder, samples: Samples, *, seed: int = 0) -> 
 
 def _entries(samples: Samples) -> tuple[tuple[str, ...], list[tuple[slice | int, ...]]]:
     """Names of the entries, and where they are in a sample."""
-    if samples.kind != "mnist":
+    if samples.layout != "grid":
         return samples.entries, [(i,) for i in range(len(samples.entries))]
     height, width = samples.shape
     corners = [(r, c) for r in range(0, height, BLOCK) for c in range(0, width, BLOCK)]
@@ -175,7 +175,7 @@ def _effects(
         usual = np.sqrt(np.mean(np.square(here - here.mean(0))))
         moved = np.sqrt(np.square(change[(slice(None), *place)].reshape(n, -1)).mean(1))
         effect[:, j] = moved / usual if usual > 1e-3 else 0.0
-    if samples.kind != "eeg" or samples.sfreq_hz is None:
+    if samples.layout != "series" or samples.sfreq_hz is None:
         return effect, np.zeros(0)
     power = np.square(np.abs(np.fft.rfft(change, axis=2))).mean(1)
     freqs_hz = np.fft.rfftfreq(change.shape[2], 1 / samples.sfreq_hz)

@@ -73,7 +73,7 @@ def validate(
         from ae_pipeline.models.autoencoder import Autoencoder
 
         samples = data.samples
-        Autoencoder(checked.model, samples.kind, shape=samples.shape, columns=samples.columns)
+        Autoencoder(checked.model, samples.layout, shape=samples.shape, columns=samples.columns)
         from ae_pipeline.jobs.fit import known_labels
 
         known = known_labels(checked, data)
@@ -87,7 +87,7 @@ def validate(
     if division.folds:
         n_calibration = int(meta[column].nunique())
     parts = {str(part): int((division.part == part).sum()) for part in sorted({*division.part})}
-    what = "rows" if checked.kind != "eeg" else f"{column}s"
+    what = f"{column}s" if samples.layout == "series" else "rows"
     allowed = reach(
         n_calibration,
         10,

@@ -71,12 +71,12 @@ def features(samples: Samples, scaler: Scaler, *, rows: Any) -> Float:
         log line length of each channel. Images: means of 4 x 4 pixels. Tables: the answers,
         NaN where one is missing.
     """
-    if samples.kind == "eeg":
+    if samples.layout == "series":
         every = np.arange(len(samples))[rows]
         few = [every[i : i + AT_ONCE] for i in range(0, max(1, len(every)), AT_ONCE)]
         return np.concatenate([_powers(samples, scaler, rows=some) for some in few])
     values, mask = _network_units(samples, scaler, rows=rows)
-    if samples.kind == "mnist":
+    if samples.layout == "grid":
         n, height, width = values.shape
         trimmed = values[:, : height // 4 * 4, : width // 4 * 4]
         blocks: Float = trimmed.reshape(n, height // 4, 4, width // 4, 4).mean((2, 4))
@@ -107,7 +107,7 @@ def _powers(samples: Samples, scaler: Scaler, *, rows: Any) -> Float:
 
 
 def _by_chunk(samples: Samples, work: Callable[[slice], Scores]) -> Scores:
-    size = CHUNK_OF_WINDOWS if samples.kind == "eeg" else CHUNK
+    size = CHUNK_OF_WINDOWS if samples.layout == "series" else CHUNK
     return Scores.join([work(rows) for rows in samples.chunks(size)])
 
 
@@ -148,7 +148,7 @@ class PrincipalComponents:
         from sklearn.decomposition import PCA
 
         # images and tables on all rows: their covariance is small, and the comparison exact
-        rows = slice(None) if samples.kind != "eeg" else _fit_rows(samples, seed)
+        rows = slice(None) if samples.layout != "series" else _fit_rows(samples, seed)
         x = _filled(samples, scaler, rows=rows)
         k = min(latent_dim, min(x.shape) - 1)
         solver = "covariance_eigh" if x.shape[1] <= 2000 else "randomized"
@@ -202,11 +202,11 @@ class PrincipalComponents:
                 x, again, mask = self.project(samples, rows)
                 error = (x - again) ** 2 * mask
             shaped = error.reshape(len(error), *samples.shape)
-            if samples.kind == "eeg":
+            if samples.layout == "series":
                 by_entry = shaped.mean(2)
                 total = by_entry.mean(1, dtype=np.float64)
             else:
-                by_entry = shaped if samples.kind == "questionnaire" else np.zeros((len(error), 0))
+                by_entry = shaped if samples.layout == "table" else np.zeros((len(error), 0))
                 given = error.shape[1] if samples.mask is None else np.maximum(mask.sum(1), 1)
                 total = error.sum(1) / given
             return Scores(total.astype(np.float64), by_entry.astype(np.float32))
@@ -401,11 +401,11 @@ class RobustZ:
     def of_features(self, x: Float, samples: Samples) -> Scores:
         """The same from :func:`features` of the samples' rows."""
         z = np.abs(x - self.center) / self.spread
-        if samples.kind == "mnist":
+        if samples.layout == "grid":
             total = np.sqrt((z**2).mean((1, 2)))
             return Scores(total.astype(np.float64), np.zeros((len(z), 0), np.float32))
         by_entry = np.nan_to_num(z).max(2)
-        if samples.kind == "eeg":
+        if samples.layout == "series":
             total = by_entry.max(1)
         else:
             n_observed = np.isfinite(z).sum((1, 2))
@@ -483,7 +483,7 @@ class IsolationForest:
     def of_features(self, x: Float, samples: Samples) -> Scores:
         """The same from :func:`features` of the samples' rows."""
         x = x.reshape(len(x), -1)
-        if samples.kind != "eeg":
+        if samples.layout != "series":
             x = np.where(np.isnan(x), self.fill, x)
         n, p = x.shape
         values, start = np.ascontiguousarray(x).reshape(-1), np.arange(n)[:, None] * p

@@ -237,11 +237,11 @@ class Ensemble:
         floor = 1e-3 * float(codes.var(0).mean()) + 1e-12
         mixture = GaussianMixture(n_components, reg_covar=floor, random_state=seed).fit(codes)
         person = None
-        if train.kind == "questionnaire":
+        if train.layout == "table":
             person = PersonFit.fit(autoencoder, train, reference=reference, seed=seed)
         if reference is None or len(reference) < 20:
             reference = train.take(rows)
-        n_bands = 0 if train.kind != "eeg" else len(_bands(train))
+        n_bands = 0 if train.layout != "series" else len(_bands(train))
         shape = (train.shape[0], n_bands)
         unfitted = cls(
             autoencoder,
@@ -460,7 +460,7 @@ def _population(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Robust statistics of the training data, as arrays; empty ones without."""
     nothing = (np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
-    if train.kind != "eeg" or train.shape[1] < SHORTEST:
+    if train.layout != "series" or train.shape[1] < SHORTEST:
         return nothing
     assert train.sfreq_hz is not None
     room = max(1, POPULATION_NUMBERS // int(np.prod(train.shape)))

@@ -233,7 +233,9 @@ def _examples(
     scale = job.bundle.autoencoder.scaler.inverse
     truth = scale(np.where(observed, x, np.nan))
     columns = {"truth": truth} | {name: scale(values) for name, values in made.items()}
-    if job.bundle.info.kind == "eeg":  # one panel a window, what is hidden drawn over each other
+    if (
+        job.bundle.info.layout == "series"
+    ):  # one panel a window, what is hidden drawn over each other
         first = {**columns}
         panels = []
         for i in range(len(rows)):
@@ -243,7 +245,7 @@ def _examples(
             name = job.bundle.info.entries[gone]
             panels.append((name, np.stack(others)[:, None]))
         return part, panels, list(columns)
-    cue_shown = np.where(visible, truth, 0.0 if job.bundle.info.kind == "mnist" else np.nan)
+    cue_shown = np.where(visible, truth, 0.0 if job.bundle.info.layout == "grid" else np.nan)
     rows_shown = [("cue", cue_shown), *columns.items()]
     return part, rows_shown, [str(i + 1) for i in range(len(rows))]
 
@@ -260,7 +262,7 @@ def _table(job: _Job) -> _Result:
     observed = np.ones(values.shape, bool) if mask is None else mask
     x = bundle.autoencoder.scaler.transform(values, mask)
     cue = _Cue(x, observed, np.asarray(samples.meta["recording"].astype(str)))
-    measured = _measure(job, cue, parts=PARTS["questionnaire"])
+    measured = _measure(job, cue, parts=PARTS["table"])
     visible = observed.copy()
     if job.hide is not None:
         visible[:, _named(job.hide, bundle.info.entries, what="items")] = False
@@ -311,7 +313,7 @@ def _images(job: _Job) -> _Result:
     x = np.asarray(samples.values[:])
     observed = np.ones(x.shape, bool)
     cue = _Cue(x, observed, np.asarray(samples.meta["recording"].astype(str)))
-    measured = _measure(job, cue, parts=PARTS["mnist"])
+    measured = _measure(job, cue, parts=PARTS["grid"])
     height, width = bundle.info.shape
     visible = observed.copy()
     region = {
@@ -364,7 +366,7 @@ def _eeg(job: _Job) -> _Result:
     if unknown.all():
         raise InputError(f"{job.item.name}: no channel of the model is usable")
     cue = _windows(job, recording, plan=plan, unknown=unknown)
-    measured = _measure(job, cue, parts=PARTS["eeg"])
+    measured = _measure(job, cue, parts=PARTS["series"])
     signal, parts = _clean_signal(recording, plan, sfreq_hz=info.sfreq_hz)
     x = bundle.autoencoder.scaler.transform(signal[None])[0]
     observed = np.repeat(~unknown[:, None], signal.shape[1], 1)
@@ -404,7 +406,7 @@ def _eeg(job: _Job) -> _Result:
         measured,
         hidden,
         " and ".join(what) or "nothing: no channel is missing or bad",
-        tuple(_examples(job, cue, part=p, measured=measured[p]) for p in PARTS["eeg"]),
+        tuple(_examples(job, cue, part=p, measured=measured[p]) for p in PARTS["series"]),
         (*recording.notes, *plan.notes),
     )
 
@@ -565,10 +567,10 @@ def _report(job: _Job, result: _Result, *, warnings: tuple[str, ...]) -> dict[st
         sections.append(report.Section(title, (words,), (), (("Errors on it.", table),)))
     pictures = tuple(
         portraits.rows_of(
-            info.kind,
+            info.layout,
             shown,
             steps=steps,
-            names=("",) if info.kind == "eeg" else info.entries,
+            names=("",) if info.layout == "series" else info.entries,
             sfreq_hz=info.sfreq_hz,
             caption={
                 "channels": "Windows with channels hidden: one of the hidden channels.",

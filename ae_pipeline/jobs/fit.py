@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import InputError, Kind, Samples
+from ae_pipeline.data import InputError, Samples
 from ae_pipeline.detectors.calibration import Calibration
 from ae_pipeline.detectors.conformal import adjusted, conformal_p, conformal_p_without_own
 from ae_pipeline.ingest.gather import Gathered
@@ -87,10 +87,10 @@ class Fitting:
         train, training = self.train, self.training
         torch.manual_seed(training.seed)
         scaler = Scaler.fit(train, training.seed)
-        has_missing = train.kind == "questionnaire"
+        has_missing = train.layout == "table"
         model = Autoencoder(
             self.study.model,
-            train.kind,
+            train.layout,
             shape=train.shape,
             columns=train.columns,
             has_missing=has_missing,
@@ -106,7 +106,7 @@ class Fitting:
             fitted = FittedAutoencoder(model, scaler)
             listeners += (Snapshots(fitted, seen, self.checkpoint.parent / "growth"),)
         given = (model, train, self.validation, scaler, training, listeners, self.checkpoint)
-        with one_thread(train.kind == "questionnaire"):  # steps of microseconds
+        with one_thread(train.layout == "table"):  # steps of microseconds
             return fit(*given, labels=self.labels)
 
     def everything(self) -> tuple[Ensemble, dict[str, Scorer], History]:
@@ -116,7 +116,7 @@ class Fitting:
 
         fitted, history = self.network()
         seed, latent_dim = self.training.seed, self.study.model.latent_dim
-        with one_thread(self.train.kind != "mnist"):
+        with one_thread(self.train.layout != "grid"):
             ensemble = Ensemble.fit(fitted, self.train, reference=self.validation, seed=seed)
             baselines = {
                 name: scorer.fit(self.train, fitted.scaler, latent_dim=latent_dim, seed=seed)
@@ -145,7 +145,7 @@ def held_out_scores(
     """Scores, what a head says, and the loss of PCA, of samples that nothing was fitted on."""
     from ae_pipeline.scoring.judge import raw_scores
 
-    with one_thread(samples.kind != "mnist"):
+    with one_thread(samples.layout != "grid"):
         frame, scores, latents = raw_scores(ensemble, baselines, samples=samples)
     if head is not None:
         frame = frame.assign(**head.predict(samples, latents, ensemble.autoencoder.scaler))
@@ -181,7 +181,9 @@ def known_labels(study: Study, data: Gathered) -> Known | None:
     if study.model.head is None:
         return None
     place = study.source.path
-    beside = place if study.kind == "eeg" and place is not None and place.is_dir() else None
+    beside = (
+        place if data.samples.layout == "series" and place is not None and place.is_dir() else None
+    )
     return read_known(study.model.head, data.samples, beside=beside)
 
 
@@ -226,7 +228,7 @@ def cleaned_band_hz(study: Study, samples: Samples) -> tuple[float, float]:
     return low_hz, high_hz
 
 
-UNITS: dict[Kind, str] = {"eeg": "uV", "mnist": "0..1", "questionnaire": "answer"}
+UNITS: dict[str, str] = {"eeg": "uV", "mnist": "0..1", "questionnaire": "answer"}
 
 
 def make_bundle(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ae_pipeline import report
 from ae_pipeline.analysis import likeness
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Axis, InputError, Samples
+from ae_pipeline.data import InputError, Samples, axes_of
 from ae_pipeline.detectors.ensemble import bands
 from ae_pipeline.ingest.origin import Origin, origin, source_of
 from ae_pipeline.outputs import export as restore
@@ -120,11 +120,11 @@ def decode(
         for start in range(0, len(z), BATCH):
             parameters = model.decode(torch.from_numpy(z[start : start + BATCH]).to(device))
             mean = model.likelihood.mean(parameters).cpu().numpy()
-            if rng is not None and bundle.info.kind == "questionnaire":
+            if rng is not None and bundle.info.columns:
                 mean = _draw_answers(bundle, parameters, mean=mean, rng=rng)
             parts.append(mean)
     units = np.concatenate(parts)
-    if rng is not None and bundle.info.kind == "eeg":
+    if rng is not None and bundle.ensemble.band_center.size:
         units = units + _lacking_noise(bundle, units, rng=rng)
     values = scaler.inverse(units)
     if bundle.info.kind == "mnist":
@@ -215,13 +215,8 @@ def _samples(bundle: Bundle, values: NDArray[np.float32]) -> Samples:
 
     info = bundle.info
     names = [f"synthetic-{i:05d}" for i in range(len(values))]
-    axes: tuple[Axis, ...] = (Axis("row"), Axis("column"))
-    if info.kind == "eeg":
-        time = Axis("time", step=1 / float(info.sfreq_hz or 1), unit="s")
-        axes = (Axis("channel", info.entries, unit="uV"), time)
-    elif info.kind == "questionnaire":
-        axes = (Axis("item", info.entries),)
-    mask = np.ones(values.shape, bool) if info.kind == "questionnaire" else None
+    axes = axes_of(info.layout, info.entries, sfreq_hz=info.sfreq_hz, unit=info.unit)
+    mask = np.ones(values.shape, bool) if info.columns else None
     meta = pd.DataFrame({"recording": names, "subject": names})
     return Samples(info.kind, values, meta, axes, mask, columns_of(info), info.sfreq_hz)
 
@@ -449,7 +444,7 @@ def _examples(bundle: Bundle, drawn: Drawn, *, real: Origin | None) -> report.Se
     steps = [str(i + 1) for i in range(n)]
     caption = "Generated samples" + (" beside real ones of the held-out part." if real else ".")
     drawn_rows = portraits.rows_of(
-        info.kind,
+        info.layout,
         rows,
         steps=steps,
         names=info.entries,
@@ -500,7 +495,7 @@ def _traversals(bundle: Bundle, drawn: Drawn, *, real: Origin | None) -> report.
     rows = [(f"z{i:02d}", effects[i]) for i in order]
     steps = [f"{step:+g} SD" for step in STEPS]
     first = portraits.rows_of(
-        info.kind,
+        info.layout,
         rows,
         steps=steps,
         names=info.entries,
@@ -518,7 +513,7 @@ def _traversals(bundle: Bundle, drawn: Drawn, *, real: Origin | None) -> report.
         codes = (1 - share) * ends[i] + share * ends[i + 1]
         ways.append((f"way {i // 2 + 1}", decode(bundle, codes.astype(np.float32))))
     second = portraits.rows_of(
-        info.kind,
+        info.layout,
         ways,
         steps=[f"{100 * float(s):.0f} %" for s in share[:, 0]],
         names=info.entries,

@@ -89,7 +89,7 @@ def recalibrate(
         _LOG.warning(reason)
     frame = pd.concat(frames, ignore_index=True)
     unit = "row"
-    if old.info.kind == "eeg":
+    if "onset_s" in frame:
         unit = "subject" if frame["subject"].nunique() > 1 else "recording"
     by_entry = np.concatenate(errors)
     calibration = Calibration.from_frame(frame, by_entry, unit=unit)
@@ -99,7 +99,7 @@ def recalibrate(
             frame[kept].reset_index(drop=True), by_entry[kept], unit=unit
         )
     threshold = None
-    if old.info.kind == "eeg":
+    if old.info.threshold is not None:
         threshold = calibration.event_threshold(old.info.detection.false_alarms_per_hour)
     info = old.info.model_copy(
         update={

@@ -158,7 +158,7 @@ class RetrainJob:
         self.progress.stage("comparing with the champion")
         old, new = (self.jobs[name].run for name in ("champion", CHALLENGER))
         table = changes(old.out, new.out)
-        stretches = _stretches(old.out, new.out) if old.bundle.info.kind == "eeg" else None
+        stretches = _stretches(old.out, new.out) if old.bundle.info.threshold is not None else None
         inputs = read_json(new.out / "provenance.json")["inputs"]
         place = self.place / f"{new.bundle.model_id}-against-{old.bundle.model_id}"
         before = sorted(self.place.glob("*/comparison.json"))

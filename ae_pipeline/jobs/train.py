@@ -499,7 +499,7 @@ class TrainJob:
         """Known deviations planted into samples that these scorers were not fitted on."""
         band_hz = cleaned_band_hz(self.study, samples)
         one_subject = self.data.samples.meta["subject"].nunique() == 1
-        with one_thread(samples.kind != "mnist"):
+        with one_thread(samples.layout != "grid"):
             return rehearse(
                 ensemble,
                 baselines,

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Column, Kind
+from ae_pipeline.data import Column, Layout
 from ae_pipeline.models import Model
 from ae_pipeline.models.heads import supervised_loss
 from ae_pipeline.models.layers import activation, glorot_, twice_differentiable
@@ -55,7 +55,7 @@ class Autoencoder(nn.Module):
     ----------
     config : Model
         Which architecture, objective, likelihood and latent size.
-    kind : {'eeg', 'mnist', 'questionnaire'}
+    layout : {'series', 'grid', 'table'}
     shape : tuple of int
         Shape of one sample: (channels, times), (rows, columns) or (items,).
     columns : sequence of Column
@@ -72,7 +72,7 @@ class Autoencoder(nn.Module):
     def __init__(
         self,
         config: Model,
-        kind: Kind,
+        layout: Layout,
         *,
         shape: tuple[int, ...],
         columns: Sequence[Column] = (),
@@ -84,12 +84,12 @@ class Autoencoder(nn.Module):
                 f"model.latent_dim: {config.latent_dim} is not below the input's {prod(shape)} "
                 "numbers, so nothing would have to be learned; choose a smaller one"
             )
-        config.objective.check(kind, tuple(shape), latent_dim=config.latent_dim)
+        config.objective.check(layout, tuple(shape), latent_dim=config.latent_dim)
         self.config = config
-        self.kind = kind
+        self.layout = layout
         self.shape = tuple(shape)
         self.has_missing = has_missing
-        self.likelihood = Likelihood(config.likelihood, kind, shape=self.shape, columns=columns)
+        self.likelihood = Likelihood(config.likelihood, layout, shape=self.shape, columns=columns)
         self._nominal = [
             (i, len(column.levels)) for i, column in enumerate(columns) if column.type == "nominal"
         ]
@@ -108,10 +108,10 @@ class Autoencoder(nn.Module):
 
     def _grid(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shapes as architectures want them: features first."""
-        return shape if self.kind == "eeg" else (1, *shape)
+        return shape if self.layout == "series" else (1, *shape)
 
     def _input_shape(self) -> tuple[int, ...]:
-        if self.kind != "questionnaire":
+        if self.layout != "table":
             return self._grid(self.shape)
         n_inputs = self.shape[0] + sum(levels - 1 for _, levels in self._nominal)
         return self._grid((n_inputs + self.shape[0] * self.has_missing,))
@@ -133,11 +133,11 @@ class Autoencoder(nn.Module):
 
     def _code(self, shown: Tensor, observed: Tensor | None) -> Code:
         """Latent features of what is shown, and of which answers are missing."""
-        if self.has_missing and self.kind == "questionnaire":
+        if self.has_missing and self.layout == "table":
             if observed is None:
                 observed = shown.new_ones((len(shown), self.shape[0]))
             shown = torch.cat([shown, observed], 1)
-        code: Tensor = self.encoder(shown if self.kind == "eeg" else shown.unsqueeze(1))
+        code: Tensor = self.encoder(shown if self.layout == "series" else shown.unsqueeze(1))
         if self.config.objective.bottleneck == "gaussian":
             mean, log_variance = code.chunk(2, 1)
             return Code(mean, log_variance.clamp(-12.0, 12.0))
@@ -150,7 +150,7 @@ class Autoencoder(nn.Module):
     def decode(self, code: Tensor) -> Tensor:
         """Parameters of the likelihood, (n, *likelihood.output_shape), from (n, latent_dim)."""
         parameters: Tensor = self.decoder(code)
-        return parameters if self.kind == "eeg" else parameters.squeeze(1)
+        return parameters if self.layout == "series" else parameters.squeeze(1)
 
     def loss(
         self,
@@ -175,7 +175,7 @@ class Autoencoder(nn.Module):
         """
         objective = self.config.objective
         seen, seen_observed, weight = objective.corrupt(
-            x, observed, generator=generator, kind=self.kind
+            x, observed, generator=generator, layout=self.layout
         )
         shown = self._show(seen)
         code = self._code(shown, seen_observed)

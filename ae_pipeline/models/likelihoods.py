@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Column, Kind
+from ae_pipeline.data import Column, Layout
 
 __all__ = ["FAMILIES", "Family", "Likelihood", "LikelihoodName"]
 
@@ -134,7 +134,7 @@ class Likelihood:
     name : str
         A family for every entry, ``mixed`` (by each column's type), or ``auto``: Gaussian for
         EEG, Bernoulli for images, by column for tables.
-    kind : {'eeg', 'mnist', 'questionnaire'}
+    layout : {'series', 'grid', 'table'}
     shape : tuple of int
         Shape of one sample.
     columns : sequence of Column
@@ -153,23 +153,23 @@ class Likelihood:
     """
 
     def __init__(
-        self, name: str, kind: Kind, *, shape: tuple[int, ...], columns: Sequence[Column] = ()
+        self, name: str, layout: Layout, *, shape: tuple[int, ...], columns: Sequence[Column] = ()
     ) -> None:
         self.shape = shape
         self.uniform: str | None = None
         self.by_column: dict[int, tuple[str, int]] = {}
         self._groups: list[tuple[str, Tensor, int, int]] = []  # family, columns, start, size
         if name == "auto":
-            name = {"eeg": "gaussian", "mnist": "bernoulli", "questionnaire": "mixed"}[kind]
+            name = {"series": "gaussian", "grid": "bernoulli", "table": "mixed"}[layout]
         if name == "bernoulli":
-            _refuse_unbounded(kind, columns)
+            _refuse_unbounded(layout, columns)
         if name != "mixed" and not FAMILIES[name].needs_levels:
             self.uniform = name
             self.output_shape = shape
             return
         if not columns:
             raise StudyError(
-                f"model.likelihood: {name!r} needs items with declared levels, which {kind} "
+                f"model.likelihood: {name!r} needs items with declared levels, which this "
                 "data does not have; use gaussian, huber or bernoulli"
             )
         by_group: dict[tuple[str, int], list[int]] = {}
@@ -289,12 +289,12 @@ class Likelihood:
         return chosen if FAMILIES[family].needs_levels else chosen.squeeze(-1)
 
 
-def _refuse_unbounded(kind: Kind, columns: Sequence[Column]) -> None:
+def _refuse_unbounded(layout: Layout, columns: Sequence[Column]) -> None:
     """A probability says nothing of values beyond 0 to 1."""
     loose = [column.name for column in columns if column.type == "continuous"]
-    if kind == "eeg" or loose:
-        what = "EEG in microvolts" if kind == "eeg" else f"the continuous item {loose[0]!r}"
+    if layout == "series" or loose:
+        what = "a signal" if layout == "series" else f"the continuous item {loose[0]!r}"
         raise StudyError(
             f"model.likelihood: 'bernoulli' needs values of 0 to 1, which {what} does not have; "
-            f"use {'gaussian or huber' if kind == 'eeg' else 'mixed'}"
+            f"use {'gaussian or huber' if layout == 'series' else 'mixed'}"
         )

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ae_pipeline.config import Config, StudyError
-from ae_pipeline.data import Kind
+from ae_pipeline.data import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,9 @@ PEAK = 4.0
 """Height of salt and pepper in EEG, in robust standard deviations of the channel."""
 
 TINY = 1e-8
+
+THINGS = {"series": "series", "grid": "images", "table": "tables"}
+"""What samples of each layout are called in messages."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Objective(Config):
         """The first epoch that is trained with the whole objective; none before it is kept."""
         return 1
 
-    def check(self, kind: Kind, shape: tuple[int, ...], *, latent_dim: int) -> None:
+    def check(self, layout: Layout, shape: tuple[int, ...], *, latent_dim: int) -> None:
         """Refuse data that the objective makes no sense for.
 
         Raises
@@ -111,7 +114,7 @@ class Objective(Config):
         """
 
     def corrupt(
-        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, kind: Kind
+        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, layout: Layout
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What the network sees of ``x``.
 
@@ -123,7 +126,7 @@ class Objective(Config):
             1 where observed.
         generator : torch.Generator
             The only source of randomness allowed, so that a resumed run repeats it.
-        kind : {'eeg', 'mnist', 'questionnaire'}
+        layout : {'series', 'grid', 'table'}
 
         Returns
         -------
@@ -166,16 +169,17 @@ class Denoising(Objective):
     rate: float = Field(0.2, gt=0, lt=1)
     """Share of the values (or channels) that the other kinds of noise hit."""
 
-    def check(self, kind: Kind, shape: tuple[int, ...], *, latent_dim: int) -> None:
+    def check(self, layout: Layout, shape: tuple[int, ...], *, latent_dim: int) -> None:
         """Only EEG has channels."""
-        if self.noise == "channel_dropout" and kind != "eeg":
+        if self.noise == "channel_dropout" and layout != "series":
             raise StudyError(
-                f"model.objective.noise: 'channel_dropout' needs EEG, {kind} data has no channels; "
+                f"model.objective.noise: 'channel_dropout' needs channels over time, which "
+                f"{THINGS[layout]} do not have; "
                 "use missing, salt_and_pepper or gaussian"
             )
 
     def corrupt(
-        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, kind: Kind
+        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, layout: Layout
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See :meth:`Objective.corrupt`; a missing answer stays missing."""
         import torch
@@ -187,7 +191,7 @@ class Denoising(Objective):
         places = x.shape[:2] if self.noise == "channel_dropout" else x.shape
         hit = _uniform(places, x, generator=generator) < self.rate
         if self.noise == "salt_and_pepper":
-            low, high = _extremes(x, kind)
+            low, high = _extremes(x, layout)
             extreme = torch.where(_uniform(x.shape, x, generator=generator) < 0.5, low, high)
             seen = torch.where(hit, extreme, x)
             return (seen if observed is None else seen * observed), observed, observed
@@ -215,14 +219,15 @@ class Masked(Objective):
     """Length of a hidden span in samples (EEG), or side of a patch in pixels: auto takes an eighth
     of the window or image."""
 
-    def check(self, kind: Kind, shape: tuple[int, ...], *, latent_dim: int) -> None:
+    def check(self, layout: Layout, shape: tuple[int, ...], *, latent_dim: int) -> None:
         """Something must be left to see."""
-        if kind != "eeg" and self.hide != "auto":
+        if layout != "series" and self.hide != "auto":
             raise StudyError(
-                f"model.objective.hide: {self.hide!r} needs EEG; of {kind} data "
-                f"{'patches' if kind == 'mnist' else 'items'} are hidden: use auto"
+                f"model.objective.hide: {self.hide!r} needs channels over time; of "
+                f"{THINGS[layout]} {'patches' if layout == 'grid' else 'items'} are hidden: "
+                "use auto"
             )
-        if kind == "questionnaire":
+        if layout == "table":
             if shape[0] < 2:
                 raise StudyError("model.objective: masked needs at least two items, given one")
             return
@@ -233,34 +238,34 @@ class Masked(Objective):
                     "use time"
                 )
             return
-        if max(self._blocks(kind, shape)) < 2:
+        if max(self._blocks(layout, shape)) < 2:
             raise StudyError(
                 f"model.objective.size: {self.size} would hide the whole input "
                 f"({' x '.join(map(str, shape))}); choose at most half of its length, or auto"
             )
 
     def corrupt(
-        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, kind: Kind
+        self, x: Tensor, observed: Tensor | None, *, generator: torch.Generator, layout: Layout
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See :meth:`Objective.corrupt`."""
-        hidden = self._hidden(x, generator, kind=kind)
+        hidden = self._hidden(x, generator, layout=layout)
         visible, counts = (~hidden).to(x.dtype), hidden.to(x.dtype)
         if observed is not None:
             visible, counts = visible * observed, counts * observed
         return x.masked_fill(hidden, 0.0), visible, counts
 
-    def _hidden(self, x: Tensor, generator: torch.Generator, *, kind: Kind) -> Tensor:
+    def _hidden(self, x: Tensor, generator: torch.Generator, *, layout: Layout) -> Tensor:
         """Which entries are hidden, a boolean tensor like ``x``."""
         import torch
 
         n, *shape = x.shape
-        if kind == "questionnaire":
+        if layout == "table":
             return _choose(x, shape[0], share=self.share, generator=generator)
         if self.hide == "channels":
             return _choose(x, shape[0], share=self.share, generator=generator)[
                 :, :, None
             ].expand_as(x)
-        blocks, size = self._blocks(kind, (*shape,)), self._size(kind, (*shape,))
+        blocks, size = self._blocks(layout, (*shape,)), self._size(layout, (*shape,))
         places = _choose(x, math.prod(blocks), share=self.share, generator=generator).reshape(
             n, *blocks
         )
@@ -268,7 +273,7 @@ class Masked(Objective):
             places = places.repeat_interleave(size, axis).narrow(
                 axis, 0, shape[axis - places.dim()]
             )
-        if kind == "mnist":
+        if layout == "grid":
             return places
         spans = places[:, None].expand_as(x)
         if self.hide == "time" or shape[0] < 2:
@@ -278,14 +283,14 @@ class Masked(Objective):
         ].expand_as(x)
         return torch.where(_uniform((n, 1, 1), x, generator=generator) < 0.5, spans, channels)
 
-    def _size(self, kind: Kind, shape: tuple[int, ...]) -> int:
-        length = shape[-1] if kind == "eeg" else max(shape)
+    def _size(self, layout: Layout, shape: tuple[int, ...]) -> int:
+        length = shape[-1] if layout == "series" else max(shape)
         return max(1, round(length / 8)) if self.size == "auto" else self.size
 
-    def _blocks(self, kind: Kind, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def _blocks(self, layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Spans of a window, (1,), or patches down and across an image, (2,)."""
-        size = self._size(kind, shape)
-        return tuple(-(-length // size) for length in (shape[-1:] if kind == "eeg" else shape))
+        size = self._size(layout, shape)
+        return tuple(-(-length // size) for length in (shape[-1:] if layout == "series" else shape))
 
 
 def _uniform(shape: tuple[int, ...], like: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -305,13 +310,13 @@ def _choose(like: Tensor, n_places: int, *, share: float, generator: torch.Gener
     return chosen.scatter_(1, lowest, True)
 
 
-def _extremes(x: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
+def _extremes(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """Lowest and highest value that salt and pepper take (of an item: in this batch)."""
-    if kind == "questionnaire":
+    if layout == "table":
         return x.amin(0), x.amax(0)
     return (
         (x.new_tensor(0.0), x.new_tensor(1.0))
-        if kind == "mnist"
+        if layout == "grid"
         else (x.new_tensor(-PEAK), x.new_tensor(PEAK))
     )
 
@@ -405,7 +410,7 @@ class Sparse(Objective):
     target: float = Field(0.1, gt=0, lt=1)
     """Share of the samples that a feature should be active for (kl only)."""
 
-    def check(self, kind: Kind, shape: tuple[int, ...], *, latent_dim: int) -> None:
+    def check(self, layout: Layout, shape: tuple[int, ...], *, latent_dim: int) -> None:
         """A single unit has no neighbours."""
         if self.measure == "neighbours" and latent_dim < 2:
             raise StudyError(

@@ -56,9 +56,9 @@ class Scaler:
             Which of them.
         """
         nothing = np.zeros(0, np.float32)
-        if samples.kind == "mnist":
+        if samples.layout == "grid":
             return cls(nothing, nothing)
-        if samples.kind == "eeg":
+        if samples.layout == "series":
             rows = np.random.default_rng(seed).permutation(len(samples))[:2000]
             values, _ = samples.batch(np.sort(rows))
             # one channel at a time: all of them at once would stand in memory four times over

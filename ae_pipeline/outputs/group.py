@@ -85,7 +85,7 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
     stems = [p["summary"]["recording"] for p in done]
     write_json(out / "dataset_description.json", _description(run.bundle.info))
     write_text(out / "methods.txt", methods_paragraph(run.bundle, run.detection) + "\n")
-    if run.bundle.info.kind == "eeg":
+    if run.bundle.info.threshold is not None:
         headline = _group_of_recordings(run, [p["summary"] for p in provenances], stems=stems)
     else:
         headline = _group_of_rows(run, stems, failed=[p["summary"] for p in failed], done=done)

@@ -84,7 +84,7 @@ def write_train(run: TrainRun, place: Path, *, growth: Path | None = None) -> No
     write_text(place / "methods.txt", methods + "\n")
     write_frame(place / "history.csv", history)
     write_json(place / "metrics.json", run.metrics)
-    scores = contract_frame(run.frame, run.study.kind)
+    scores = contract_frame(run.frame, run.bundle.info.layout)
     latents = latents_frame(scores, run.latents)
     names = _pseudonyms(scores, run.bundle.info.kind)
     write_json(place / "pseudonyms.json", names)

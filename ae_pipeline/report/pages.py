@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from ae_pipeline.data import Kind
 from ae_pipeline.report.drawing import Picture, flags, floats, time_unit
 from ae_pipeline.report.pictures import figures
 from ae_pipeline.report.pictures.evidence import ImageCard, answers, image_cards, traces
@@ -412,7 +411,7 @@ def _elsewhere(view: TrainView | RowsView) -> bool:
     return view.kind == "questionnaire" and view.worst is None and bool(view.sections)
 
 
-def _shown(evidence: Evidence | None, kind: Kind, *, which: str) -> _Shown:
+def _shown(evidence: Evidence | None, kind: str, *, which: str) -> _Shown:
     """Evidence as traces, images or answers; nothing where nothing was kept."""
     if evidence is None or not len(evidence):
         return _Shown()

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ae_pipeline.data import Kind
-
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -177,7 +175,7 @@ class TrainView:
     """
 
     title: str
-    kind: Kind
+    kind: str
     headline: Headline
     history: pd.DataFrame
     metrics: Mapping[str, Any]
@@ -257,7 +255,7 @@ class RowsView:
     """
 
     title: str
-    kind: Kind
+    kind: str
     headline: Headline
     scores: pd.DataFrame
     latents: pd.DataFrame | None = None
@@ -330,7 +328,7 @@ class CompareView:
     """
 
     title: str
-    kind: Kind
+    kind: str
     headline: Headline
     table: pd.DataFrame
     primary: str = "test_loss"

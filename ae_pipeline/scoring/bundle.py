@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from ae_pipeline.config import Config, StudyError, explain
-from ae_pipeline.data import Axis, Column, InputError, Kind, Samples, Scorer
+from ae_pipeline.data import Column, InputError, Layout, Samples, Scorer, axes_of
 from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.detectors.calibration import Calibration, Detection
 from ae_pipeline.detectors.conformal import conformal_p
@@ -56,7 +56,8 @@ class BundleInfo(Config):
 
     format: Literal[2] = FORMAT
     study: str
-    kind: Kind
+    kind: str
+    """Name of the kind of data."""
     model: Model
     shape: tuple[int, ...]
     """Shape of one sample."""
@@ -89,6 +90,11 @@ class BundleInfo(Config):
     rehearsal: dict[str, Any] = Field(default_factory=dict)
     """How well each scorer told planted deviations from held-out data."""
     versions: dict[str, str]
+
+    @property
+    def layout(self) -> Layout:
+        """Form of one sample: tables declare their columns, series have a rate."""
+        return "table" if self.columns else "grid" if self.sfreq_hz is None else "series"
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ class Bundle:
         """
         import pandas as pd
 
-        info, table = self.info, self.info.kind == "questionnaire"
+        info, table = self.info, bool(self.info.columns)
         if table and isinstance(values, pd.DataFrame):
             missing = [name for name in info.entries if name not in values]
             if missing:
@@ -197,7 +203,7 @@ class Bundle:
             info.kind,
             np.where(observed, array, np.float32(0)),
             pd.DataFrame(index=range(len(array))),
-            self._axes(),
+            axes_of(info.layout, info.entries, sfreq_hz=info.sfreq_hz, unit=info.unit),
             observed if table else None,
             columns_of(info),
             info.sfreq_hz,
@@ -206,11 +212,11 @@ class Bundle:
 
     def _refuse_other_unit(self, array: NDArray[np.float32]) -> None:
         """Numbers that cannot be in the model's unit, whatever they show."""
-        if self.info.kind == "mnist":
+        if self.info.layout == "grid":
             low, high = float(array.min()), float(array.max())
             if low < 0 or high > 1:
                 raise InputError(f"pixels of {low:g} to {high:g} given, expected 0 (black) to 1")
-        elif self.info.kind == "eeg":
+        elif self.info.layout == "series":
             spread = float(robust_sd(array))
             usual = float(np.median(self.autoencoder.scaler.scale))
             if spread > 1e4 * usual or 0 < spread < 1e-4 * usual:
@@ -228,15 +234,6 @@ class Bundle:
                         f"({', '.join(f'{level:g}' for level in column.levels)})"
                     )
 
-    def _axes(self) -> tuple[Axis, ...]:
-        if self.info.kind == "eeg":
-            assert self.info.sfreq_hz is not None
-            time = Axis("time", step=1 / self.info.sfreq_hz, unit="s")
-            return (Axis("channel", self.info.entries, unit="uV"), time)
-        if self.info.kind == "questionnaire":
-            return (Axis("item", self.info.entries),)
-        return (Axis("row"), Axis("column"))
-
     def refuse_misfit(self, samples: Samples) -> None:
         """Raise InputError where samples are not what the model was trained on."""
         expected, given = self.info.shape, samples.shape
@@ -245,7 +242,7 @@ class Bundle:
         if self.info.entries and samples.entries != self.info.entries:
             lacking = [name for name in self.info.entries if name not in samples.entries]
             surplus = [name for name in samples.entries if name not in self.info.entries]
-            what = "channels" if samples.kind == "eeg" else "items"
+            what = "channels" if samples.layout == "series" else "items"
             detail = "; ".join(
                 f"{word} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
                 for word, names in (("missing", lacking), ("unknown", surplus))
@@ -350,7 +347,7 @@ def _autoencoder(info: BundleInfo, state: dict[str, NDArray[Any]]) -> FittedAuto
 
     columns = columns_of(info)
     model = Autoencoder(
-        info.model, info.kind, shape=info.shape, columns=columns, has_missing=info.has_missing
+        info.model, info.layout, shape=info.shape, columns=columns, has_missing=info.has_missing
     )
     scaler = Scaler(state.pop("scaler.center"), state.pop("scaler.scale"))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})

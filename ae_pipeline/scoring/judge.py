@@ -85,7 +85,7 @@ def raw_scores(
 
 def _known(samples: Samples) -> pd.DataFrame:
     """What samples are known by."""
-    keys = (*KEYS, "label") if samples.kind == "mnist" else KEYS
+    keys = (*KEYS, "label") if samples.layout == "grid" else KEYS
     return samples.meta[[name for name in keys if name in samples.meta]]
 
 

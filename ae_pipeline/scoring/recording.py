@@ -206,7 +206,7 @@ def score_recording(
     return RecordingResult(
         recording,
         plan,
-        contract_frame(frame, "eeg"),
+        contract_frame(frame, "series"),
         codes,
         rows.channels(),
         events,

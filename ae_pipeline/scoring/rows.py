@@ -65,7 +65,7 @@ def score_rows(
         Where the rows are not what the model was trained on.
     """
     parts = []
-    with one_thread(samples.kind != "mnist"):
+    with one_thread(samples.layout != "grid"):
         for rows in samples.chunks(MANY_ROWS):
             parts.append(bundle.judge(samples.take(rows)))
             advance(rows.stop)
@@ -78,5 +78,5 @@ def score_rows(
     )
     worst, best = pick_examples(bundle, samples, frame=frame)
     return RowsResult(
-        contract_frame(frame, bundle.info.kind), judged.latents, judged.by_entry, worst, best
+        contract_frame(frame, samples.layout), judged.latents, judged.by_entry, worst, best
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_pipeline.data import Layout
 from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.detectors.conformal import adjusted
 
@@ -30,16 +31,15 @@ TIMES = ("window", "onset_s", "duration_s")
 LATENT_KEYS = ("recording", "subject", "window", "onset_s", "duration_s")
 
 
-def contract_frame(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+def contract_frame(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """Judged samples with the columns, order and types every scores file has."""
     import pandas as pd
 
-    windowed = kind == "eeg"
     out = frame.copy(deep=False)
-    top = "top_item" if kind == "questionnaire" else "top_channel"
+    top = "top_item" if layout == "table" else "top_channel"
     out[top] = out.get("top_entry")
     out["top_band"] = out.get("top_band")
-    if not windowed:
+    if layout != "series":
         out["window"] = range(len(out))
         out["onset_s"] = np.nan
         out["duration_s"] = np.nan

@@ -40,7 +40,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ae_pipeline.data import InputError, Kind
+from ae_pipeline.data import InputError
 from ae_pipeline.runtime import files as folder
 from ae_pipeline.sources.faults import Event, Strength, plant
 
@@ -88,7 +88,7 @@ class SampleSet:
     """
 
     name: str
-    kind: Kind
+    kind: str
     what: str
     size: str
     licence: str

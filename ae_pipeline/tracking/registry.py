@@ -126,7 +126,7 @@ def _save_model(
     from ae_pipeline.scoring import bundle
 
     detector = bundle.load(folder)
-    table = detector.info.kind == "questionnaire"
+    table = bool(detector.info.columns)
     signature = example = None
     if record.input_example is not None:
         example = _example(detector, record.input_example.shape)
@@ -162,7 +162,7 @@ def _example(detector: Bundle, shape: tuple[int, ...]) -> Any:
     import numpy as np
     import pandas as pd
 
-    if detector.info.kind != "questionnaire":
+    if not detector.info.columns:
         return np.zeros((2, *shape), np.float32)
     row = {item["name"]: float((item["levels"] or (0,))[0]) for item in detector.info.columns}
     return pd.DataFrame([row, row])

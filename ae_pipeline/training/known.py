@@ -126,7 +126,7 @@ def read_known(head: Head, samples: Samples, *, beside: Path | None) -> Known:
     for i, name in enumerate(classes):
         members = len(np.unique(unit[values == i]))
         if members < 2:
-            thing = "row" if samples.kind != "eeg" else "subject"
+            thing = "row" if samples.layout != "series" else "subject"
             raise InputError(
                 f"{where}: class {name!r} has one member ({thing}), so it cannot be both learned "
                 "and checked; join it with another class or leave its label empty"
@@ -151,7 +151,7 @@ def _column(
         file = beside / "participants.tsv"
     if file is not None:
         return _from_table(head, file, meta=meta), (file,)
-    if samples.kind == "eeg" and head.target in ("session", "task", "run", "acq"):
+    if samples.layout == "series" and head.target in ("session", "task", "run", "acq"):
         short = {"session": "ses"}.get(head.target, head.target)
         found = meta["recording"].astype(str).str.extract(rf"(?:^|_){short}-([A-Za-z0-9]+)")[0]
         if found.notna().any():

@@ -315,7 +315,7 @@ class Pass:
     def scores(self) -> Scores:
         """Losses of samples and of their entries."""
         errors = self.model.likelihood.loss_per_entry(self.parameters, self.x)
-        by_entry, total = _reduce(errors, self.observed, image=self.model.kind == "mnist")
+        by_entry, total = _reduce(errors, self.observed, image=self.model.layout == "grid")
         return Scores(total.cpu().double().numpy(), by_entry.cpu().numpy())
 
 
@@ -391,7 +391,7 @@ def fit(
     batch_size = config.batch_size
     if batch_size == "auto":
         batch_size = 256 if model.config.architecture.kind == "dense" else 64
-        if train.kind == "questionnaire":  # few people need many steps, many people few
+        if train.layout == "table":  # few people need many steps, many people few
             batch_size = int(np.clip(len(train) // 20, 16, 512))
     settled = model.config.objective.settled_epoch
     if settled > config.epochs:
@@ -565,7 +565,7 @@ def _is_over(history: History, config: Training, *, held_out: Samples | None) ->
 
 def _mean_loss(fitted: FittedAutoencoder, samples: Samples) -> float:
     """Mean loss per observed entry."""
-    at_once = TABLE_BATCH if samples.kind == "questionnaire" else SCORING_BATCH
+    at_once = TABLE_BATCH if samples.layout == "table" else SCORING_BATCH
     total = np.concatenate([each.scores.total for each in fitted.passes(samples, at_once)])
     if samples.mask is None:
         return float(total.mean())

@@ -33,7 +33,7 @@ def linear(weights: np.ndarray) -> FittedAutoencoder:
         }
     )
     columns = tuple(Column(f"q{i}") for i in range(p))
-    model = Autoencoder(config, "questionnaire", shape=(p,), columns=columns)
+    model = Autoencoder(config, "table", shape=(p,), columns=columns)
     maps = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     with torch.no_grad():
         for layer, w in zip(maps, (weights, weights.T), strict=True):
@@ -100,7 +100,7 @@ def test_the_frequency_of_a_change_is_that_of_the_signal() -> None:
             "latent_dim": 2,
         }
     )
-    model = Autoencoder(config, "eeg", shape=samples.shape)
+    model = Autoencoder(config, "series", shape=samples.shape)
     model.decoder = Wave()
     found = relevance(FittedAutoencoder(model, Scaler.fit(samples)), samples)
     assert found.peak_hz[0] == pytest.approx(8)

@@ -10,7 +10,7 @@ from made import SFREQ_HZ, answers, as_array, digits, eeg, of_kind
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest as Forest
 
-from ae_pipeline.data import Kind, Samples
+from ae_pipeline.data import Samples
 from ae_pipeline.detectors.baselines import (
     BASELINES,
     IsolationForest,
@@ -39,7 +39,7 @@ def fit_pca(samples: Samples, latent_dim: int = 4) -> PrincipalComponents:
 
 
 @pytest.mark.parametrize("kind", ["eeg", "mnist"])
-def test_pca_error_is_that_of_sklearns_inverse_transform(kind: Kind) -> None:
+def test_pca_error_is_that_of_sklearns_inverse_transform(kind: str) -> None:
     train, new = of_kind(kind, 60), of_kind(kind, 30, seed=1)
     pca = fit_pca(train)
     reference = PCA(4, svd_solver="full").fit(network_units(train, pca.scaler))
@@ -120,7 +120,7 @@ def test_pcas_loss_of_an_image_is_the_cross_entropy_of_what_it_reconstructs() ->
 def test_pcas_loss_of_a_table_is_a_fair_distribution_over_the_levels() -> None:
     samples = answers(200, missing=0.2)
     pca = fit_pca(samples)
-    likelihood = Likelihood("mixed", "questionnaire", shape=samples.shape, columns=samples.columns)
+    likelihood = Likelihood("mixed", "table", shape=samples.shape, columns=samples.columns)
     losses = pca.losses(samples, likelihood.by_column)
     assert losses.shape == (200,)
     assert np.isfinite(losses).all()
@@ -140,9 +140,7 @@ def test_pcas_loss_leaves_out_what_is_missing() -> None:
     pca = fit_pca(samples)
     assert samples.mask is not None
     elsewhere = np.where(samples.mask, samples.values, np.float32(2))
-    by_column = Likelihood(
-        "mixed", "questionnaire", shape=samples.shape, columns=samples.columns
-    ).by_column
+    by_column = Likelihood("mixed", "table", shape=samples.shape, columns=samples.columns).by_column
     np.testing.assert_array_equal(
         pca.losses(samples, by_column), pca.losses(replace(samples, values=elsewhere), by_column)
     )
@@ -154,7 +152,7 @@ def test_pcas_loss_leaves_out_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("kind", "n"), [("eeg", 30), ("mnist", 60), ("questionnaire", 60), ("questionnaire", 400)]
 )
-def test_isolation_forest_scores_as_scikit_learn_does(kind: Kind, n: int) -> None:
+def test_isolation_forest_scores_as_scikit_learn_does(kind: str, n: int) -> None:
     train, new = of_kind(kind, n), of_kind(kind, 50, seed=1)
     scaler = Scaler.fit(train)
     forest = IsolationForest.fit(train, scaler, latent_dim=4, seed=3)
@@ -261,7 +259,7 @@ def test_a_rhythm_stands_out_in_its_band(freq_hz: float, band: int | None) -> No
 
 
 @pytest.mark.parametrize("kind", ["eeg", "mnist", "questionnaire"])
-def test_features_that_two_share_change_no_score(kind: Kind) -> None:
+def test_features_that_two_share_change_no_score(kind: str) -> None:
     train, new = of_kind(kind, 60), of_kind(kind, 30, seed=1)
     scaler = Scaler.fit(train)
     fitted = {

@@ -173,7 +173,7 @@ def test_only_signals_have_a_spectrum() -> None:
 
 def untrained(samples: Samples) -> training.FittedAutoencoder:
     config = Model.model_validate({**tiny.MODEL, "objective": {"kind": "vanilla"}})
-    model = Autoencoder(config, samples.kind, shape=samples.shape)
+    model = Autoencoder(config, samples.layout, shape=samples.shape)
     return training.FittedAutoencoder(model, Scaler.fit(samples))
 
 

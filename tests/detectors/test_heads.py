@@ -69,7 +69,7 @@ def test_a_jointly_trained_head_shapes_the_code_and_leaves_no_weights_behind() -
             Head.model_validate(head), age.astype(float), (), samples.meta["recording"].to_numpy()
         )
         model = Autoencoder(
-            config, "questionnaire", shape=samples.shape, columns=samples.columns, has_missing=True
+            config, "table", shape=samples.shape, columns=samples.columns, has_missing=True
         )
         labels = known.labels(np.arange(200)) if fitted == "jointly" else None
         training = Training(epochs=20, learning_rate=1e-2, device="cpu", batch_size=20)

@@ -72,9 +72,7 @@ def trained(order: bool = True) -> Ensemble:
         }
     )
     scaler = Scaler.fit(train)
-    model = Autoencoder(
-        config, "questionnaire", shape=train.shape, columns=train.columns, has_missing=True
-    )
+    model = Autoencoder(config, "table", shape=train.shape, columns=train.columns, has_missing=True)
     training = Training(epochs=15, learning_rate=5e-3, batch_size=32, device="cpu")
     fitted, _ = fit(model, train, held, scaler, training)
     return Ensemble.fit(fitted, train, reference=held, seed=0)
@@ -203,9 +201,7 @@ def test_binary_nominal_and_continuous_items_are_judged_together() -> None:
         }
     )
     scaler = Scaler.fit(samples)
-    model = Autoencoder(
-        config, "questionnaire", shape=samples.shape, columns=columns, has_missing=True
-    )
+    model = Autoencoder(config, "table", shape=samples.shape, columns=columns, has_missing=True)
     fitted, _ = fit(model, samples, None, scaler, Training(epochs=3, device="cpu"))
     ensemble = Ensemble.fit(fitted, samples, reference=None, seed=0)
     assert np.isfinite(ensemble.score(samples).total).all()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from made import answers, as_array, of_kind
 
-from ae_pipeline.data import Kind, Samples, Scorer
+from ae_pipeline.data import Samples, Scorer
 from ae_pipeline.detectors import baselines
 from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.detectors.ensemble import Ensemble
@@ -22,7 +22,7 @@ from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.training import loop as train
 from ae_pipeline.training.loop import FittedAutoencoder, Training, fit
 
-KINDS: tuple[Kind, ...] = ("eeg", "mnist", "questionnaire")
+KINDS: tuple[str, ...] = ("eeg", "mnist", "questionnaire")
 NAMES = ("dense", "conv", "ensemble", *BASELINES)
 EVERY = [pytest.param(name, kind, id=f"{name}-{kind}") for name in NAMES for kind in KINDS]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -42,10 +42,10 @@ def build(name: str, samples: Samples) -> Autoencoder:
     )
     return Autoencoder(
         config,
-        samples.kind,
+        samples.layout,
         shape=samples.shape,
         columns=samples.columns,
-        has_missing=samples.kind == "questionnaire",
+        has_missing=samples.layout == "table",
     )
 
 
@@ -59,13 +59,13 @@ def fitted_on(name: str, samples: Samples) -> Scorer:
 
 
 @cache
-def trained(name: str, kind: Kind) -> tuple[Scorer, Samples]:
+def trained(name: str, kind: str) -> tuple[Scorer, Samples]:
     """A scorer, and data of the same world that it has not seen."""
     return fitted_on(name, of_kind(kind, 80, seed=0)), of_kind(kind, 30, seed=1)
 
 
 @pytest.mark.parametrize(("name", "kind"), EVERY)
-def test_a_rows_score_does_not_depend_on_the_other_rows(name: str, kind: Kind) -> None:
+def test_a_rows_score_does_not_depend_on_the_other_rows(name: str, kind: str) -> None:
     scorer, samples = trained(name, kind)
     whole = scorer.score(samples)
     order = np.random.default_rng(0).permutation(len(samples))
@@ -78,7 +78,7 @@ def test_a_rows_score_does_not_depend_on_the_other_rows(name: str, kind: Kind) -
 @pytest.mark.parametrize(("name", "kind"), EVERY)
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_scores_do_not_depend_on_the_batch_size(
-    name: str, kind: Kind, size: int, monkeypatch: pytest.MonkeyPatch
+    name: str, kind: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer, samples = trained(name, kind)
     expected = scorer.score(samples)
@@ -98,7 +98,7 @@ def test_views_on_a_signal_score_as_plain_windows_do(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), EVERY)
-def test_a_scorer_is_rebuilt_from_its_state(name: str, kind: Kind) -> None:
+def test_a_scorer_is_rebuilt_from_its_state(name: str, kind: str) -> None:
     scorer, samples = trained(name, kind)
     state: dict[str, Any] = {k: array.copy() for k, array in scorer.state().items()}
     assert all(isinstance(array, np.ndarray) and array.dtype != object for array in state.values())
@@ -231,7 +231,7 @@ def test_constant_data_can_be_trained_on(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), EVERY)
-def test_entries_are_channels_or_items_or_nothing(name: str, kind: Kind) -> None:
+def test_entries_are_channels_or_items_or_nothing(name: str, kind: str) -> None:
     scorer, samples = trained(name, kind)
     scores = scorer.score(samples)
     assert scores.total.shape == (len(samples),)

@@ -10,13 +10,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from made import as_array, of_kind
+from made import LAYOUTS, as_array, of_kind
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal, kl_divergence
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Kind, Samples
+from ae_pipeline.data import Samples
 from ae_pipeline.models import Model
 from ae_pipeline.models.architectures import AnyArchitecture
 from ae_pipeline.models.autoencoder import Autoencoder
@@ -41,7 +41,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "attention": {"width": 16, "heads": 2, "layers": 1},
 }
 OBJECTIVES = ("vanilla", "denoising", "masked", "variational", "sparse", "contractive")
-KINDS: tuple[Kind, ...] = ("eeg", "mnist", "questionnaire")
+KINDS: tuple[str, ...] = ("eeg", "mnist", "questionnaire")
 LATENT_DIM = 6
 TRAINING: dict[str, Any] = {"batch_size": 8, "learning_rate": 3e-3, "device": "cpu"}
 
@@ -52,13 +52,13 @@ every_pair = pytest.mark.parametrize(
 
 
 @cache
-def samples_of(kind: Kind) -> tuple[Samples, Scaler]:
+def samples_of(kind: str) -> tuple[Samples, Scaler]:
     samples = of_kind(kind, 64)
     return samples, Scaler.fit(samples)
 
 
 def build(
-    kind: Kind,
+    kind: str,
     architecture: dict[str, Any] | str = "dense",
     objective: dict[str, Any] | str = "vanilla",
     seed: int = 0,
@@ -81,11 +81,11 @@ def build(
     torch.manual_seed(seed)
     is_table = kind == "questionnaire"
     return Autoencoder(
-        config, kind, shape=samples.shape, columns=samples.columns, has_missing=is_table
+        config, LAYOUTS[kind], shape=samples.shape, columns=samples.columns, has_missing=is_table
     )
 
 
-def batch_of(kind: Kind, n: int = 8) -> tuple[Tensor, Tensor | None]:
+def batch_of(kind: str, n: int = 8) -> tuple[Tensor, Tensor | None]:
     """Some samples in network units, and their mask."""
     samples, scaler = samples_of(kind)
     values, mask = as_array(samples.take(slice(0, n))).batch(slice(None))
@@ -97,14 +97,14 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def loss_on(kind: Kind, model: Autoencoder) -> float:
+def loss_on(kind: str, model: Autoencoder) -> float:
     samples, scaler = samples_of(kind)
     return float(FittedAutoencoder(model, scaler).score(samples).total.mean())
 
 
 @cache
 def trained(
-    architecture: str, objective: str, kind: Kind
+    architecture: str, objective: str, kind: str
 ) -> tuple[float, FittedAutoencoder, History]:
     """Loss before training, and what two epochs make of it."""
     samples, scaler = samples_of(kind)
@@ -129,7 +129,7 @@ def test_the_grid_holds_all_there_is() -> None:
 
 @every_pair
 def test_shapes_come_round_and_every_parameter_gets_a_gradient(
-    architecture: str, objective: str, kind: Kind
+    architecture: str, objective: str, kind: str
 ) -> None:
     model = build(kind, architecture, objective)
     x, observed = batch_of(kind)
@@ -144,7 +144,7 @@ def test_shapes_come_round_and_every_parameter_gets_a_gradient(
 
 
 @every_pair
-def test_it_improves_on_its_first_epoch(architecture: str, objective: str, kind: Kind) -> None:
+def test_it_improves_on_its_first_epoch(architecture: str, objective: str, kind: str) -> None:
     before, _, history = trained(architecture, objective, kind)
     first = history.rows[0]["validation_loss"]
     assert first is not None
@@ -153,7 +153,7 @@ def test_it_improves_on_its_first_epoch(architecture: str, objective: str, kind:
 
 @every_pair
 def test_saved_and_loaded_it_gives_equal_scores(
-    architecture: str, objective: str, kind: Kind
+    architecture: str, objective: str, kind: str
 ) -> None:
     _, fitted, _ = trained(architecture, objective, kind)
     samples, scaler = samples_of(kind)
@@ -161,7 +161,7 @@ def test_saved_and_loaded_it_gives_equal_scores(
     config = Model.model_validate_json(fitted.model.config.model_dump_json())
     again = Autoencoder(
         config,
-        kind,
+        LAYOUTS[kind],
         shape=samples.shape,
         columns=samples.columns,
         has_missing=kind == "questionnaire",
@@ -174,7 +174,7 @@ def test_saved_and_loaded_it_gives_equal_scores(
 
 @every_pair
 def test_scoring_uses_the_clean_input_and_the_mean_code(
-    architecture: str, objective: str, kind: Kind
+    architecture: str, objective: str, kind: str
 ) -> None:
     _, fitted, _ = trained(architecture, objective, kind)
     model, (samples, _) = fitted.model, samples_of(kind)
@@ -196,7 +196,7 @@ class Interrupted(Exception):
 
 @every_pair
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
-    architecture: str, objective: str, kind: Kind, tmp_path: Path
+    architecture: str, objective: str, kind: str, tmp_path: Path
 ) -> None:
     _, whole, expected = trained(architecture, objective, kind)
     samples, scaler = samples_of(kind)
@@ -223,11 +223,13 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("noise", ["gaussian", "salt_and_pepper", "missing"])
-def test_denoising_is_judged_by_the_clean_input(kind: Kind, noise: str) -> None:
+def test_denoising_is_judged_by_the_clean_input(kind: str, noise: str) -> None:
     model = build(kind, "dense", {"kind": "denoising", "noise": noise, "level": 1.0, "rate": 0.5})
     x, observed = batch_of(kind)
     objective = model.config.objective
-    seen, seen_observed, weight = objective.corrupt(x, observed, generator=generator(), kind=kind)
+    seen, seen_observed, weight = objective.corrupt(
+        x, observed, generator=generator(), layout=LAYOUTS[kind]
+    )
     assert not torch.equal(seen, x)
     parameters = model.decode(model.encode(seen, seen_observed).mean)
     expected = model.likelihood.loss(parameters, x, weight=observed)
@@ -239,7 +241,7 @@ def test_denoising_is_judged_by_the_clean_input(kind: Kind, noise: str) -> None:
 
 def test_gaussian_noise_has_its_level() -> None:
     x = torch.zeros(50, 4, 200)
-    seen, *_ = Denoising(level=0.7).corrupt(x, None, generator=generator(), kind="eeg")
+    seen, *_ = Denoising(level=0.7).corrupt(x, None, generator=generator(), layout="series")
     assert float(seen.std()) == pytest.approx(0.7, rel=0.01)
     assert float(seen.mean()) == pytest.approx(0.0, abs=0.02)
 
@@ -247,18 +249,20 @@ def test_gaussian_noise_has_its_level() -> None:
 def test_salt_and_pepper_are_equally_frequent_and_hit_their_share() -> None:
     x = torch.full((50, 28, 28), 0.5)
     objective = Denoising(noise="salt_and_pepper", rate=0.3)
-    seen, *_ = objective.corrupt(x, None, generator=generator(), kind="mnist")
+    seen, *_ = objective.corrupt(x, None, generator=generator(), layout="grid")
     assert float((seen == 1).float().mean()) == pytest.approx(0.15, abs=0.01)
     assert float((seen == 0).float().mean()) == pytest.approx(0.15, abs=0.01)
     assert float((seen == 0.5).float().mean()) == pytest.approx(0.7, abs=0.01)
-    peaks, *_ = objective.corrupt(torch.zeros(9, 4, 50), None, generator=generator(), kind="eeg")
+    peaks, *_ = objective.corrupt(
+        torch.zeros(9, 4, 50), None, generator=generator(), layout="series"
+    )
     assert sorted(peaks.unique().tolist()) == [-4.0, 0.0, 4.0]
 
 
 def test_salt_and_pepper_of_an_item_are_its_own_extremes() -> None:
     x, observed = batch_of("questionnaire", 64)
     objective = Denoising(noise="salt_and_pepper", rate=0.9)
-    seen, *_ = objective.corrupt(x, observed, generator=generator(), kind="questionnaire")
+    seen, *_ = objective.corrupt(x, observed, generator=generator(), layout="table")
     assert bool((seen >= x.amin(0)).all())
     assert bool((seen <= x.amax(0)).all())
 
@@ -267,7 +271,7 @@ def test_noise_that_takes_values_away_takes_its_share() -> None:
     x, observed = torch.ones(200, 30), (torch.rand(200, 30, generator=generator(1)) > 0.1).float()
     objective = Denoising(noise="missing", rate=0.25)
     seen, shown, _ = objective.corrupt(
-        x * observed, observed, generator=generator(), kind="questionnaire"
+        x * observed, observed, generator=generator(), layout="table"
     )
     assert shown is not None
     assert torch.equal(seen, shown)  # what is gone is shown as missing
@@ -277,7 +281,7 @@ def test_noise_that_takes_values_away_takes_its_share() -> None:
 def test_channel_dropout_silences_whole_channels() -> None:
     x = torch.rand(500, 8, 30, generator=generator()) + 1
     objective = Denoising(noise="channel_dropout", rate=0.25)
-    seen, *_ = objective.corrupt(x, None, generator=generator(), kind="eeg")
+    seen, *_ = objective.corrupt(x, None, generator=generator(), layout="series")
     silent = (seen == 0).all(2)
     assert torch.equal(seen, x * ~silent[:, :, None])
     assert float(silent.float().mean()) == pytest.approx(0.25, abs=0.02)
@@ -288,12 +292,12 @@ def test_channel_dropout_silences_whole_channels() -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_masked_loss_ignores_visible_entries(kind: Kind, architecture: str) -> None:
+def test_masked_loss_ignores_visible_entries(kind: str, architecture: str) -> None:
     """Against the mean over the hidden entries alone, by hand; and visible targets are free."""
     model = build(kind, architecture, "masked")
     x, observed = batch_of(kind)
     seen, shown, weight = model.config.objective.corrupt(
-        x, observed, generator=generator(), kind=kind
+        x, observed, generator=generator(), layout=LAYOUTS[kind]
     )
     assert weight is not None
     parameters = model.decode(model.encode(seen, shown).mean)
@@ -307,14 +311,18 @@ def test_masked_loss_ignores_visible_entries(kind: Kind, architecture: str) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_network_never_sees_what_it_has_to_predict(kind: Kind) -> None:
+def test_the_network_never_sees_what_it_has_to_predict(kind: str) -> None:
     model = build(kind, "dense", "masked")
     x, observed = batch_of(kind)
     objective = model.config.objective
-    seen, shown, weight = objective.corrupt(x, observed, generator=generator(), kind=kind)
+    seen, shown, weight = objective.corrupt(
+        x, observed, generator=generator(), layout=LAYOUTS[kind]
+    )
     assert weight is not None
     other = torch.where(weight > 0, 1 - x, x)
-    again, shown_again, _ = objective.corrupt(other, observed, generator=generator(), kind=kind)
+    again, shown_again, _ = objective.corrupt(
+        other, observed, generator=generator(), layout=LAYOUTS[kind]
+    )
     assert torch.equal(seen, again)
     assert torch.equal(seen[weight == 0], x[weight == 0])
     if observed is not None:
@@ -327,8 +335,8 @@ def test_the_network_never_sees_what_it_has_to_predict(kind: Kind) -> None:
 def test_hidden_shares_are_exact_and_have_their_shape() -> None:
     x = torch.rand(40, 6, 64) + 1
 
-    def hidden(objective: Masked, x: Tensor, kind: Kind) -> Tensor:
-        weight = objective.corrupt(x, None, generator=generator(), kind=kind)[2]
+    def hidden(objective: Masked, x: Tensor, kind: str) -> Tensor:
+        weight = objective.corrupt(x, None, generator=generator(), layout=LAYOUTS[kind])[2]
         assert weight is not None
         return weight > 0
 
@@ -360,7 +368,9 @@ def test_hidden_shares_are_exact_and_have_their_shape() -> None:
 def test_something_is_always_hidden_and_something_left(share: float) -> None:
     for kind in KINDS:
         x, _ = batch_of(kind)
-        weight = Masked(share=share).corrupt(x, None, generator=generator(), kind=kind)[2]
+        weight = Masked(share=share).corrupt(x, None, generator=generator(), layout=LAYOUTS[kind])[
+            2
+        ]
         assert weight is not None
         hidden = weight.flatten(1).mean(1)
         assert bool(((hidden > 0) & (hidden < 1)).all())
@@ -384,7 +394,7 @@ def test_divergence_is_that_of_the_distributions_per_entry() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_at_beta_1_is_the_evidence_bound_per_known_entry(kind: Kind) -> None:
+def test_the_loss_at_beta_1_is_the_evidence_bound_per_known_entry(kind: str) -> None:
     model = build(kind, "dense", "variational")
     x, observed = batch_of(kind)
     loss = model.loss(x, observed, generator())
@@ -638,16 +648,20 @@ def test_contraction_makes_the_code_stand_still_under_noise() -> None:
         (
             "mnist",
             {"kind": "denoising", "noise": "channel_dropout"},
-            "needs EEG, mnist data has no",
+            "needs channels over time, which images",
         ),
-        ("questionnaire", {"kind": "masked", "hide": "time"}, "'time' needs EEG.*items are hidden"),
-        ("mnist", {"kind": "masked", "hide": "channels"}, "'channels' needs EEG.*patches"),
+        (
+            "questionnaire",
+            {"kind": "masked", "hide": "time"},
+            "'time' needs channels.*items",
+        ),
+        ("mnist", {"kind": "masked", "hide": "channels"}, "'channels' needs channels.*patches"),
         ("eeg", {"kind": "masked", "size": 33}, "size: 33 would hide the whole input .4 x 33."),
         ("mnist", {"kind": "masked", "size": 12}, "size: 12 would hide the whole input .12 x 12."),
     ],
 )
 def test_a_pair_that_makes_no_sense_says_why(
-    kind: Kind, objective: dict[str, Any], reason: str
+    kind: str, objective: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(StudyError, match=reason):
         build(kind, "dense", objective)
@@ -657,6 +671,6 @@ def test_a_single_unit_has_no_neighbours_and_a_single_channel_is_not_hidden() ->
     with pytest.raises(StudyError, match="'neighbours' needs model.latent_dim of at least 2"):
         build("eeg", "dense", {"kind": "sparse", "measure": "neighbours"}, latent_dim=1)
     with pytest.raises(StudyError, match="at least two channels, given one"):
-        Masked(hide="channels").check("eeg", (1, 100), latent_dim=2)
+        Masked(hide="channels").check("series", (1, 100), latent_dim=2)
     with pytest.raises(StudyError, match="at least two items, given one"):
-        Masked().check("questionnaire", (1,), latent_dim=1)
+        Masked().check("table", (1,), latent_dim=1)

@@ -21,7 +21,7 @@ def the_study() -> Study:
 
 
 def the_model() -> Autoencoder:
-    return Autoencoder(the_study().model, "mnist", shape=(28, 28))
+    return Autoencoder(the_study().model, "grid", shape=(28, 28))
 
 
 def test_the_model_has_the_texts_parameters() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from made import COLUMNS
+from made import COLUMNS, LAYOUTS
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Normal
 
@@ -72,7 +72,7 @@ def test_huber_finds_the_middle_that_an_outlier_does_not_move() -> None:
     x = torch.cat([torch.linspace(-0.5, 0.5, 99), torch.tensor([1e4])])
     middle = torch.zeros(1, requires_grad=True)
     for _ in range(100):
-        loss = Likelihood("huber", "eeg", shape=(1,)).loss(middle.expand(100, 1), x[:, None])
+        loss = Likelihood("huber", "series", shape=(1,)).loss(middle.expand(100, 1), x[:, None])
         (slope,) = torch.autograd.grad(loss, middle)
         middle = (middle - 0.3 * slope).detach().requires_grad_()
     assert float(middle) == pytest.approx(0.01, abs=0.001)  # 99 pull back what one pulls
@@ -110,7 +110,7 @@ def test_every_level_survives_the_way_over_network_units(n_levels: int) -> None:
 def test_auto_takes_what_fits_the_kind_of_data(
     kind: str, shape: tuple[int, ...], columns: tuple[Column, ...], family: str | None
 ) -> None:
-    likelihood = Likelihood("auto", kind, shape=shape, columns=columns)  # type: ignore[arg-type]
+    likelihood = Likelihood("auto", LAYOUTS[kind], shape=shape, columns=columns)  # type: ignore[arg-type]
     assert likelihood.uniform == family
     if family:
         assert likelihood.output_shape == shape
@@ -119,7 +119,7 @@ def test_auto_takes_what_fits_the_kind_of_data(
 
 
 def test_each_column_of_a_mixed_table_has_its_own_family() -> None:
-    likelihood = Likelihood("mixed", "questionnaire", shape=(len(COLUMNS),), columns=COLUMNS)
+    likelihood = Likelihood("mixed", "table", shape=(len(COLUMNS),), columns=COLUMNS)
     fewer = {"nominal": 0, "ordinal": 1}  # thresholds lie between levels
     sizes = [max(1, len(c.levels) - fewer.get(c.type, len(c.levels))) for c in COLUMNS]
     assert likelihood.output_shape == (sum(sizes),)
@@ -165,7 +165,7 @@ def test_each_column_of_a_mixed_table_has_its_own_family() -> None:
 
 @pytest.mark.parametrize("name", ["gaussian", "huber", "bernoulli", "categorical"])
 def test_masked_loss_ignores_hidden_entries(name: str) -> None:
-    likelihood = Likelihood(name, "questionnaire", shape=(3,), columns=ITEMS)
+    likelihood = Likelihood(name, "table", shape=(3,), columns=ITEMS)
     x = torch.randint(0, 4, (8, 3), generator=RNG) / 3
     observed = (rand(8, 3) > 0.4).float()
     parameters = randn(8, *likelihood.output_shape)
@@ -178,13 +178,13 @@ def test_masked_loss_ignores_hidden_entries(name: str) -> None:
 
 
 def test_a_batch_without_any_observed_entry_costs_nothing() -> None:
-    likelihood = Likelihood("gaussian", "questionnaire", shape=(3,), columns=ITEMS)
+    likelihood = Likelihood("gaussian", "table", shape=(3,), columns=ITEMS)
     assert float(likelihood.loss(randn(2, 3), randn(2, 3), weight=torch.zeros(2, 3))) == 0
 
 
 @pytest.mark.parametrize("name", ["gaussian", "huber", "bernoulli", "categorical"])
 def test_the_fused_mean_is_the_mean_of_the_entries(name: str) -> None:
-    likelihood = Likelihood(name, "questionnaire", shape=(3,), columns=ITEMS)
+    likelihood = Likelihood(name, "table", shape=(3,), columns=ITEMS)
     parameters, x = randn(8, *likelihood.output_shape), torch.randint(0, 4, (8, 3)) / 3
     mean = likelihood.loss_per_entry(parameters, x).mean()
     torch.testing.assert_close(likelihood.loss(parameters, x), mean)
@@ -192,10 +192,10 @@ def test_the_fused_mean_is_the_mean_of_the_entries(name: str) -> None:
 
 
 def test_a_family_that_needs_levels_refuses_data_without() -> None:
-    with pytest.raises(StudyError, match="'categorical' needs items with declared levels.*eeg"):
-        Likelihood("categorical", "eeg", shape=(4, 30))
+    with pytest.raises(StudyError, match="'categorical' needs items with declared levels"):
+        Likelihood("categorical", "series", shape=(4, 30))
     with pytest.raises(StudyError, match="'mixed' needs items with declared levels"):
-        Likelihood("mixed", "mnist", shape=(28, 28))
+        Likelihood("mixed", "grid", shape=(28, 28))
     columns = (Column("q1", "ordinal", (1.0, 2.0)), Column("age"))
     with pytest.raises(StudyError, match="at least two levels; item 'age' declares 0"):
-        Likelihood("categorical", "questionnaire", shape=(2,), columns=columns)
+        Likelihood("categorical", "table", shape=(2,), columns=columns)

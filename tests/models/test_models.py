@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from made import COLUMNS, as_array, of_kind
+from made import COLUMNS, LAYOUTS, as_array, of_kind
 from pydantic import ValidationError
 from torch import Tensor
 from torch.distributions import Normal
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Column, Kind
+from ae_pipeline.data import Column
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder, Code
 from ae_pipeline.models.layers import n_parameters
@@ -18,7 +18,7 @@ from ae_pipeline.models.objectives import Encoding, Objective, Vanilla
 from ae_pipeline.models.scaler import Scaler
 
 ARCHITECTURES = ({"kind": "dense", "hidden": (32,)}, {"kind": "conv", "channels": (8, 4)})
-LIKELIHOODS: dict[Kind, tuple[str, ...]] = {
+LIKELIHOODS: dict[str, tuple[str, ...]] = {
     "eeg": ("gaussian", "huber"),
     "mnist": ("bernoulli", "gaussian"),
     "questionnaire": ("mixed", "gaussian", "huber"),
@@ -43,7 +43,7 @@ def model_of(architecture: dict[str, Any], likelihood: str = "auto", latent_dim:
 
 
 def prepare(
-    architecture: dict[str, Any], kind: Kind, likelihood: str = "auto", latent_dim: int = 6
+    architecture: dict[str, Any], kind: str, likelihood: str = "auto", latent_dim: int = 6
 ) -> tuple[Autoencoder, Tensor, Tensor | None]:
     """A model and one batch, in network units, that fits it."""
     samples = as_array(of_kind(kind, 16))
@@ -52,7 +52,7 @@ def prepare(
     config = model_of(architecture, likelihood, latent_dim)
     model = Autoencoder(
         config,
-        kind,
+        LAYOUTS[kind],
         shape=samples.shape,
         columns=samples.columns,
         has_missing=samples.mask is not None,
@@ -70,7 +70,7 @@ def generator() -> torch.Generator:
 
 
 @pytest.mark.parametrize(("architecture", "kind", "likelihood"), GRID)
-def test_shapes_come_round(architecture: dict[str, Any], kind: Kind, likelihood: str) -> None:
+def test_shapes_come_round(architecture: dict[str, Any], kind: str, likelihood: str) -> None:
     model, x, observed = prepare(architecture, kind, likelihood)
     parameters = model(x, observed)
     assert model.encode(x, observed).mean.shape == (len(x), 6)
@@ -81,7 +81,7 @@ def test_shapes_come_round(architecture: dict[str, Any], kind: Kind, likelihood:
 
 @pytest.mark.parametrize(("architecture", "kind", "likelihood"), GRID)
 def test_every_parameter_gets_a_gradient(
-    architecture: dict[str, Any], kind: Kind, likelihood: str
+    architecture: dict[str, Any], kind: str, likelihood: str
 ) -> None:
     model, x, observed = prepare(architecture, kind, likelihood)
     model.loss(x, observed, generator()).total.backward()
@@ -89,7 +89,7 @@ def test_every_parameter_gets_a_gradient(
 
 
 @pytest.mark.parametrize(("architecture", "kind", "likelihood"), GRID)
-def test_one_batch_is_overfitted(architecture: dict[str, Any], kind: Kind, likelihood: str) -> None:
+def test_one_batch_is_overfitted(architecture: dict[str, Any], kind: str, likelihood: str) -> None:
     model, x, observed = prepare(architecture, kind, likelihood, latent_dim=11)
     x, observed = x[:6], None if observed is None else observed[:6]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -114,7 +114,7 @@ def test_one_batch_is_overfitted(architecture: dict[str, Any], kind: Kind, likel
 
 
 def test_the_texts_model_has_exactly_its_parameters() -> None:
-    model = Autoencoder(model_of({"kind": "dense"}, latent_dim=10), "mnist", shape=(28, 28))
+    model = Autoencoder(model_of({"kind": "dense"}, latent_dim=10), "grid", shape=(28, 28))
     assert n_parameters(model) == 407_834
 
 
@@ -127,7 +127,7 @@ def test_the_default_of_a_study_without_architecture_details_is_the_texts() -> N
 def test_a_code_as_large_as_the_input_is_refused() -> None:
     config = model_of(ARCHITECTURES[0], latent_dim=12)
     with pytest.raises(StudyError, match=r"latent_dim: 12 is not below the input's 12 numbers"):
-        Autoencoder(config, "questionnaire", shape=(12,), columns=COLUMNS)
+        Autoencoder(config, "table", shape=(12,), columns=COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,7 @@ def test_nominal_answers_reach_the_network_as_one_of_n() -> None:
     samples = of_kind("questionnaire")
     columns: tuple[Column, ...] = samples.columns
     (index,) = (i for i, column in enumerate(columns) if column.type == "nominal")
-    model = Autoencoder(
-        model_of(ARCHITECTURES[0]), "questionnaire", shape=samples.shape, columns=columns
-    )
+    model = Autoencoder(model_of(ARCHITECTURES[0]), "table", shape=samples.shape, columns=columns)
     rows = []
     model.encoder.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0]))
     x = torch.zeros(3, len(columns))
@@ -207,7 +205,7 @@ def test_glorot_reaches_every_layer() -> None:
 def test_vanilla_changes_nothing() -> None:
     x, observed = torch.randn(3, 4), torch.ones(3, 4)
     for objective in (Objective(), Vanilla()):
-        assert objective.corrupt(x, observed, generator=generator(), kind="mnist") == (
+        assert objective.corrupt(x, observed, generator=generator(), layout="grid") == (
             x,
             observed,
             observed,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made import COLUMNS, answers, as_array, digits, eeg, of_kind
 
-from ae_pipeline.data import Kind, Samples, Windows
+from ae_pipeline.data import Samples, Windows
 from ae_pipeline.models.scaler import LIMIT, Scaler
 
 
@@ -15,7 +15,7 @@ def values_of(samples: Samples) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["eeg", "mnist", "questionnaire"])
-def test_there_and_back_again(kind: Kind) -> None:
+def test_there_and_back_again(kind: str) -> None:
     samples = of_kind(kind)
     scaler = Scaler.fit(samples)
     values = values_of(samples)

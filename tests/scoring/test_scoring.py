@@ -303,7 +303,7 @@ def test_odd_rows_are_more_abnormal_than_others() -> None:
 
 def test_parts_are_kept_where_there_are_any() -> None:
     frame = tiny.eeg().frame.assign(p_value=0.5, q_value=np.nan, flagged=False, reason="")
-    assert list(contract_frame(frame, "eeg")) == [*COLUMNS, "part"]
+    assert list(contract_frame(frame, "series")) == [*COLUMNS, "part"]
 
 
 def test_latents_stand_beside_their_keys(planted: RecordingResult) -> None:

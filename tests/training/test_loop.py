@@ -12,7 +12,7 @@ from made import answers, as_array, digits, eeg, of_kind
 from safetensors import safe_open
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Kind, Samples, Windows
+from ae_pipeline.data import Samples, Windows
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.models.scaler import Scaler
@@ -40,10 +40,10 @@ def build(samples: Samples, kind: str = "dense", seed: int = 0, latent_dim: int 
     )
     return Autoencoder(
         config,
-        samples.kind,
+        samples.layout,
         shape=samples.shape,
         columns=samples.columns,
-        has_missing=samples.kind == "questionnaire",
+        has_missing=samples.layout == "table",
     )
 
 
@@ -85,7 +85,7 @@ def same_weights(a: FittedAutoencoder, b: FittedAutoencoder) -> bool:
 
 @pytest.mark.parametrize("architecture", ["dense", "conv"])
 @pytest.mark.parametrize("kind", ["eeg", "mnist", "questionnaire"])
-def test_training_lowers_the_loss_on_data_it_has_not_seen(kind: Kind, architecture: str) -> None:
+def test_training_lowers_the_loss_on_data_it_has_not_seen(kind: str, architecture: str) -> None:
     train, validation = of_kind(kind, 80), of_kind(kind, 40, seed=1)
     _, history = run(train, validation, architecture=architecture, epochs=8, learning_rate=3e-3)
     first, best = history.rows[0], history.best
@@ -213,7 +213,7 @@ def interrupt_in(epoch: int, batch: int | None = None) -> Listener:
     ],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
-    kind: Kind, architecture: str, optimizer: str, tmp_path: Path
+    kind: str, architecture: str, optimizer: str, tmp_path: Path
 ) -> None:
     train, validation = of_kind(kind, 60), of_kind(kind, 20, seed=1)
     checkpoint = tmp_path / "checkpoint.safetensors"
@@ -527,7 +527,7 @@ def test_latents_are_the_codes_of_the_clean_input() -> None:
 
 
 @pytest.mark.parametrize("kind", ["eeg", "mnist", "questionnaire"])
-def test_passes_go_through_the_samples_in_order_and_in_network_units(kind: Kind) -> None:
+def test_passes_go_through_the_samples_in_order_and_in_network_units(kind: str) -> None:
     samples = of_kind(kind, 150)  # three batches
     fitted, _ = run(samples)
     passes = list(fitted.passes(samples))

@@ -213,7 +213,7 @@ def _read_outcome(study: Study, cell: Cell, *, folder: Path, warnings: tuple[str
         cell,
         "",
         metrics["test_loss"],
-        _by_unit(scores, loss, kind=study.kind),
+        _by_unit(scores, loss),
         _probe(scores, latents),
         _head_figure(metrics.get("head")),
         rehearsed["roc_area"],
@@ -225,13 +225,13 @@ def _read_outcome(study: Study, cell: Cell, *, folder: Path, warnings: tuple[str
     )
 
 
-def _by_unit(frame: pd.DataFrame, loss: NDArray[np.float64], *, kind: str) -> pd.DataFrame:
+def _by_unit(frame: pd.DataFrame, loss: NDArray[np.float64]) -> pd.DataFrame:
     """Mean loss of each subject (recording where there is one subject only) or row of the test."""
     held = frame.assign(loss=loss)
     test = held[held["part"] == "test"]
     if test.empty:
         test = held[held["part"] == "calibration"]
-    by_subject = kind == "eeg" and frame["subject"].nunique() > 1
+    by_subject = frame["subject"].nunique() > 1
     unit = test["subject" if by_subject else "recording"].astype(str)
     return test.assign(unit=unit).groupby("unit")["loss"].mean().reset_index()
 
@@ -295,7 +295,7 @@ def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
         is_pca = cell.architecture == "pca"
         method = PrincipalComponents if is_pca else FactorAnalysis
         likelihood = Likelihood(
-            study.model.likelihood, samples.kind, shape=samples.shape, columns=samples.columns
+            study.model.likelihood, samples.layout, shape=samples.shape, columns=samples.columns
         )
         families = likelihood.uniform or likelihood.by_column
         is_train = division.part == "train"
@@ -360,7 +360,7 @@ def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
         cell,
         "",
         metrics["test_loss"],
-        _by_unit(scores_frame, scores_frame["loss"].to_numpy(), kind=study.kind),
+        _by_unit(scores_frame, scores_frame["loss"].to_numpy()),
         _probe(scores_frame, latents),
         _head_figure(metrics.get("head")),
         metrics["detection"],
@@ -372,7 +372,7 @@ def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
 
 def _unit(samples: Samples) -> str:
     """What intervals are over: subjects of EEG where there are several, else recordings, rows."""
-    several = samples.kind == "eeg" and samples.meta["subject"].nunique() > 1
+    several = samples.layout == "series" and samples.meta["subject"].nunique() > 1
     return "subject" if several else "recording"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_pipeline.data import Layout
 from ae_pipeline.report.drawing import (
     HALF,
     INK,
@@ -241,7 +242,7 @@ def matrix(
 
 
 def rows_of(
-    kind: str,
+    layout: Layout,
     rows: Sequence[tuple[str, Float]],
     *,
     steps: Sequence[str],
@@ -249,11 +250,11 @@ def rows_of(
     sfreq_hz: float | None,
     caption: str,
 ) -> Picture:
-    """Named rows of samples, drawn as their kind is: images, windows or answers.
+    """Named rows of samples, drawn by their layout: images, windows or answers.
 
     Parameters
     ----------
-    kind : {'eeg', 'mnist', 'questionnaire'}
+    layout : {'series', 'grid', 'table'}
     rows : sequence of (name, array of shape (n, *shape))
     steps : sequence of n str
         What the samples of a row differ by.
@@ -264,9 +265,9 @@ def rows_of(
     caption : str
     """
     alt = f"{len(rows)} rows of {len(steps)} samples each: {', '.join(name for name, _ in rows)}."
-    if kind == "mnist":
+    if layout == "grid":
         return grid_of_images(rows, steps, alt=alt, caption=caption)
-    if kind == "eeg":
+    if layout == "series":
         return grid_of_windows(
             rows, float(sfreq_hz or 1), names=names, steps=steps, alt=alt, caption=caption
         )
