@@ -31,6 +31,7 @@ __all__ = [
     "Axis",
     "Block",
     "Column",
+    "Finding",
     "InputError",
     "Layout",
     "Recording",
@@ -60,6 +61,25 @@ class InputError(Exception):
 
 
 # --------------------------------------------------------------------------- recordings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact that was found; :mod:`ae_pipeline.report.findings` puts it into words.
+
+    Parameters
+    ----------
+    kind : str
+        What was found, such as ``gain_off``.
+    numbers : mapping of str to number
+        How much, by name; a physical number carries its unit.
+    where : tuple of str
+        Channels, items, or other names it is about.
+    """
+
+    kind: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    where: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

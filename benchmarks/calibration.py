@@ -263,7 +263,8 @@ def judge_windows(rng: np.random.Generator, n_subjects: int) -> Figures:
     detection = Detection(false_alarms_per_hour=ALARMS_PER_HOUR)
     tops = windows_of(fresh).max(1)
     verdicts = [
-        calibration.unusual(int(n), hours, top=float(top), detection=detection)[0]
+        calibration.compare_events(int(n), hours, top=float(top), detection=detection).kind
+        != "usual_events"
         for n, top in zip(counts[:50], tops, strict=False)
     ]
     p = conformal_p(windows_of(fresh), calibration.scores["score"])

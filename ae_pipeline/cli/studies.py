@@ -57,6 +57,7 @@ def validate(
     """
     from ae_pipeline.detectors.calibration import reach
     from ae_pipeline.ingest.gather import gather
+    from ae_pipeline.report.findings.reasons import allowed as in_words
     from ae_pipeline.study import load_study
     from ae_pipeline.training.split import divide
 
@@ -111,9 +112,9 @@ def validate(
     else:
         for key, value in found.items():
             print(f"{key}: {value}")
-        sentence = allowed.sentence(what)
-        if sentence:
-            print(f"judging 10 {what} together: {sentence}")
+        limit = in_words(allowed, what)
+        if limit:
+            print(f"judging 10 {what} together: {limit}")
         print(f"next: ae-pipeline train {study}")
     raise typer.Exit(1 if data.failures else 0)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ae_pipeline.config import Config
-from ae_pipeline.data import InputError
+from ae_pipeline.data import Finding, InputError
 from ae_pipeline.detectors.events import BEYOND, TOUCH_S, find_events
 from ae_pipeline.stats import percentile_interval, poisson_interval, resampled_weights
 
@@ -76,23 +76,6 @@ class Reach:
     smallest_p: float
     fewest: int | None
     needed: int
-
-    def sentence(self, what: str) -> str:
-        """One sentence for the report; empty where a single abnormal one can be flagged."""
-        if self.fewest == 1 or not self.n_batch:
-            return ""
-        rate = f"an error rate of {self.error_rate:g}"
-        more = f"{self.needed:,} would be needed for one alone"
-        if self.fewest is None:
-            return (
-                f"Cannot flag at {rate} with {self.n_calibration:,} calibration {what} (smallest "
-                f"p {self.smallest_p:.2g}); {more}."
-            )
-        return (
-            f"With {self.n_calibration:,} calibration {what} (smallest p {self.smallest_p:.2g}) "
-            f"flags at {rate} begin where {self.fewest:,} of {self.n_batch:,} are as abnormal as "
-            f"can be; {more}."
-        )
 
 
 def reach(
@@ -262,14 +245,11 @@ class Calibration:
         """The smallest p-value a row or recording can get."""
         return 1 / (self.n_units + 1)
 
-    def no_promise(self, error_rate: float, what: str) -> str:
-        """Why nothing flagged does not mean clean; empty where the error rate can be reached."""
+    def too_few(self, error_rate: float) -> Finding | None:
+        """Why nothing flagged does not mean clean; None where the error rate can be reached."""
         if self.smallest_p <= error_rate:
-            return ""
-        return (
-            f"with {self.n_units} calibration {what} the smallest possible p is "
-            f"{self.smallest_p:.2g}, so 'clean' cannot be promised: look at the highest windows"
-        )
+            return None
+        return Finding("too_few", {"n_units": self.n_units, "smallest_p": self.smallest_p})
 
     @cached_property
     def _by_recording(self) -> list[NDArray[np.int64]]:
@@ -330,7 +310,7 @@ class Calibration:
         """Rows that stay when the most abnormal share of units is left out, (n,).
 
         Who is left out for a high score makes the others look more abnormal than they are: no
-        p-value against what is left is valid (see :func:`what_is_withdrawn`).
+        p-value against what is left is valid (see :meth:`withdrawn`).
         """
         codes = self._unit_of_recording
         level = np.bincount(codes, self.recording_scores) / np.bincount(codes)
@@ -338,31 +318,18 @@ class Calibration:
         dropped = np.unique(self.unit)[np.argsort(-level, kind="stable")[:n]]
         return np.asarray(~np.isin(self.unit, dropped))
 
-    def what_is_withdrawn(self, detection: Detection, unit: str) -> tuple[str, ...]:
-        """Claims that this calibration data cannot support, a sentence each.
-
-        Parameters
-        ----------
-        detection : Detection
-        unit : str
-            What the exchangeable units are called.
-        """
+    def withdrawn(self, detection: Detection) -> tuple[Finding, ...]:
+        """Return what keeps this calibration data from supporting a claim."""
         found = []
         if detection.trim:
-            found.append(
-                f"The most abnormal {detection.trim:.0%} of the calibration {unit}s were left out "
-                "by their score (detection.trim): p, q and alarm rates are no longer guaranteed "
-                "and too small; set it to 0 for claims that hold."
-            )
+            found.append(Finding("trimmed", {"share": detection.trim}))
         if len(self.onset_s):
             wanted = detection.false_alarms_per_hour
             rate, low, high = self.alarm_rate(wanted)
             if rate > wanted:
-                found.append(
-                    f"{wanted:g} false alarms an hour cannot be promised with {self.n_units} "
-                    f"calibration {unit}s ({self.hours:.2g} h): judged by the others they raised "
-                    f"{rate:.1f} an hour ({low:.1f} to {high:.1f}); add calibration recordings."
-                )
+                numbers = {"wanted": wanted, "n_units": self.n_units, "hours": self.hours}
+                measured = {"rate": rate, "low": low, "high": high}
+                found.append(Finding("rate_not_reached", numbers | measured))
         return tuple(found)
 
     @cached_property
@@ -465,10 +432,10 @@ class Calibration:
         drawn = percentile_interval(rates[1:]) or [low, high]
         return float(rates[0]), min(low, drawn[0]), max(high, drawn[1])
 
-    def unusual(
+    def compare_events(
         self, n_events: int, hours: float, *, top: float, detection: Detection
-    ) -> tuple[bool, str]:
-        """Whether a new recording's events are more than clean recordings raise, and why.
+    ) -> Finding:
+        """Compare the events of a new recording with those that clean recordings raise.
 
         Parameters
         ----------
@@ -481,33 +448,28 @@ class Calibration:
 
         Returns
         -------
-        unusual : bool
-            It raises more events an hour than clean recordings do (at ``error_rate``, or than any
-            of them where they are too few for that) and more than chance makes of the wanted
-            rate; or one event is beyond all of them by half their range.
-        reason : str
+        Finding
+            ``many_events``: more events an hour than clean recordings raise (at ``error_rate``, or
+            than any of them where they are too few for that) and more than chance makes of the
+            wanted rate. ``far_event``: one of them is beyond all of theirs by half their range.
+            Else ``usual_events``.
         """
         from scipy.stats import poisson
 
         wanted = detection.false_alarms_per_hour
         rates = self.left_out_alarms(wanted) / self._hours_each
-        events = f"{n_events} event{'' if n_events == 1 else 's'}"
         p = self._unit_p(rates, n_events / hours)
         rare = p <= max(detection.error_rate, self.smallest_p) + 1e-12
         if n_events and rare and poisson.sf(n_events - 1, wanted * hours) < detection.error_rate:
-            return True, (
-                f"{events}, {n_events / hours:.1f} an hour, where clean recordings raise at most "
-                f"{rates.max():.1f} (p {p:.2g})"
-            )
+            many = {"n_events": n_events, "per_hour": n_events / hours, "p": p}
+            return Finding("many_events", {**many, "most_per_hour": float(rates.max())})
         known = self.scores["score"]
         usual, most = float(np.median(known)), float(known.max())
         if n_events and top - usual > BEYOND * (most - usual):
             times = (top - usual) / max(most - usual, 1e-12)
-            return True, (
-                f"{events}, one of them {times:.1f} times as far from usual as anything in "
-                f"{self.hours:.2g} h of clean recordings"
-            )
-        return False, f"{events}, as many as clean recordings raise"
+            far = {"n_events": n_events, "times": times, "hours": self.hours}
+            return Finding("far_event", far)
+        return Finding("usual_events", {"n_events": n_events})
 
     def event_threshold(self, false_alarms_per_hour: float, without: int | None = None) -> float:
         """Lowest threshold at which a new subject is expected to raise no more events than allowed.

@@ -61,29 +61,13 @@ from ae_pipeline.training.loop import FittedAutoencoder, Pass
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NETWORK_VIEWS", "TWO_SIDED", "VIEW_WORDS", "Ensemble", "Seen", "Through", "bands"]
+__all__ = ["NETWORK_VIEWS", "TWO_SIDED", "Ensemble", "Seen", "Through", "bands"]
 
 NETWORK_VIEWS = ("error", "relative", "spread", "latent", "spectrum")
 """Views of the autoencoder, which are added."""
 
 TWO_SIDED = ("error", "spread")
 """Views whose small values are as unusual as large ones; a code cannot be too probable."""
-
-VIEW_WORDS = {
-    "error": "signal error",
-    "relative": "shape not explained",
-    "spread": "varies too little or too much",
-    "latent": "combination of features unusual",
-    "spectrum": "power in a band unusual",
-    "own": "unlike the rest of the recording",
-    "neighbours": "not what the other channels predict",
-    "population": "unlike the training data",
-    "surprise": "answers unlike what the others predict",
-    "pattern": "a pattern explains the answers better than the questions do",
-    "person_total": "profile runs against everybody's",
-    "isolation": "combination of answers unusual",
-}
-"""What a view says, in words."""
 
 ROWS_PER_COMPONENT = 200
 """Codes for each component of the mixture: fewer, and a component describes single samples."""

@@ -11,14 +11,14 @@ rhythmic_sharp, alpha, exchanged, unexplained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import RobustStats
+from ae_pipeline.data import Finding, RobustStats
 from ae_pipeline.eeg.features import FEATURE_BANDS_HZ, by_channel, deviations_from, feature_names
 
 __all__ = ["CATEGORY", "TAGS", "Tag", "tag"]
@@ -92,14 +92,14 @@ class Tag:
         Strongest first, at most six.
     band : str
         Band that deviates most, by name; empty where windows are too short for any.
-    evidence : str
-        What was measured, in words.
+    evidence : Finding
+        What was measured, and at which channels.
     """
 
     kind: str
     channels: tuple[int, ...]
     band: str
-    evidence: str
+    evidence: Finding
 
 
 @dataclass(frozen=True)
@@ -153,15 +153,16 @@ def tag(
     for rule in _RULES:
         found = rule(view)
         if found is not None:
-            kind, channels, evidence = found
-            return Tag(kind, tuple(channels)[:MANY], _band(view, channels[0]), evidence)
+            kind, channels, numbers = found
+            shown = tuple(channels)[:MANY]
+            # a blink spreads over the head; what was measured is in front
+            at = [c for c in shown if view.frontal[c] or kind != "blink"]
+            evidence = Finding(kind, numbers, tuple(ch_names[c] for c in at))
+            return Tag(kind, shown, _band(view, channels[0]), evidence)
     top = view.order[0]
-    band = _band(view, top)
-    size = float(np.abs(view.own[top]).max())
-    evidence = f"{size:.1f} robust SD from the usual at {ch_names[top]}" + (
-        f", most in {band}" if band else ""
-    )
-    return Tag("unexplained", view.order, band, evidence)
+    deviation = {"robust_sd": float(np.abs(view.own[top]).max())}
+    evidence = Finding("unexplained", deviation, (ch_names[top],))
+    return Tag("unexplained", view.order, _band(view, top), evidence)
 
 
 def _window_view(
@@ -214,7 +215,7 @@ def _band(view: _WindowView, channel: int) -> str:
     return view.names[bands[int(np.abs(view.own[channel, bands]).argmax())]]
 
 
-_Found = tuple[str, Sequence[int], str] | None
+_Found = tuple[str, Sequence[int], Mapping[str, float]] | None
 
 
 def _strongest(view: _WindowView, channels: Sequence[int], *, feature: str) -> list[int]:
@@ -234,12 +235,7 @@ def _flat(view: _WindowView) -> _Found:
     share, channel = best
     if share < 0.35:
         return None
-    return (
-        "flat",
-        (channel,),
-        f"{view.ch_names[channel]} hardly moves in {share:.0%} of the window "
-        f"(under {FAINT:.0%} of its usual line length)",
-    )
+    return "flat", (channel,), {"share": share, "of_usual": FAINT}
 
 
 def _clipped(view: _WindowView) -> _Found:
@@ -257,12 +253,7 @@ def _clipped(view: _WindowView) -> _Found:
             if np.ptp(piece) >= 0.6 * np.ptp(x):
                 best = max(best, _at_rails(piece, view.raw is not None))
         if best >= (STANDING if view.raw is not None else CLIPPED_SHARE):
-            return (
-                "clipped",
-                (channel,),
-                f"{best:.0%} of the samples of half a second stand at the highest and lowest "
-                f"value of {view.ch_names[channel]}",
-            )
+            return "clipped", (channel,), {"share": best}
     return None
 
 
@@ -311,12 +302,14 @@ def _fast(view: _WindowView, narrow: bool) -> _Found:
     share = float(power[line].sum() / max(float(power[fast].sum()), 1e-9))
     if (share >= NARROW) != narrow:
         return None
-    where = ", ".join(view.ch_names[c] for c in found[:MANY])
-    times = float(np.exp(view.of(view.rise, "gamma", channel=found[0])))
     if narrow:
-        said = f"a line at {peak_hz:.1f} Hz, with {share:.0%} of all power above 20 Hz"
-        return "line_noise", found, f"{said}, at {where}"
-    return "muscle", found, f"power of 30 to 45 Hz {times:.0f} times the usual, broad, at {where}"
+        return "line_noise", found, {"peak_hz": peak_hz, "share": share}
+    return "muscle", found, {"times": _times(view, "gamma", channel=found[0])}
+
+
+def _times(view: _WindowView, band: str, *, channel: int) -> float:
+    """Power of a channel's band as times of the usual."""
+    return float(np.exp(view.of(view.rise, band, channel=channel)))
 
 
 def _alpha(view: _WindowView) -> _Found:
@@ -334,13 +327,8 @@ def _alpha(view: _WindowView) -> _Found:
     freqs_hz, power = _spectrum(view, found[0])
     inside = (freqs_hz >= 7) & (freqs_hz <= 14)
     peak_hz = float(freqs_hz[inside][power[inside].argmax()])
-    times = float(np.exp(view.of(view.rise, "alpha", channel=found[0])))
-    where = ", ".join(view.ch_names[c] for c in found[:MANY])
-    return (
-        "alpha",
-        found,
-        f"alpha power {times:.0f} times the usual, peak {peak_hz:.1f} Hz, {where}",
-    )
+    times = _times(view, "alpha", channel=found[0])
+    return "alpha", found, {"times": times, "peak_hz": peak_hz}
 
 
 def _exchanged(view: _WindowView) -> _Found:
@@ -373,12 +361,7 @@ def _exchanged(view: _WindowView) -> _Found:
     pair, share = pairs[best], float(total[1 + best] / total[0])
     if share > EXPLAINED:
         return None
-    names = " and ".join(view.ch_names[channel] for channel in pair)
-    return (
-        "exchanged",
-        pair,
-        f"with {names} in each other's place {1 - share:.0%} of the deviation is gone",
-    )
+    return "exchanged", pair, {"share_gone": 1 - share}
 
 
 def _exchange(signal: Float, pair: tuple[int, int]) -> Float:
@@ -427,12 +410,7 @@ def _rhythmic_sharp(view: _WindowView) -> _Found:
     if again[best] < PERIODIC or second < PERIODIC / 2 or between > 0.3:
         return None
     rate_hz = view.sfreq_hz / int(lags[best])
-    where = ", ".join(view.ch_names[c] for c in found[:MANY])
-    return (
-        "rhythmic_sharp",
-        found,
-        f"a wave repeats {rate_hz:.1f} times a second (correlation {again[best]:.2f}), {where}",
-    )
+    return "rhythmic_sharp", found, {"rate_hz": rate_hz, "correlation": float(again[best])}
 
 
 def _echoes(x: NDArray[Any], lags: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -461,11 +439,7 @@ def _pop(view: _WindowView) -> _Found:
         np.partition(others, -1)[-1]
     ):
         return None
-    return (
-        "pop",
-        (top,),
-        f"a step of {height:.0f} µV at {view.ch_names[top]} alone, {steep:.0%} of it within 30 ms",
-    )
+    return "pop", (top,), {"height_uv": height, "share_within_30_ms": steep}
 
 
 def _blink(view: _WindowView) -> _Found:
@@ -481,12 +455,8 @@ def _blink(view: _WindowView) -> _Found:
         or not 0.06 <= width_s <= 0.5
     ):
         return None
-    where = ", ".join(view.ch_names[c] for c in front)
-    return (
-        "blink",
-        tuple(dict.fromkeys((*front, *view.order))),
-        f"a deflection of {height:.0f} µV, {1000 * width_s:.0f} ms wide, largest at {where}",
-    )
+    spread = tuple(dict.fromkeys((*front, *view.order)))
+    return "blink", spread, {"height_uv": height, "width_ms": 1000 * width_s}
 
 
 def _slow_drift(view: _WindowView) -> _Found:
@@ -503,9 +473,7 @@ def _slow_drift(view: _WindowView) -> _Found:
     _, _, width_s = _deflection(view, found[0])
     if width_s < 0.25:
         return None
-    times = float(np.exp(view.of(view.rise, "slow", channel=found[0])))
-    where = ", ".join(view.ch_names[c] for c in found[:MANY])
-    return "slow_drift", found, f"power under 1.6 Hz {times:.0f} times the usual, {where}"
+    return "slow_drift", found, {"times": _times(view, "slow", channel=found[0])}
 
 
 _RULES = (

@@ -14,10 +14,10 @@ from ae_pipeline.data import InputError, Samples
 from ae_pipeline.detectors.calibration import Calibration
 from ae_pipeline.detectors.conformal import adjusted, conformal_p, conformal_p_without_own
 from ae_pipeline.ingest.gather import Gathered
+from ae_pipeline.report.findings.reasons import claims
 from ae_pipeline.runtime.files import digest_json, versions
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo, describe_columns
-from ae_pipeline.scoring.reasons import reasons
 from ae_pipeline.stats import mean_interval
 from ae_pipeline.study import Study
 from ae_pipeline.training import distributed as together
@@ -269,7 +269,7 @@ def make_bundle(
         exchangeable_unit=division.unit,
         claims=(
             *division.claims,
-            *calibration.what_is_withdrawn(study.detection, division.unit),
+            *claims(calibration.withdrawn(study.detection), division.unit),
         ),
         training={
             **study.normal,
@@ -317,7 +317,7 @@ def judge_held_out(
     Returns
     -------
     DataFrame
-        ``frame`` with ``p_value``, ``q_value``, ``flagged``, ``reason`` and the top entry.
+        ``frame`` with ``p_value``, ``q_value``, ``flagged`` and the top entry.
     """
     reference = bundle.calibration
     info = bundle.info
@@ -347,7 +347,6 @@ def judge_held_out(
     frame["p_value"] = p
     if info.entries:
         frame["top_entry"], frame["top_ratio"] = bundle.top_entries(by_entry)
-    frame["reason"] = reasons(frame, float(np.median(reference.scores["score_autoencoder"])))
     return frame
 
 

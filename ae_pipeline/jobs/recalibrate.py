@@ -16,6 +16,7 @@ from ae_pipeline.data import InputError
 from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
 from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.jobs.job import Progress
+from ae_pipeline.report.findings.reasons import claims
 from ae_pipeline.tracking.registry import model_folder
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def recalibrate(
             "claims": (
                 f"Calibrated anew on {calibration.n_units} {unit}s given by name: "
                 "p-values hold for data like these, if nothing was fitted on them.",
-                *calibration.what_is_withdrawn(old.info.detection, unit),
+                *claims(calibration.withdrawn(old.info.detection), unit),
             ),
         }
     )

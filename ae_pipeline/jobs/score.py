@@ -25,6 +25,7 @@ from ae_pipeline.outputs.score import (
     write_recording,
     write_rows,
 )
+from ae_pipeline.report.findings.reasons import differences
 from ae_pipeline.runtime.files import digest_files, key, locked
 from ae_pipeline.runtime.messages import Message, kept, replay
 from ae_pipeline.tracking.registry import model_folder
@@ -250,7 +251,7 @@ class ScoreJob:
             ),
         )
         self.progress.advance(1, 1, recording.name)
-        for warning in result.summary["warnings"]:
+        for warning in differences(result):
             _LOG.warning(warning)
         write_recording(self.run, result, this=this)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_pipeline.data import Recording
+from ae_pipeline.report.findings.reasons import RecordingTables
 from ae_pipeline.runtime.files import write_frame, write_json, write_through
-from ae_pipeline.scoring.recording import RecordingResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def _bids_folder(name: str) -> Path | None:
     return Path(f"sub-{entities['sub']}", *session, "eeg")
 
 
-def _write_bids(out: Path, result: RecordingResult) -> list[str]:
+def _write_bids(out: Path, tables: RecordingTables) -> list[str]:
     """Events and channel states where mne-bids and other BIDS tools find them.
 
     Returns
@@ -51,11 +51,11 @@ def _write_bids(out: Path, result: RecordingResult) -> list[str]:
     """
     import pandas as pd
 
-    recording = result.recording
+    recording = tables.result.recording
     folder = _bids_folder(recording.name)
     if folder is None:
         return []
-    bads = dict(zip(result.bads["name"], result.bads["reason"], strict=True))
+    bads = dict(zip(tables.bads["name"], tables.bads["reason"], strict=True))
     channels = pd.DataFrame(
         {
             "name": recording.file_names,
@@ -67,7 +67,7 @@ def _write_bids(out: Path, result: RecordingResult) -> list[str]:
     )
     channels = channels[[name not in recording.filled for name in recording.ch_names]]
     stem = folder / f"{recording.name}_desc-anomaly"
-    write_frame(out / f"{stem}_events.tsv", result.events)
+    write_frame(out / f"{stem}_events.tsv", tables.events)
     write_json(out / f"{stem}_events.json", EVENT_SIDECAR)
     write_frame(out / f"{stem}_channels.tsv", channels)
     return [f"{stem.as_posix()}_{ending}" for ending in BIDS_ENDINGS]

@@ -21,6 +21,7 @@ from ae_pipeline.outputs.bids import (
     _write_bids,
 )
 from ae_pipeline.outputs.run_folder import _now
+from ae_pipeline.report.findings.reasons import recording_tables, scores_table, with_reasons
 from ae_pipeline.report.findings.recording import recording_view
 from ae_pipeline.runtime.files import (
     digest_files,
@@ -159,23 +160,24 @@ def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> Non
     out, info = run.out, run.bundle.info
     name = result.recording.name
     (out / f"{name}_provenance.json").unlink(missing_ok=True)  # from here on it is not done
-    write_frame(out / f"{name}_scores.parquet", result.frame)
-    write_frame(out / f"{name}_desc-anomaly_events.tsv", result.events)
+    tables = recording_tables(run.bundle, result)
+    write_frame(out / f"{name}_scores.parquet", tables.scores)
+    write_frame(out / f"{name}_desc-anomaly_events.tsv", tables.events)
     write_json(out / f"{name}_desc-anomaly_events.json", EVENT_SIDECAR)
     _write_annotations(
-        out / f"{name}_desc-anomaly_annot.fif", result.events, recording=result.recording
+        out / f"{name}_desc-anomaly_annot.fif", tables.events, recording=result.recording
     )
-    write_frame(out / f"{name}_bads.tsv", result.bads)
+    write_frame(out / f"{name}_bads.tsv", tables.bads)
     latents = latents_frame(result.frame, result.latents)
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
     assert info.threshold is not None
-    view = recording_view(run.bundle, result, threshold=info.threshold, detection=run.detection)
+    view = recording_view(run.bundle, tables, threshold=info.threshold, detection=run.detection)
     write_text(out / f"{name}_report.html", report.recording_page(view))
     files = sorted(_file_names(name) - {f"{name}_examples.npz", f"{name}_items.tsv"})
-    files += _write_bids(out, result)
+    files += _write_bids(out, tables)
     digest = digest_files(result.recording.files)
     _write_provenance(
-        run, name, this=this, files=files, summary=result.summary, digest=digest, status="done"
+        run, name, this=this, files=files, summary=tables.row, digest=digest, status="done"
     )
 
 
@@ -191,11 +193,13 @@ def write_rows(
     """Files of one table or image file; provenance last."""
     out, name = run.out, item.name
     (out / f"{name}_provenance.json").unlink(missing_ok=True)
-    write_frame(out / f"{name}_scores.parquet", result.frame)
+    scores = scores_table(result.frame, run.bundle)
+    write_frame(out / f"{name}_scores.parquet", scores)
     latents = latents_frame(result.frame, result.latents)
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
     files = [f"{name}_scores.parquet", f"{name}_desc-latent_features.tsv", f"{name}_examples.npz"]
-    _save_examples(out / f"{name}_examples.npz", result.worst, best=result.best)
+    worst, best = (with_reasons(each, run.bundle) for each in (result.worst, result.best))
+    _save_examples(out / f"{name}_examples.npz", worst, best=best)
     person = run.bundle.ensemble.person
     if person is not None:
         source = source_of(run.bundle.info)

@@ -25,6 +25,7 @@ from ae_pipeline.outputs.score import SHARED
 from ae_pipeline.report.findings import training as findings
 from ae_pipeline.report.findings.methods import methods_paragraph
 from ae_pipeline.report.findings.model_card import model_card
+from ae_pipeline.report.findings.reasons import scores_table, with_reasons
 from ae_pipeline.runtime.files import (
     digest_files,
     digest_json,
@@ -84,14 +85,15 @@ def write_train(run: TrainRun, place: Path, *, growth: Path | None = None) -> No
     write_text(place / "methods.txt", methods + "\n")
     write_frame(place / "history.csv", history)
     write_json(place / "metrics.json", run.metrics)
-    scores = contract_frame(run.frame, run.bundle.info.layout)
+    scores = scores_table(contract_frame(run.frame, run.bundle.info.layout), run.bundle)
     latents = latents_frame(scores, run.latents)
     names = _pseudonyms(scores, run.bundle.info.kind)
     write_json(place / "pseudonyms.json", names)
     study = run.study.model_dump(mode="json")
     write_text(place / "study.yaml", yaml.safe_dump(study, sort_keys=False, allow_unicode=True))
     # what the worst and best look like, taken from rows that nothing was fitted on
-    worst, best = pick_examples(run.bundle, run.held_out(), frame=run.frame)
+    examples = pick_examples(run.bundle, run.held_out(), frame=run.frame)
+    worst, best = (with_reasons(each, run.bundle) for each in examples)
 
     about, answers = _write_items(run, place)
     if run.metrics.get("factors"):

@@ -9,9 +9,26 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["clean", "comma_list", "p_value", "seconds", "share", "shorten", "show"]
+__all__ = [
+    "MISSING",
+    "clean",
+    "comma_list",
+    "count",
+    "fine",
+    "interval",
+    "listed",
+    "number",
+    "p_value",
+    "seconds",
+    "share",
+    "shorten",
+    "show",
+    "spoken",
+    "times",
+]
 
 _UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 MISSING = "n/a"
@@ -70,6 +87,44 @@ def p_value(value: Any) -> str:
     if _missing(value):
         return MISSING
     return "< 0.0001" if value < 1e-4 else f"{float(value):.2g}"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def fine(value: float | None) -> str:
+    """A loss to four decimals: models differ in the fourth."""
+    return MISSING if _missing(value) else f"{value:.4f}".replace("-", "−")
+
+
+def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
+    """A 95% interval; empty where there is none."""
+    if bounds is None or not all(map(math.isfinite, bounds)):
+        return ""
+    return f"95% interval {number(bounds[0], digits)} to {number(bounds[1], digits)}"
+
+
+def times(ratio: float) -> str:
+    """How many times something else it is."""
+    return f"{ratio:.1f} times" if ratio < 100 else f"{ratio:,.0f} times"
+
+
+def count(n: int, noun: str) -> str:
+    """How many of a thing: ``1 event``, ``2,000 events``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first names, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def spoken(name: str) -> str:
+    """A name of the code or of a column as words."""
+    return name.replace("_", " ")
 
 
 def _missing(value: Any) -> bool:

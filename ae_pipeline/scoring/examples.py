@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.judge import Judged
-from ae_pipeline.scoring.reasons import reasons
 from ae_pipeline.scoring.tables import LATENTS, TIMES
 
 if TYPE_CHECKING:
@@ -139,21 +138,6 @@ def _few_words(codes: NDArray[Any], words: list[str]) -> pd.Categorical:
     import pandas as pd
 
     return pd.Categorical.from_codes(codes, categories=pd.Index(words, dtype=object))
-
-
-def _phrases(frame: pd.DataFrame, usual_error: float) -> pd.arrays.ArrowStringArray:
-    """Reasons of many rows, end to end as they are made: Python's own texts are large."""
-    import pandas as pd
-    import pyarrow as pa
-
-    text, ends = bytearray(), [np.zeros(1, np.int64)]
-    for start in range(0, len(frame), AT_A_TIME):
-        phrases = [each.encode() for each in reasons(frame[start : start + AT_A_TIME], usual_error)]
-        ends.append(len(text) + np.cumsum([len(phrase) for phrase in phrases]))
-        text += b"".join(phrases)
-    buffers = [None, pa.py_buffer(np.concatenate(ends)), pa.py_buffer(text)]
-    array = pa.Array.from_buffers(pa.large_string(), len(frame), buffers)
-    return pd.arrays.ArrowStringArray(array)
 
 
 class _Keeper:

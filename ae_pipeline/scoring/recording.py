@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import Recording, RobustStats, Samples
+from ae_pipeline.data import Finding, Recording, RobustStats, Samples
 from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.detectors.ensemble import Through
 from ae_pipeline.detectors.events import Span, find_events
@@ -26,10 +26,9 @@ from ae_pipeline.eeg.tags import CATEGORY, Tag, tag
 from ae_pipeline.eeg.windows import Windowing, cut, cut_again
 from ae_pipeline.runtime.threads import ahead, one_thread
 from ae_pipeline.scoring.bundle import Bundle
-from ae_pipeline.scoring.examples import N_BEST, N_WORST, _apart, _keepers, _phrases, _Rows
+from ae_pipeline.scoring.examples import N_BEST, N_WORST, _apart, _keepers, _Rows
 from ae_pipeline.scoring.mismatch import fitted_channels, mismatches, wrong_gain, wrong_gains
-from ae_pipeline.scoring.reasons import events_frame, in_words, kinds_in_words
-from ae_pipeline.scoring.tables import contract_frame
+from ae_pipeline.scoring.tables import contract_frame, events_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,11 +50,13 @@ HALF_WAY = 0.5
 
 @dataclass(frozen=True)
 class RecordingResult:
-    """What is said about one recording.
+    """What is found in one recording, as facts; :mod:`ae_pipeline.report.findings` words them.
 
-    ``frame`` has the contract's columns, one row a window; ``latents`` is (n, latent_dim),
-    ``by_channel`` (n, channels); ``summary`` is the recording's row without q, which needs the
-    whole batch.
+    ``frame`` has one row a window (:func:`contract_frame`), ``events`` one an event
+    (:func:`events_frame`); ``latents`` is (n, latent_dim), ``by_channel`` (n, channels);
+    ``tags`` say what some windows look like, by their number; ``summary`` is the recording's row
+    without words and without q, which needs the whole batch; ``findings`` are what the verdict
+    rests on, ``gains`` channels whose gain is off, ``mismatches`` how it differs from training.
     """
 
     recording: Recording
@@ -64,12 +65,21 @@ class RecordingResult:
     latents: NDArray[np.float32]
     by_channel: NDArray[np.float32]
     events: pd.DataFrame
-    bads: pd.DataFrame
+    tags: Mapping[int, Tag]
+    gains: tuple[Finding, ...]
     worst: Example
     best: Example
     summary: dict[str, Any]
+    findings: tuple[Finding, ...]
+    mismatches: tuple[Finding, ...]
     near: pd.DataFrame
     """Where few windows reached the threshold: the highest below it, see :func:`_near`."""
+
+    @property
+    def bad_channels(self) -> tuple[str, ...]:
+        """Names of channels that are not as they should be."""
+        names = [name for gain in self.gains for name in gain.where]
+        return tuple(dict.fromkeys([*names, *self.plan.bad_names]))
 
 
 @one_thread()
@@ -100,8 +110,6 @@ def score_recording(
     InputError
         Where the recording does not fit the model or holds no usable window.
     """
-    import pandas as pd
-
     info = bundle.info
     assert info.preprocess is not None
     assert info.windows is not None
@@ -134,11 +142,9 @@ def score_recording(
     )
     nearest_s = {peak: float(onset_s[row]) for peak, row in nearest.items()}
     _give_back_memory()
-    usual_error = float(np.median(calibration.scores["score_autoencoder"]))
-    frame["reason"] = _phrases(frame, usual_error)
     events = events_frame(
         spans,
-        frame,
+        frame["p_value"].to_numpy(),
         by_entry=at_peaks,
         entries=info.entries,
         calibration=calibration,
@@ -146,7 +152,7 @@ def score_recording(
         tags=tags,
         nearest_s=nearest_s,
     )
-    near = _near(
+    near, near_tags = _near(
         frame,
         spans,
         threshold=threshold,
@@ -155,53 +161,34 @@ def score_recording(
         windowing=info.windows,
         stats=stats,
     )
-    if len(near):
-        frame.loc[near["window"], "reason"] = near["reason"].to_numpy()
-    found = {bad.name: bad.reason for bad in plan.bads}
-    found = wrong_gains(info.training, plan) | found
-    whole = wrong_gain(info.training, plan)
-    bads = pd.DataFrame(list(found.items()), columns=["name", "reason"])
     score = calibration.recording_score(total)
     flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
     covered_s = _covered_s(frame)
-    unusual, reason = calibration.unusual(
+    compared = calibration.compare_events(
         len(spans), covered_s / 3600, top=float(total.max()), detection=detection
     )
-    verdict = "clean"
-    if unusual:
-        verdict, said = _verdict(events, state)
-        reason = f"{said}; {reason}" if said else reason
-    promise = calibration.no_promise(detection.error_rate, f"{info.exchangeable_unit}s")
-    if verdict == "clean" and promise:
-        reason = f"{reason}; {promise}"
-    if state:
-        band, region, times = state
-        reason = (
-            f"state differs from training: {band}, {region} ({times:.2g} times the usual power); "
-            + reason
-        )
-    if len(bads):
-        verdict = "technical"
-        reason = f"{len(bads)} bad channel(s): {', '.join(bads['name'])}"
-    if whole:
-        verdict, reason = "technical", whole
+    gains = wrong_gains(info.training, plan)
+    findings = [
+        wrong_gain(info.training, plan),
+        _bad_channels(gains, plan),
+        state,
+        None if compared.kind == "usual_events" else _kinds(events),
+        compared,
+        calibration.too_few(detection.error_rate),
+    ]
+    found = tuple(finding for finding in findings if finding is not None)
     summary = {
-        "warnings": mismatches(info.training, recording, plan=plan),
         "recording": recording.name,
         "subject": recording.subject,
         "session": recording.session,
         "duration_s": recording.duration_s,
         "usable_share": max(0.0, covered_s - flagged_s) / _recorded_s(recording),
-        "quality_findings": "; ".join(
-            [*([whole] if whole else []), *(f"{name}: {why}" for name, why in found.items())]
-        ),
         "n_windows": len(frame),
         "n_events": len(spans),
         "events_per_hour": len(spans) / (covered_s / 3600),
         "score": score,
         "p_value": calibration.recording_p(score),
-        "verdict": verdict,
-        "reason": reason,
+        "verdict": _verdict(found, events),
     }
     return RecordingResult(
         recording,
@@ -210,10 +197,13 @@ def score_recording(
         codes,
         rows.channels(),
         events,
-        bads,
+        {peak: tags[peak] for peak in peaks if peak in tags} | near_tags,
+        gains,
         replace(worst.example(frame), **normal),
         best.example(frame),
         summary,
+        found,
+        mismatches(info.training, recording, plan=plan),
         near,
     )
 
@@ -225,9 +215,7 @@ def _streamed(
     plan: Plan,
     threshold: float,
     advance: Callable[[float], None],
-) -> tuple[
-    _Rows, dict[int, Tag], tuple[str, str, float] | None, RobustStats | None, tuple[_Shown, _Shown]
-]:
+) -> tuple[_Rows, dict[int, Tag], Finding | None, RobustStats | None, tuple[_Shown, _Shown]]:
     """All windows judged, block after block; tags of the worst, the state, and examples."""
     rows = _Rows(recording)
     tags: dict[int, Tag] = {}
@@ -303,17 +291,17 @@ def _near(
     plan: Plan,
     windowing: Windowing,
     stats: RobustStats | None,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[int, Tag]]:
     """The highest windows below the threshold, so many that with the events there are a few.
 
     Where calibration data is short the threshold lies above much that a reader would want to see.
 
     Returns
     -------
-    DataFrame
+    near : DataFrame
         ``window``, ``onset_s``, ``duration_s``, ``looks_like``, ``channel``, ``band``, ``score``,
-        ``reached`` (0 the recording's median score, 1 the threshold), ``evidence``, and ``reason``,
-        which is that of the scores file with what the window looks like before it.
+        ``reached`` (0 the recording's median score, 1 the threshold).
+    tags : mapping of window to Tag
     """
     import pandas as pd
 
@@ -327,10 +315,10 @@ def _near(
         times = frame[["recording", "onset_s", "duration_s"]].iloc[order]
         chosen = [int(order[i]) for i in _apart(times, N_WORST - len(spans))]
     samples = cut_again(recording, plan, windowing=windowing, numbers=chosen)
-    rows = []
+    rows, tags = [], {}
     for i, row in enumerate(chosen):
         assert stats is not None
-        found = _tag(samples, i, stats=stats, recording=recording)
+        found = tags[row] = _tag(samples, i, stats=stats, recording=recording)
         rows.append(
             {
                 "window": row,
@@ -341,12 +329,10 @@ def _near(
                 "band": found.band,
                 "score": score[row],
                 "reached": way[row],
-                "evidence": found.evidence,
-                "reason": f"not flagged; {in_words(found)}; {frame['reason'].iloc[row]}",
             }
         )
     columns = ["window", "onset_s", "duration_s", "looks_like", "channel", "band", "score"]
-    return pd.DataFrame(rows, columns=[*columns, "reached", "evidence", "reason"])
+    return pd.DataFrame(rows, columns=[*columns, "reached"]), tags
 
 
 def _clear(frame: pd.DataFrame, spans: list[Span]) -> NDArray[np.bool_]:
@@ -358,15 +344,17 @@ def _clear(frame: pd.DataFrame, spans: list[Span]) -> NDArray[np.bool_]:
     return clear
 
 
-def _state(
-    bundle: Bundle, samples: Samples, *, recording: Recording
-) -> tuple[str, str, float] | None:
+def _state(bundle: Bundle, samples: Samples, *, recording: Recording) -> Finding | None:
     """Band, region and factor by which the whole recording differs from the training data."""
     stats, population = samples.robust_stats.get(recording.name), bundle.ensemble.population
     if stats is None or population is None or samples.sfreq_hz is None:
         return None
     names = feature_names(samples.sfreq_hz, samples.shape[1])
-    return state_of(stats, population, ch_names=samples.entries, names=names)
+    found = state_of(stats, population, ch_names=samples.entries, names=names)
+    if found is None:
+        return None
+    band, region, times = found
+    return Finding("other_state", {"times": times}, (band, region))
 
 
 def _nearest_normal(
@@ -410,20 +398,37 @@ def _beside_normal(
     return {"normal": values, "normal_s": frame["onset_s"].to_numpy()[chosen]}
 
 
-def _verdict(events: pd.DataFrame, state: tuple[str, str, float] | None) -> tuple[str, str]:
-    """What most of the events' time looks like, and how many there are of each kind.
+def _bad_channels(gains: tuple[Finding, ...], plan: Plan) -> Finding | None:
+    names = dict.fromkeys([*(name for gain in gains for name in gain.where), *plan.bad_names])
+    return Finding("bad_channels", {"n": len(names)}, tuple(names)) if names else None
+
+
+def _kinds(events: pd.DataFrame) -> Finding:
+    """How many events there are of each kind."""
+    kinds = events["trial_type"].str.removeprefix("anomaly/")
+    counts = kinds.value_counts(sort=False)
+    return Finding("event_kinds", {str(kind): int(n) for kind, n in counts.items()})
+
+
+def _verdict(findings: tuple[Finding, ...], events: pd.DataFrame) -> str:
+    """A fault of the recording, else what most of the events' time looks like.
 
     Where the whole recording is in another state, what only shows this state does not count.
     """
+    known = {finding.kind: finding for finding in findings}
+    if "gain_off" in known or "bad_channels" in known:
+        return "technical"
+    if "usual_events" in known:
+        return "clean"
     kinds = events["trial_type"].str.removeprefix("anomaly/")
-    said = kinds_in_words(kinds.tolist())
-    if state and state[0] == "alpha":
+    state = known.get("other_state")
+    if state is not None and state.where[0] == "alpha":
         kinds = kinds[kinds != "alpha"]
     if kinds.empty:
-        return "clean", said
+        return "clean"
     category = kinds.map(CATEGORY)
     seconds = events["duration"].loc[kinds.index].groupby(category.to_numpy()).sum()
-    return str(seconds.idxmax()), said
+    return str(seconds.idxmax())
 
 
 def _recorded_s(recording: Recording) -> float:

@@ -17,7 +17,6 @@ from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.examples import pick_examples
 from ae_pipeline.scoring.judge import Judged
-from ae_pipeline.scoring.reasons import reasons
 from ae_pipeline.scoring.tables import contract_frame
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RowsResult:
-    """What is said about images or respondents; see :class:`RecordingResult`."""
+    """What is found in images or respondents, as facts; see :class:`RecordingResult`."""
 
     frame: pd.DataFrame
     latents: NDArray[np.float32]
@@ -73,9 +72,6 @@ def score_rows(
     frame = judged.frame
     frame["q_value"] = adjusted(frame["p_value"].to_numpy(), detection.dependence)
     frame["flagged"] = frame["q_value"] <= detection.error_rate
-    frame["reason"] = reasons(
-        frame, float(np.median(bundle.calibration.scores["score_autoencoder"]))
-    )
     worst, best = pick_examples(bundle, samples, frame=frame)
     return RowsResult(
         contract_frame(frame, samples.layout), judged.latents, judged.by_entry, worst, best

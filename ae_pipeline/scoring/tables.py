@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Layout
-from ae_pipeline.detectors.calibration import Detection
+from ae_pipeline.detectors.calibration import Calibration, Detection
 from ae_pipeline.detectors.conformal import adjusted
+from ae_pipeline.detectors.events import Span
+from ae_pipeline.eeg.tags import Tag
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "EVENT_COLUMNS",
+    "FACTS",
     "LATENT_KEYS",
     "contract_frame",
+    "events_frame",
     "latents_frame",
     "recordings_frame",
 ]
@@ -28,11 +34,18 @@ LATENTS = "latents"
 TIMES = ("window", "onset_s", "duration_s")
 
 
+FACTS = ("top_view", "top_deviation", "top_ratio")
+"""What deviates most, by how many robust SD, and its entry's error as times of the usual."""
+
+
 LATENT_KEYS = ("recording", "subject", "window", "onset_s", "duration_s")
 
 
 def contract_frame(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Judged samples with the columns, order and types every scores file has."""
+    """Judged samples with the columns, order and types every scores file has.
+
+    Instead of ``reason`` they have the :data:`FACTS` that it says.
+    """
     import pandas as pd
 
     out = frame.copy(deep=False)
@@ -45,14 +58,98 @@ def contract_frame(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         out["duration_s"] = np.nan
     others = sorted(name for name in map(str, out) if name.startswith("score_"))
     columns = ["recording", "subject", "window", "onset_s", "duration_s", "score", *others]
-    columns += ["p_value", "q_value", "flagged", top, "top_band", "reason"]
+    columns += ["p_value", "q_value", "flagged", top, "top_band"]
     columns += [name for name in ("part", "label") if name in out]
     predictions = [n for n in map(str, out) if n.startswith(("predicted_", "probability_"))]
-    out = pd.DataFrame({name: out[name] for name in columns + predictions}, copy=False)
+    columns += predictions + [name for name in FACTS if name in out]
+    out = pd.DataFrame({name: out[name] for name in columns}, copy=False)
     words = [name for name in predictions if out[name].dtype == object]
-    for name in ("recording", "subject", top, "top_band", "reason", *words):
+    for name in ("recording", "subject", top, "top_band", *words):
         out[name] = out[name].astype("string")
     return out
+
+
+EVENT_COLUMNS = (
+    "onset",
+    "duration",
+    "trial_type",
+    "channel",
+    "score",
+    "p_value",
+    "false_alarms_per_hour",
+    "reason",
+    "model_id",
+)
+"""Columns of an events file; onset and duration in seconds."""
+
+
+def events_frame(
+    spans: Sequence[Span],
+    p_value: NDArray[np.float64],
+    *,
+    by_entry: Mapping[int, NDArray[np.float32]],
+    entries: tuple[str, ...],
+    calibration: Calibration,
+    model_id: str,
+    tags: Mapping[int, Tag],
+    nearest_s: Mapping[int, float],
+) -> pd.DataFrame:
+    """Events of one recording, with the facts that a reason says instead of it.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        Merged flagged windows.
+    p_value : array of shape (n,)
+        Of all windows.
+    by_entry : mapping of row to array of shape (channels,)
+    entries : tuple of str
+        Channel names.
+    calibration : Calibration
+        For the rate at which clean recordings raise events as large.
+    model_id : str
+    tags : mapping of row to Tag
+        What the worst window of an event looks like; an event without one is unexplained.
+    nearest_s : mapping of row to seconds
+        Where the unflagged window is whose latent features are nearest.
+
+    Returns
+    -------
+    DataFrame
+        :data:`EVENT_COLUMNS` but ``reason``, then ``window`` (the worst) and
+        ``nearest_normal_s``; ``channel`` lists, strongest first, the channels whose error is at
+        least half of the strongest's, in units of their usual error.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    usual = calibration.usual_error
+    for span in spans:
+        ratio = by_entry[span.peak] / usual
+        strongest = np.argsort(ratio)[::-1][:5]
+        named = [entries[i] for i in strongest if ratio[i] >= ratio[strongest[0]] / 2]
+        found = tags.get(span.peak)
+        if found is not None:
+            named = [entries[i] for i in found.channels]
+        rows.append(
+            {
+                "onset": round(span.onset_s, 4),
+                "duration": round(span.end_s - span.onset_s, 4),
+                "trial_type": f"anomaly/{'unexplained' if found is None else found.kind}",
+                "channel": ",".join(named),
+                "score": span.score,
+                "p_value": float(p_value[span.peak]),
+                # just below the peak, so that an equally large calibration event counts
+                "false_alarms_per_hour": calibration.false_alarms_per_hour(
+                    float(np.nextafter(span.score, -np.inf))
+                ),
+                "model_id": model_id,
+                "window": span.peak,
+                "nearest_normal_s": nearest_s.get(span.peak, np.nan),
+            }
+        )
+    columns = [name for name in EVENT_COLUMNS if name != "reason"]
+    return pd.DataFrame(rows, columns=[*columns, "window", "nearest_normal_s"])
 
 
 def latents_frame(frame: pd.DataFrame, latents: NDArray[np.float32]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
-from ae_pipeline.data import InputError
+from ae_pipeline.data import Finding, InputError
 from ae_pipeline.detectors.calibration import Calibration, Detection, recording_score
 from ae_pipeline.detectors.conformal import adjusted, conformal_p, conformal_p_without_own
 from ae_pipeline.detectors.events import find_events
@@ -292,13 +292,13 @@ def test_a_longer_recording_is_not_more_abnormal_for_its_length() -> None:
 def test_one_huge_event_makes_a_recording_unusual() -> None:
     c, wanted = calibration(smooth(7200, 3), 4), Detection()
     most = float(c.scores["score"].max())
-    assert c.unusual(1, 0.1, top=most, detection=wanted)[0] is False
-    odd, reason = c.unusual(1, 0.1, top=4 * most, detection=wanted)
-    assert odd
-    assert "times as far from usual" in reason
-    odd, reason = c.unusual(40, 0.1, top=most, detection=wanted)
-    assert odd
-    assert "40 events, 400.0 an hour" in reason
+    assert c.compare_events(1, 0.1, top=most, detection=wanted).kind == "usual_events"
+    far = c.compare_events(1, 0.1, top=4 * most, detection=wanted)
+    assert (far.kind, far.numbers["n_events"]) == ("far_event", 1)
+    assert far.numbers["times"] > 3
+    many = c.compare_events(40, 0.1, top=most, detection=wanted)
+    assert many.kind == "many_events"
+    assert many.numbers["per_hour"] == pytest.approx(400)
 
 
 def test_trimming_leaves_out_the_most_abnormal_units_and_withdraws_the_claims() -> None:
@@ -306,19 +306,18 @@ def test_trimming_leaves_out_the_most_abnormal_units_and_withdraws_the_claims() 
     kept = c.not_trimmed(0.2)
     assert sorted({*c.recording[~kept]}) == [1]
     assert c.not_trimmed(0.1).all()  # a tenth of five is none
-    assert not any("detection.trim" in line for line in c.what_is_withdrawn(Detection(), "subject"))
-    claims = c.what_is_withdrawn(Detection(trim=0.2), "subject")
-    assert "no longer guaranteed" in claims[0]
+    assert "trimmed" not in {finding.kind for finding in c.withdrawn(Detection())}
+    assert c.withdrawn(Detection(trim=0.2))[0] == Finding("trimmed", {"share": 0.2})
 
 
 def test_a_rate_that_so_few_subjects_cannot_promise_is_not_promised() -> None:
     # every recording holds a burst of its own height: the highest raises an alarm by the others
     scores = np.tile(np.r_[np.ones(20), 5.0, np.ones(19)], 3) * np.repeat([1.0, 1.1, 1.2], 40)
     c = calibration(scores, 3)
-    claims = c.what_is_withdrawn(Detection(false_alarms_per_hour=1), "subject")
-    assert "cannot be promised with 3 calibration subjects" in claims[0]
+    (found,) = c.withdrawn(Detection(false_alarms_per_hour=1))
+    assert (found.kind, found.numbers["n_units"]) == ("rate_not_reached", 3)
     quiet = calibration(np.ones(120), 3)
-    assert quiet.what_is_withdrawn(Detection(false_alarms_per_hour=1), "subject") == ()
+    assert quiet.withdrawn(Detection(false_alarms_per_hour=1)) == ()
 
 
 def test_with_nothing_left_there_is_no_threshold_to_cross() -> None:

@@ -23,6 +23,7 @@ from ae_pipeline.jobs.job import Job
 from ae_pipeline.jobs.recalibrate import recalibrate
 from ae_pipeline.jobs.score import score_job
 from ae_pipeline.jobs.train import train_job
+from ae_pipeline.report.findings.reasons import allowed as in_words
 from ae_pipeline.scoring.bundle import load
 
 N_NORMAL = 6
@@ -377,7 +378,7 @@ def test_rows_are_told_when_flags_can_begin(table: Path, tmp_path: Path) -> None
     n = load(table / "trained/model").calibration.n_units
     allowed = reach(n, 150, error_rate=0.1)
     assert allowed.fewest == int(np.ceil(150 / (n + 1) / 0.1))
-    sentence = allowed.sentence("respondents")
+    sentence = in_words(allowed, "respondents")
     assert "flags at an error rate of 0.1 begin where" in sentence
     for name in ("pseudonymised/summary.md", "report.html"):
         assert sentence in (out / name).read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import subprocess
 import sys
@@ -16,8 +17,15 @@ import pandas as pd
 import pytest
 from test_eeg_source import discontinuous
 
+from ae_pipeline.data import Finding
 from ae_pipeline.eeg.features import FEATURE_BANDS_HZ
 from ae_pipeline.report import recording_page
+from ae_pipeline.report.findings.reasons import (
+    evidence_of,
+    looks,
+    recording_tables,
+    sentence,
+)
 from ae_pipeline.report.findings.recording import recording_view
 from ae_pipeline.scoring.bundle import Bundle, load
 from ae_pipeline.scoring.recording import RecordingResult, score_recording
@@ -210,6 +218,7 @@ def test_highest_windows_below_the_threshold_are_listed_with_what_they_look_like
     four: Callable[[float], tuple[Bundle, RecordingResult]],
 ) -> None:
     bundle, result = four(5.0)
+    tables = recording_tables(bundle, result)
     assert result.events.empty
     near = result.near.head(len(FOUR)).sort_values("onset_s")
     for event, (_, row) in zip(FOUR, near.iterrows(), strict=True):
@@ -218,17 +227,19 @@ def test_highest_windows_below_the_threshold_are_listed_with_what_they_look_like
         assert row["looks_like"] == event.kind
         assert NAMES.index(row["channel"].split(",")[0]) in event.channels
         assert 0.5 < row["reached"] < 1
-        said = result.frame.set_index("onset_s").loc[row["onset_s"], "reason"]
-        assert said.startswith(f"not flagged; {event.kind}-like: {row['evidence']}")
+        assert result.tags[row["window"]].kind == event.kind
+        said = tables.scores.set_index("onset_s").loc[row["onset_s"], "reason"]
+        assert said.startswith(f"not flagged; {looks(result.tags[row['window']])}")
     assert result.summary["verdict"] == "clean"  # a word of the contract; what it is worth follows
-    promise = "with 3 calibration subjects the smallest possible p is 0.25, so 'clean' cannot be"
-    assert promise in result.summary["reason"]
-    view = recording_view(bundle, result, threshold=5.0, detection=bundle.info.detection)
+    too_few = Finding("too_few", {"n_units": 3, "smallest_p": 0.25})
+    assert too_few in result.findings
+    assert sentence(too_few) in tables.row["reason"]
+    view = recording_view(bundle, tables, threshold=5.0, detection=bundle.info.detection)
     assert view.headline.verdict.startswith("Nothing was flagged: 0 events")
     assert "muscle at 25.0 s (F3)" in view.headline.next_steps[0]
     page = recording_page(view)
     assert "Highest windows, below the threshold: not flagged" in page
-    assert near["evidence"].iloc[1] in page
+    assert html.escape(evidence_of(result.tags[near["window"].iloc[1]])) in page
 
 
 def test_where_most_is_flagged_only_the_rest_is_listed_below_the_threshold(
@@ -243,8 +254,9 @@ def test_where_most_is_flagged_only_the_rest_is_listed_below_the_threshold(
     for onset_s in result.near["onset_s"]:
         assert ((onset_s >= ends) | (onset_s + 2 <= result.events["onset"])).all()
     assert len(result.events) + len(result.near) <= 6
+    tables = recording_tables(bundle, result)
     headline = recording_view(
-        bundle, result, threshold=5.0, detection=bundle.info.detection
+        bundle, tables, threshold=5.0, detection=bundle.info.detection
     ).headline
     assert headline.verdict.startswith("Most of the time flagged looks ")
     assert "2 physiological (1 " in headline.verdict  # brain or cable

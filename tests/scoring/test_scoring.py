@@ -8,20 +8,26 @@ import pandas as pd
 import pytest
 import tiny
 
-from ae_pipeline.data import Annotation, InputError, Recording
+from ae_pipeline.data import Annotation, Finding, InputError, Recording
 from ae_pipeline.detectors.calibration import Calibration, Detection, recording_score
 from ae_pipeline.detectors.conformal import adjusted, conformal_p
-from ae_pipeline.detectors.ensemble import LINEAR_TO, VIEW_WORDS
+from ae_pipeline.detectors.ensemble import LINEAR_TO
 from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.features import FEATURE_BANDS_HZ
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import cut
 from ae_pipeline.scoring import rows as by_rows
 from ae_pipeline.scoring.examples import pick_examples
-from ae_pipeline.scoring.reasons import EVENT_COLUMNS, events_frame, reasons
 from ae_pipeline.scoring.recording import RecordingResult, score_recording
 from ae_pipeline.scoring.rows import score_rows
-from ae_pipeline.scoring.tables import contract_frame, latents_frame, recordings_frame
+from ae_pipeline.scoring.tables import (
+    EVENT_COLUMNS,
+    FACTS,
+    contract_frame,
+    events_frame,
+    latents_frame,
+    recordings_frame,
+)
 
 PLANTED = ((12.0, 1.0, 1), (40.0, 2.0, 3))
 """Onset (s), duration (s) and channel: Cz and Oz."""
@@ -63,7 +69,7 @@ def test_planted_events_are_found_in_their_place(planted: RecordingResult) -> No
         assert onset_s - 1.5 <= event.onset <= onset_s
         assert onset_s + duration_s <= event.onset + event.duration <= onset_s + duration_s + 1.5
         assert event.channel.split(",")[0] == tiny.CHANNELS[channel]
-        assert tiny.CHANNELS[channel] in event.reason
+        assert tiny.CHANNELS[channel] in planted.tags[event.window].evidence.where
         assert event.p_value == pytest.approx(1 / (len(tiny.eeg().calibration.recording) + 1))
         assert event.false_alarms_per_hour == 0
     worst = planted.frame.nlargest(3, "score")
@@ -75,7 +81,8 @@ def test_planted_events_are_found_in_their_place(planted: RecordingResult) -> No
 def test_a_clean_recording_is_clean(clean: RecordingResult) -> None:
     assert clean.summary["verdict"] == "clean"
     assert clean.summary["p_value"] > 1 / 5
-    assert len(clean.bads) == 0
+    assert clean.bad_channels == ()
+    assert [finding.kind for finding in clean.findings] == ["usual_events", "too_few"]
 
 
 def test_flags_and_events_say_the_same(planted: RecordingResult) -> None:
@@ -116,8 +123,8 @@ def test_a_bad_channel_makes_a_recording_technical() -> None:
         return data
 
     result = scored(replace(whole, reader=flat))
-    assert result.bads["name"].tolist() == ["Pz"]
-    assert "Pz" in result.summary["quality_findings"]
+    assert result.bad_channels == ("Pz",)
+    assert result.findings[0] == Finding("bad_channels", {"n": 1}, ("Pz",))
     assert result.summary["verdict"] == "technical"
     assert result.summary["n_windows"] == 119  # scored all the same
 
@@ -221,7 +228,7 @@ def test_a_wrong_gain_gives_large_finite_scores() -> None:
 
 COLUMNS = [
     *("recording", "subject", "window", "onset_s", "duration_s", "score", *SCORERS),
-    *("p_value", "q_value", "flagged", "top_channel", "top_band", "reason"),
+    *("p_value", "q_value", "flagged", "top_channel", "top_band"),
 ]
 EEG_ONLY = ("score_spectrum", "score_state", "score_own", "score_neighbours", "score_population")
 WITHOUT_BANDS = [name for name in COLUMNS if name not in EEG_ONLY]
@@ -233,9 +240,10 @@ def dtypes(frame: pd.DataFrame) -> dict[str, str]:
 
 def test_windows_have_the_columns_of_the_contract(planted: RecordingResult) -> None:
     frame = planted.frame
-    assert list(frame) == COLUMNS
-    text = dict.fromkeys(("recording", "subject", "top_channel", "top_band", "reason"), "string")
-    numbers = ("onset_s", "duration_s", "score", *SCORERS, "p_value", "q_value")
+    assert list(frame) == [*COLUMNS, *FACTS]
+    text = dict.fromkeys(("recording", "subject", "top_channel", "top_band"), "string")
+    numbers = ("onset_s", "duration_s", "score", *SCORERS, "p_value", "q_value", FACTS[1])
+    frame = frame.drop(columns=["top_view", "top_ratio"])
     expected = {**text, **dict.fromkeys(numbers, "float64"), "window": "int64", "flagged": "bool"}
     assert dtypes(frame) == expected
     assert set(frame["recording"]) == {"Zoe_1"}
@@ -255,7 +263,7 @@ def test_rows_have_the_columns_of_the_contract() -> None:
     by_person = ("score_isolation", "score_pattern", "score_person_total", "score_surprise")
     scorers = sorted({*SCORERS, *by_person} - {*EEG_ONLY, "score_relative", "score_spread"})
     columns = [*COLUMNS[:6], *scorers, *COLUMNS[6 + len(SCORERS) :]]
-    assert list(frame) == [name.replace("top_channel", "top_item") for name in columns]
+    assert list(frame) == [name.replace("top_channel", "top_item") for name in [*columns, *FACTS]]
     types = dtypes(frame)
     assert types["top_item"] == types["recording"] == "string"
     assert (types["q_value"], types["flagged"], types["window"]) == ("float64", "bool", "int64")
@@ -283,10 +291,9 @@ def test_images_keep_their_labels_and_have_no_top_entry() -> None:
     frame = score_rows(
         tiny.pictures().bundle, pictures, detection=tiny.pictures().study.detection
     ).frame
-    assert list(frame) == [*WITHOUT_BANDS, "label"]
+    assert list(frame) == [*WITHOUT_BANDS, "label", *FACTS[:2]]
     assert frame["label"].tolist() == pictures.meta["label"].tolist()
     assert frame["top_channel"].isna().all()
-    assert not frame["reason"].str.contains("most at").any()
 
 
 def test_odd_rows_are_more_abnormal_than_others() -> None:
@@ -302,8 +309,8 @@ def test_odd_rows_are_more_abnormal_than_others() -> None:
 
 
 def test_parts_are_kept_where_there_are_any() -> None:
-    frame = tiny.eeg().frame.assign(p_value=0.5, q_value=np.nan, flagged=False, reason="")
-    assert list(contract_frame(frame, "series")) == [*COLUMNS, "part"]
+    frame = tiny.eeg().frame.assign(p_value=0.5, q_value=np.nan, flagged=False)
+    assert list(contract_frame(frame, "series")) == [*COLUMNS, "part", *FACTS[:2]]
 
 
 def test_latents_stand_beside_their_keys(planted: RecordingResult) -> None:
@@ -314,7 +321,9 @@ def test_latents_stand_beside_their_keys(planted: RecordingResult) -> None:
 
 
 def test_events_have_the_columns_of_bids(planted: RecordingResult, clean: RecordingResult) -> None:
-    assert tuple(planted.events) == tuple(clean.events) == EVENT_COLUMNS
+    columns = [name for name in EVENT_COLUMNS if name != "reason"]
+    for result in (planted, clean):
+        assert list(result.events) == [*columns, "window", "nearest_normal_s"]
     assert (planted.events["trial_type"] == "anomaly/unexplained").all()
     assert (planted.events["model_id"] == tiny.eeg().bundle.model_id).all()
 
@@ -365,8 +374,7 @@ def test_beside_each_example_stands_the_normal_window_with_the_nearest_code() ->
         away = np.where(apart, np.square(result.latents - result.latents[row]).sum(1), np.inf)
         assert worst.normal_s[i] == onset_s[away.argmin()]
         assert np.abs(worst.normal[i]).max() < 100  # no burst in it
-    told = result.events["reason"].str.extract(r"nearest normal window at ([\d.]+) s")[0]
-    assert told.notna().all()
+    assert result.events["nearest_normal_s"].notna().all()
 
 
 def test_missing_answers_are_shown_as_missing() -> None:
@@ -438,28 +446,7 @@ def test_a_recordings_p_value_compares_it_with_calibration_recordings(
     assert clean.summary["p_value"] == pytest.approx(p)
 
 
-# -------------------------------------------------------------------------- explaining
-
-
-def test_reasons_say_how_much_and_where() -> None:
-    frame = pd.DataFrame(
-        {
-            "score": [-1.0, 2000.0],
-            "score_autoencoder": [3.0, 1500.0],
-            "top_view": ["spectrum", "error"],
-            "top_deviation": [4.25, 1234.5],
-            "top_entry": ["Fz", "Oz"],
-            "top_ratio": [2, 123],
-        }
-    )
-    plain = [
-        "power in a band unusual (4.2 robust SD), error 2.0 times the usual",
-        "signal error (1,234 robust SD), error 1,000 times the usual",
-    ]
-    where = [", most at Fz (2.0 times its usual)", ", most at Oz (123 times its usual)"]
-    assert reasons(frame, 1.5) == [a + b for a, b in zip(plain, where, strict=True)]
-    assert reasons(frame.drop(columns=["top_entry", "top_ratio"]), 1.5) == plain
-    assert all("inf" not in reason for reason in reasons(frame, 0.0))
+# ---------------------------------------------------------------------------- facts
 
 
 def test_the_view_that_deviates_most_is_the_one_that_is_told() -> None:
@@ -468,10 +455,11 @@ def test_the_view_that_deviates_most_is_the_one_that_is_told() -> None:
     alike = replace(answers, values=np.full_like(values, 5), mask=np.ones_like(values, bool))
     bundle = tiny.table().bundle
     seen = bundle.ensemble.look(alike)
-    told = score_rows(bundle, alike, detection=Detection()).frame["reason"]
+    frame = score_rows(bundle, alike, detection=Detection()).frame
     view = max(seen.deviations, key=lambda name: seen.deviations[name][0])
     deviation = LINEAR_TO * np.sinh(seen.deviations[view][0] / LINEAR_TO)
-    assert told.str.startswith(f"{VIEW_WORDS[view]} ({deviation:.1f} robust SD), error ").all()
+    assert (frame["top_view"] == view).all()
+    assert frame["top_deviation"].to_numpy() == pytest.approx(deviation, rel=1e-4)
 
 
 def test_channels_are_listed_strongest_first() -> None:
@@ -483,19 +471,20 @@ def test_channels_are_listed_strongest_first() -> None:
         np.full(4, 900.0),
         np.array([1.0, 10.0, 2.0], np.float32),
     )
-    frame = pd.DataFrame({"p_value": [0.25], "reason": ["because"]})
-    errors = np.array([[4.0, 60.0, 4.0]], np.float32)  # 4, 6 and 2 times their usual
+    errors = {0: np.array([4.0, 60.0, 4.0], np.float32)}  # 4, 6 and 2 times their usual
     span = Span(0, 0, 0, 3.14159265, 5.0, 5.0)
     event = events_frame(
         [span],
-        frame,
+        np.array([0.25]),
         by_entry=errors,
         entries=("Fz", "Cz", "Pz"),
         calibration=calibration,
         model_id="m-1",
+        tags={},
+        nearest_s={0: 7.5},
     ).iloc[0]
     assert event["channel"] == "Cz,Fz"
     assert (event["onset"], event["duration"]) == (3.1416, 1.8584)
-    assert (event["p_value"], event["reason"], event["model_id"]) == (0.25, "because", "m-1")
+    assert (event["p_value"], event["nearest_normal_s"], event["model_id"]) == (0.25, 7.5, "m-1")
     # one calibration event is as large
     assert event["false_alarms_per_hour"] == pytest.approx(1 / calibration.hours)

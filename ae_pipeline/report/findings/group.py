@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from ae_pipeline.detectors.calibration import Detection, reach
 from ae_pipeline.report import GroupView, Headline, Number
 from ae_pipeline.report.findings.methods import methods_paragraph
-from ae_pipeline.report.findings.training import _facts, rehearsal_sentence
-from ae_pipeline.report.findings.words import _alarms, _no_promise
+from ae_pipeline.report.findings.reasons import allowed, sentence
+from ae_pipeline.report.findings.training import facts_of, rehearsal_sentence
+from ae_pipeline.report.findings.words import alarms_number
 from ae_pipeline.scoring.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -32,17 +33,15 @@ def group_view(
     n_failed = len(recordings) - len(done)
     odd = done[(done["verdict"] != "clean") | done["flagged"].fillna(False).astype(bool)]
     warnings = list(info.claims)
-    allowed = reach(
-        bundle.calibration.n_units,
-        len(done),
-        error_rate=detection.error_rate,
-        dependence=detection.dependence,
-    ).sentence(f"{info.exchangeable_unit}s")
-    promise = _no_promise(bundle, detection)
-    if allowed:
-        warnings.append(
-            f"Whole recordings: {allowed}{'' if promise else ' Events are not affected.'}"
-        )
+    unit, error_rate = info.exchangeable_unit, detection.error_rate
+    n_units, dependence = bundle.calibration.n_units, detection.dependence
+    limit = reach(n_units, len(done), error_rate=error_rate, dependence=dependence)
+    too_few = bundle.calibration.too_few(error_rate)
+    promise = "" if too_few is None else sentence(too_few, unit)
+    said_of_all = allowed(limit, f"{unit}s")
+    if said_of_all:
+        more = "" if promise else " Events are not affected."
+        warnings.append(f"Whole recordings: {said_of_all}{more}")
     rate = f"q at most {detection.error_rate:g}"
     said = f"{len(odd)} of {len(done)} recordings deserve a look"
     if promise and len(odd) < len(done):
@@ -59,7 +58,7 @@ def group_view(
         (
             Number("Scored", str(len(done))),
             Number("Flagged as a whole", str(int(done["flagged"].sum())), rate),
-            Number("False alarms", *_alarms(bundle)),
+            Number("False alarms", *alarms_number(bundle)),
             Number("Failed", str(n_failed)),
         ),
         ("Open the worst first; each name leads to its report",)
@@ -76,13 +75,6 @@ def group_view(
         scores=scores,
         threshold=info.threshold,
         links=links,
-        facts=_facts(info, bundle.digest),
+        facts=facts_of(info, bundle.digest),
         methods=methods_paragraph(bundle, detection),
     )
-
-
-def _first_to_look_at(n_flagged: int, n_proposed: int | None) -> str:
-    """Whom a reader should turn to."""
-    if n_flagged or n_proposed is None:
-        return "the flagged ones"
-    return "those proposed for a look, from the top," if n_proposed else "the highest scores"

@@ -9,10 +9,15 @@ from ae_pipeline.analysis.persons import PROPOSED
 from ae_pipeline.detectors.calibration import Detection, reach
 from ae_pipeline.report import Evidence, Headline, Number, RowsView, Section
 from ae_pipeline.report.drawing import Picture
-from ae_pipeline.report.findings.group import _first_to_look_at
 from ae_pipeline.report.findings.methods import methods_paragraph
-from ae_pipeline.report.findings.recording import _simple_methods
-from ae_pipeline.report.findings.training import _facts, _proposed, _there, rehearsal_sentence
+from ae_pipeline.report.findings.reasons import allowed
+from ae_pipeline.report.findings.recording import simple_methods
+from ae_pipeline.report.findings.training import (
+    drawn,
+    facts_of,
+    proposed_number,
+    rehearsal_sentence,
+)
 from ae_pipeline.report.findings.words import THINGS
 from ae_pipeline.report.pictures import people
 from ae_pipeline.scoring.bundle import Bundle
@@ -72,7 +77,7 @@ def person_sections(
             "proposals then, from the top. Nobody has been excluded.",
             *missing,
         ),
-        _there(people.score_distribution(persons)),
+        drawn(people.score_distribution(persons)),
         (("The most suspicious, with their indices.", shown),),
     )
     found = [indices]
@@ -86,7 +91,7 @@ def person_sections(
                     "most abnormal tenth is far from 0.1 in a group or at one end of a scale, look "
                     "whether the score finds carelessness there or the group.",
                 ),
-                _there(people.group_rates(rates)),
+                drawn(people.group_rates(rates)),
                 (("Flags by group and by mean answer of each scale.", frame),),
             )
         )
@@ -98,7 +103,7 @@ def person_sections(
         row = by_name.loc[name]
         onset = row.get("onset_position")
         begins = None if onset is None or pd.isna(onset) else float(onset)
-        pictures += _there(
+        pictures += drawn(
             people.answers_beside(own, str(name), onset=begins, score=float(row["score"]))
         )
         worst = own.nlargest(10, "surprise").drop(columns=["recording", "lowest", "highest"])
@@ -133,18 +138,15 @@ def rows_view(
     things = THINGS[info.kind]
     rate = detection.error_rate
     warnings = list(info.claims)
-    allowed = reach(
-        n_calibration, len(scores), error_rate=rate, dependence=detection.dependence
-    ).sentence(things)
-    if allowed:
-        warnings.append(allowed)
+    limit = reach(n_calibration, len(scores), error_rate=rate, dependence=detection.dependence)
+    warnings += filter(None, [allowed(limit, things)])
     label = "label" if "label" in scores and scores["label"].notna().any() else "score"
     proposed: tuple[Number, ...] = ()
     n_proposed: int | None = None
     verdict = f"{n_flagged:,} of {len(scores):,} {things} are flagged as unlike the training data"
     if bundle.ensemble.person is not None:
         n_proposed = int((scores["p_value"] <= PROPOSED).sum())
-        proposed = (_proposed(n_proposed, info),)
+        proposed = (proposed_number(n_proposed, info),)
         verdict += f"; {n_proposed:,} are proposed for a look"
     headline = Headline(
         f"{verdict}.",
@@ -159,10 +161,10 @@ def rows_view(
             ),
         ),
         (
-            f"Look at {_first_to_look_at(n_flagged, n_proposed)} below; nothing has been excluded",
+            f"Look at {_first(n_flagged, n_proposed)} below; nothing has been excluded",
             f"The whole list is in {'scores.parquet' if n_proposed is None else 'persons.csv'}",
         ),
-        f"{rehearsal_sentence(info.rehearsal)} {_simple_methods(bundle, scores)}".strip(),
+        f"{rehearsal_sentence(info.rehearsal)} {simple_methods(scores)}".strip(),
         tuple(warnings),
     )
     return RowsView(
@@ -176,7 +178,14 @@ def rows_view(
         items=items,
         sections=sections,
         color_by=label,
-        facts=_facts(info, bundle.digest),
+        facts=facts_of(info, bundle.digest),
         methods=methods_paragraph(bundle, detection),
         notes=tuple(notes),
     )
+
+
+def _first(n_flagged: int, n_proposed: int | None) -> str:
+    """Whom a reader should turn to."""
+    if n_flagged or n_proposed is None:
+        return "the flagged ones"
+    return "those proposed for a look, from the top," if n_proposed else "the highest scores"

@@ -22,8 +22,9 @@ from ae_pipeline.report import (
 )
 from ae_pipeline.report.drawing import Picture
 from ae_pipeline.report.findings.methods import methods_paragraph
-from ae_pipeline.report.findings.words import LOSS_NAMES, THINGS, _number, _span, evidence
+from ae_pipeline.report.findings.words import LOSS_NAMES, THINGS, evidence
 from ae_pipeline.report.pictures import people, portraits
+from ae_pipeline.report.wording import interval, number, spoken
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo
 from ae_pipeline.scoring.examples import Example
 
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-def _facts(info: BundleInfo, digest: str) -> dict[str, str]:
+def facts_of(info: BundleInfo, digest: str) -> dict[str, str]:
     facts = {
         "Study": info.study,
         "Model": f"{info.model.architecture.kind}, {info.model.objective.kind}, "
@@ -52,15 +53,12 @@ def _facts(info: BundleInfo, digest: str) -> dict[str, str]:
         "Training data digest": info.training_digest[:16],
     }
     facts |= {
-        name.replace("_", " ").capitalize(): str(value)
+        spoken(name).capitalize(): str(value)
         for name, value in info.training.items()
         if name != "channel_amplitude_uv"
     }
     facts |= {f"Version of {name}": version for name, version in info.versions.items()}
     return facts
-
-
-# -------------------------------------------------------------------------------- train
 
 
 def rehearsal_sentence(rehearsal: Mapping[str, Any]) -> str:
@@ -109,17 +107,17 @@ def train_headline(
         comparison = "No clear difference from PCA of equal size: the linear model is enough"
     verdict = (
         f"The model reproduces {things} it never saw with a {loss_name} of "
-        f"{_number(metrics['test_loss'])}; PCA with as many features reaches {_number(pca)}."
+        f"{number(metrics['test_loss'])}; PCA with as many features reaches {number(pca)}."
     )
     numbers = (
-        Number("Held-out loss", _number(metrics["test_loss"]), f"{loss_name}, {held_out}"),
-        Number("PCA, same size", _number(pca), "the same rows"),
+        Number("Held-out loss", number(metrics["test_loss"]), f"{loss_name}, {held_out}"),
+        Number("PCA, same size", number(pca), "the same rows"),
         Number(
             "Gain over PCA",
             f"{beats['difference']:+.3g}",
-            _span(beats["interval"]) or "no interval",
+            interval(beats["interval"]) or "no interval",
         ),
-        _proposed(metrics["proposed"], info)
+        proposed_number(metrics["proposed"], info)
         if metrics.get("proposed") is not None
         else Number("Parameters", f"{metrics['parameters']:,}", f"{metrics['epochs']} epochs"),
     )
@@ -136,7 +134,7 @@ def train_headline(
     )
 
 
-def _proposed(n: int, info: BundleInfo) -> Number:
+def proposed_number(n: int, info: BundleInfo) -> Number:
     """How many people are worth a look, where nothing can be promised of them."""
     found = info.rehearsal.get("found_in_tenth")
     note = "as unlike the others as the most unlike tenth; no error rate is promised"
@@ -183,7 +181,7 @@ def train_view(
             *(() if relevant is None else (relevance_section(relevant, info),)),
             *factor_sections(metrics.get("factors")),
         ),
-        facts=_facts(info, digest),
+        facts=facts_of(info, digest),
         notes=tuple(notes),
         methods=methods_paragraph(bundle, info.detection),
     )
@@ -274,7 +272,7 @@ def _factor_pictures(found: Mapping[str, Any]) -> tuple[Picture, ...]:
     return tuple(picture for picture in drawn if picture is not None)
 
 
-def _there(picture: Picture | None) -> tuple[Picture, ...]:
+def drawn(picture: Picture | None) -> tuple[Picture, ...]:
     return () if picture is None else (picture,)
 
 
@@ -373,7 +371,7 @@ def head_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
                     "predicted_from": name,
                     "measure": measure.replace("_", " "),
                     "value": value["value"],
-                    "95 %": _span(value["interval"]) or "",
+                    "95 %": interval(value["interval"]) or "",
                 }
                 for measure, value in values.items()
                 if isinstance(value, Mapping) and "interval" in value
@@ -381,6 +379,3 @@ def head_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
     frames = ((f"Predicting {found['target']}.", pd.DataFrame(rows)),) if rows else ()
     title = f"What the model says of {found['target']}"
     return (Section(title, (*describe(found), labelled), (), frames),)
-
-
-# ---------------------------------------------------------------------------- recordings
