@@ -20,7 +20,7 @@ from ae_pipeline.models import Model
 from ae_pipeline.runtime.operation import Operation
 from ae_pipeline.sources.eeg import EegSource
 from ae_pipeline.sources.images import MnistSource
-from ae_pipeline.sources.questionnaire import QuestionnaireSource
+from ae_pipeline.sources.items import QuestionnaireSource
 from ae_pipeline.training.loop import Training
 from ae_pipeline.training.split import Split
 

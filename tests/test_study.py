@@ -13,7 +13,7 @@ from ae_pipeline.data import InputError
 from ae_pipeline.jobs.init import initial_study, study_file
 from ae_pipeline.models.architectures import Conv, Dense
 from ae_pipeline.sources.eeg import EegSource
-from ae_pipeline.sources.questionnaire import QuestionnaireSource
+from ae_pipeline.sources.items import QuestionnaireSource
 from ae_pipeline.study import DEFAULTS, Study, load_study
 
 SOURCES: dict[str, dict[str, Any]] = {

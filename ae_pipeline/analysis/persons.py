@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Column, Samples
 from ae_pipeline.detectors.personfit import MANY_ROWS, PersonFit, Told
 from ae_pipeline.runtime.threads import one_thread
-from ae_pipeline.sources.questionnaire import group_columns
+from ae_pipeline.sources.items import group_columns
 from ae_pipeline.stats import share_interval
 
 if TYPE_CHECKING:

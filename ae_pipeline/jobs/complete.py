@@ -32,7 +32,7 @@ from ae_pipeline.outputs.export import open_model
 from ae_pipeline.report.pictures import portraits
 from ae_pipeline.runtime.files import digest_files, read_json, write_frame, write_json, write_text
 from ae_pipeline.scoring.bundle import Bundle, columns_of
-from ae_pipeline.sources import questionnaire
+from ae_pipeline.sources.items import as_answered
 
 __all__ = ["complete"]
 
@@ -270,7 +270,7 @@ def _table(job: _Job) -> _Result:
     way = job.choose(measured["items"])
     made = completion.complete(bundle, x, visible=visible, way=way)
     filled = np.where(visible, values, bundle.autoencoder.scaler.inverse(made))
-    frame = questionnaire.as_answered(job.source, columns, values=filled)
+    frame = as_answered(job.source, columns, values=filled)
     hidden = None
     if job.hide is not None:
         hidden = _hidden_errors(job, "items", x=x, made=made, visible=visible, observed=observed)

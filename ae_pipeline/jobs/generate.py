@@ -30,7 +30,7 @@ from ae_pipeline.outputs.export import open_model
 from ae_pipeline.report.pictures import portraits
 from ae_pipeline.runtime.files import write_frame, write_json, write_text
 from ae_pipeline.scoring.bundle import Bundle, columns_of
-from ae_pipeline.sources import questionnaire
+from ae_pipeline.sources.items import as_answered, possible_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -205,7 +205,7 @@ def _possible(bundle: Bundle, values: NDArray[np.float32]) -> NDArray[np.float32
         if column.levels:
             levels = np.array(column.levels, np.float32)
             out[:, j] = levels[np.abs(values[:, j, None] - levels).argmin(1)]
-        elif (bounds := questionnaire.possible_range(source, column)) is not None:
+        elif (bounds := possible_range(source, column)) is not None:
             out[:, j] = np.clip(values[:, j], *bounds)
     return out
 
@@ -327,7 +327,7 @@ def _write(bundle: Bundle, drawn: Drawn, *, out: Path) -> None:
         restore.write_images(out, values)
     else:
         source = source_of(info)
-        frame = questionnaire.as_answered(source, drawn.samples.columns, values=values)
+        frame = as_answered(source, drawn.samples.columns, values=values)
         frame.insert(0, source.id_column or "id", drawn.samples.meta["recording"])
         frame["synthetic"] = True
         write_frame(out, frame)

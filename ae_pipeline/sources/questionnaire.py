@@ -9,134 +9,33 @@ item become metadata, never features. Files are only read.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
 
-from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, Column, InputError, Samples
 from ae_pipeline.sources import cells, wording
+from ae_pipeline.sources.items import QuestionnaireSource, match
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "ItemBlock",
-    "QuestionnaireSource",
-    "Table",
-    "as_answered",
-    "find",
-    "group_columns",
-    "load",
-    "possible_range",
-]
+__all__ = ["Table", "find", "load"]
 
 MAX_LEVELS = 10
 """Whole-number answers with at most so many possible values count as ordinal by themselves."""
-
 LARGEST = 1e9
 """Numbers beyond are no answers, and their squares would be none of single precision."""
-
-
-# ------------------------------------------------------------------------ configuration
-
-
-def _listed(given: Any) -> Any:
-    """Let ``items: A*`` stand for ``items: [A*]``."""
-    return (given,) if isinstance(given, str | dict | Config) else given
-
-
-def _no_switch(given: Any) -> Any:
-    """Refuse what YAML made of an unquoted yes or no, before it counts as 1 or 0."""
-    if isinstance(given, bool):
-        raise ValueError("write words such as 'yes' and 'no' in quotes")
-    return given
-
-
-_Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-_Code = Annotated[float | str, BeforeValidator(_no_switch)]
-
-
-class ItemBlock(Config):
-    """Items that are answered in the same way."""
-
-    items: Annotated[_Names, Field(min_length=1)]
-    """Columns by name or by pattern (* and ?), for instance [A1, A2] or "A*"."""
-    scale: str = ""
-    """Name of the scale that the items belong to, for totals and figures; empty for none."""
-    range: tuple[float, float] | None = None
-    """Lowest and highest possible answer (not the observed ones), for instance [1, 6]."""
-    levels: tuple[str, ...] = ()
-    """Possible answers in ascending order where they are words; then leave range empty."""
-    reverse: _Names = ()
-    """Items of this block to turn round (lowest + highest - answer), by name or pattern."""
-    type: Literal["auto", "continuous", "ordinal", "nominal", "binary"] = "auto"
-    """What the answers are; auto: whole numbers in a range of at most 10 values are ordinal."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_alone(cls, given: Any) -> Any:
-        """A bare name or pattern is a block of which nothing else is known."""
-        return {"items": (given,)} if isinstance(given, str) else given
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ItemBlock:
-        if self.range is not None:
-            low, high = self.range
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(f"range [{low:g}, {high:g}] must be finite, the lowest first")
-        if self.levels and self.range is not None:
-            raise ValueError("give range (for numbers) or levels (for words), not both")
-        if self.levels and self.type in ("auto", "continuous"):
-            raise ValueError("levels are words; say type: ordinal, nominal or binary")
-        if len(set(self.levels)) < len(self.levels):
-            raise ValueError("a word stands twice in levels")
-        if self.bounds is None and (self.reverse or self.type not in ("auto", "continuous")):
-            why = "reverse keying" if self.reverse else f"type: {self.type}"
-            raise ValueError(f"{why} needs the possible range, for instance range: [1, 5]")
-        if self.bounds is not None and self.type in ("ordinal", "nominal", "binary"):
-            low, high = self.bounds
-            if not (low.is_integer() and high.is_integer()):
-                raise ValueError(f"type: {self.type} needs a range of whole numbers")
-            if self.type == "binary" and high - low != 1:
-                raise ValueError("type: binary needs two possible answers, as in range: [0, 1]")
-        return self
-
-    @property
-    def bounds(self) -> tuple[float, float] | None:
-        """Lowest and highest possible answer; words count from 0."""
-        return (0.0, float(len(self.levels) - 1)) if self.levels else self.range
-
-
-class QuestionnaireSource(Config):
-    """A table of answers: one person a row, one item a column."""
-
-    kind: Literal["questionnaire"] = "questionnaire"
-    """Answers to questions, in a table."""
-    path: Path
-    """CSV, TSV, Excel (.xlsx) or SPSS (.sav) file, or a folder of them; delimiter, encoding and
-    decimal commas are detected."""
-    id_column: str | None = None
-    """Column that identifies a person, never shown to a model; null numbers the rows."""
-    items: Annotated[tuple[ItemBlock, ...], BeforeValidator(_listed), Field(min_length=1)]
-    """Names, patterns ("A*") or blocks of items; every other column is kept as metadata only."""
-    missing_codes: Annotated[tuple[_Code, ...], BeforeValidator(_listed)] = ()
-    """Codes that mean 'no answer', for instance [-9, 99, refused]; empty cells and NA always do."""
-    presentation_order: _Names | None = None
-    """All items in the order people saw them; ["*"] where that is the order of the columns."""
-    response_times: _Names = ()
-    """Columns of response times, by name or pattern; kept beside the answers, never a feature."""
-    groups: _Names | None = None
-    """Columns such as age and gender, by which the share of flagged people is shown; null takes
-    those whose names say so."""
+_FEWEST, _PER_ITEM = 100, 3
+"""People below which, and people an item below which, relations between items are mostly noise."""
+_AGE = re.compile(r"(?<![a-z])(age|alter)(?![a-z])", re.IGNORECASE)
+_LEAST_AGE, _MOST_AGE = 6, 105
+"""Years; ages beyond are reported as implausible."""
 
 
 class Table(NamedTuple):
@@ -150,9 +49,6 @@ class Table(NamedTuple):
     """Positions in ``samples.columns`` in the order people saw them; None where not known."""
     response_times: tuple[str, ...]
     """Names of the columns of ``samples.meta`` that hold response times."""
-
-
-# ------------------------------------------------------------------------------- loading
 
 
 def find(path: Path | str) -> list[Path]:
@@ -283,73 +179,13 @@ def _shown_order(
         return None
     every = [item.name for item in items]
     where = f"{file}: presentation_order"
-    shown = _match(source.presentation_order, every, where=where, strict=strict)
+    shown = match(source.presentation_order, every, where=where, strict=strict)
     if len(shown) < len(every):
         raise InputError(
             f"{where} leaves out {wording.items(n for n in every if n not in shown)}; "
             'name every item, or ["*"] for the order of the columns'
         )
     return shown
-
-
-def possible_range(source: QuestionnaireSource, column: Column) -> tuple[float, float] | None:
-    """Lowest and highest possible answer of an item; None where the study declares none."""
-    if column.levels:
-        return column.levels[0], column.levels[-1]
-    return _block_of(source, column.name).bounds
-
-
-def as_answered(
-    source: QuestionnaireSource,
-    columns: Sequence[Column],
-    *,
-    values: NDArray[np.floating[Any]],
-    mask: NDArray[np.bool_] | None = None,
-) -> pd.DataFrame:
-    """Answers as people gave them: the way back from :func:`load`.
-
-    Parameters
-    ----------
-    source : QuestionnaireSource
-    columns : sequence of Column
-        Items of the model.
-    values : array of shape (n, items)
-        As models have them; what is no possible answer becomes the nearest one.
-    mask : array of bool, optional
-        False leaves a cell empty.
-
-    Returns
-    -------
-    DataFrame
-        One column an item, reverse keying undone, answers in words where the study has words.
-    """
-    import pandas as pd
-
-    out: dict[str, Any] = {}
-    for j, column in enumerate(columns):
-        block = _block_of(source, column.name)
-        answers = np.array(values[:, j], dtype=np.float64)
-        if column.levels:
-            levels = np.array(column.levels)
-            answers = levels[np.abs(answers[:, None] - levels).argmin(1)]
-        bounds = possible_range(source, column)
-        if bounds is not None:
-            answers = np.clip(answers, *bounds)
-            if column.name in _match(block.reverse, [column.name], where="", strict=False):
-                answers = sum(bounds) - answers
-        column_cells: Any = answers
-        if block.levels:
-            column_cells = np.array(block.levels, dtype=object)[answers.astype(int)]
-        elif column.levels and all(level.is_integer() for level in column.levels):
-            column_cells = pd.array(answers.astype(int), dtype="Int64")
-        series = pd.Series(column_cells)
-        out[column.name] = series if mask is None else series.where(mask[:, j])
-    return pd.DataFrame(out)
-
-
-def _block_of(source: QuestionnaireSource, name: str) -> ItemBlock:
-    """The block that an item belongs to."""
-    return next(b for b in source.items if _match(b.items, [name], where="", strict=False))
 
 
 @dataclass(frozen=True)
@@ -389,7 +225,7 @@ def _read(file: Path, source: QuestionnaireSource, *, columns: Sequence[Column] 
         near = wording.nearest(source.id_column, layout.names)
         raise InputError(f"{file}: no id column {source.id_column!r}; {near}")
     others = [name for name in layout.names if name != source.id_column]
-    times = _match(
+    times = match(
         source.response_times, others, where=f"{file}: response_times", strict=columns is None
     )
     items = _resolve(
@@ -458,8 +294,8 @@ def _resolve(
         strict = known is None
         if source.id_column in block.items:
             raise InputError(f"{file}: the id column {source.id_column!r} cannot be an item")
-        names = _match(block.items, available, where=where, strict=strict)
-        turned = _match(block.reverse, names, where=f"{file}: reverse", strict=strict)
+        names = match(block.items, available, where=where, strict=strict)
+        turned = match(block.reverse, names, where=f"{file}: reverse", strict=strict)
         for name in names:
             if name in found:
                 raise InputError(
@@ -668,131 +504,6 @@ def _refuse_shared_ids(parts: Sequence[_Part]) -> None:
                         "ids must be unique over all tables: correct them or load the tables apart"
                     )
                 seen[name] = (part.file, row)
-
-
-# ------------------------------------------------------------------------------ proposing
-
-_ID_NAME = re.compile(
-    r"(.*[_.\- ])?(id|pid|uid|subject|subj|sub|participant|respondent|person|case|code|vp)"
-    r"([_.\- ]?(id|nr|no|number|code))?",
-    re.IGNORECASE,
-)
-_TIME_WORD = re.compile(r"(?<![a-z])(rt|times?|duration|latency|ms|sec|seconds)(?![a-z])", re.I)
-_NO_ITEM_WORD = re.compile(
-    r"(?<![a-z])(age|alter|gender|sex|geschlecht|education|bildung|income|weight|height|year|month"
-    r"|day|date|score|sum|total|mean|average|group|condition|session|wave|site|country|platform"
-    r"|language|name|mail|email|phone|index|trial|order)(?![a-z])",
-    re.IGNORECASE,
-)
-_NO_ID_WORD = re.compile(r"name|mail|phone|date|time|comment|text", re.IGNORECASE)
-_ITEM_NAME = re.compile(r"(.*\D)\d+[A-Za-z]?([_.]?[rR])?")
-_NINES = (8, 9, 77, 88, 97, 98, 99, 777, 888, 998, 999, 9999)
-_CODES = [-1, -7, *(-code for code in _NINES), *_NINES]
-_PROPOSAL_ROWS = 100_000
-_FEWEST, _PER_ITEM = 100, 3
-"""People below which, and people an item below which, relations between items are mostly noise."""
-_AGE = re.compile(r"(?<![a-z])(age|alter)(?![a-z])", re.IGNORECASE)
-_LEAST_AGE, _MOST_AGE = 6, 105
-"""Years; ages beyond are reported as implausible."""
-_GROUP_WORD = re.compile(
-    r"(?<![a-z])(age|alter|gender|sex|geschlecht|education|bildung|group|site|country|language)"
-    r"(?![a-z])",
-    re.IGNORECASE,
-)
-
-
-def group_columns(names: Sequence[str], source: QuestionnaireSource) -> list[str]:
-    """Columns by which flags are counted: those of the study, else those named like groups.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Columns that are neither id nor item.
-    source : QuestionnaireSource
-    """
-    if source.groups is not None:
-        return _match(source.groups, names, where="source.groups", strict=False)
-    return [name for name in names if _GROUP_WORD.search(name)]
-
-
-def _labelled_range(
-    layout: cells.Layout, names: Sequence[str], *, low: float, high: float
-) -> tuple[float | int, float | int] | None:
-    """The range that the file's own value labels give a block, where answers lie within it."""
-    ranges = {} if layout.sheet is None else layout.sheet.ranges
-    found = {ranges.get(name) for name in names}
-    only = found.pop() if len(found) == 1 else None
-    if only is None or not only[0] <= low <= high <= only[1]:
-        return None
-    return _plain(only[0]), _plain(only[1])
-
-
-def _guess_id(
-    text: pd.DataFrame, numbers: dict[str, pd.Series[float]], *, comments: dict[str, str]
-) -> str | None:
-    """An unrepeated column with a name for it, else row names, else unrepeated text."""
-    by_name = [name for name in text.columns if _ID_NAME.fullmatch(name)]
-    unnamed = [name for name in text.columns if name == "Unnamed: 0"]
-    speech = [n for n in text.columns if numbers[n].isna().all() and not _NO_ID_WORD.search(n)]
-    for name in [*by_name, *unnamed, *speech]:
-        if text[name].is_unique and text[name].notna().all():
-            comments["id_column"] = "guessed: no value stands twice"
-            return str(name)
-    if by_name:
-        comments["id_column"] = f"{by_name[0]} repeats or has gaps, so rows are numbered"
-    else:
-        comments["id_column"] = "no column looks like an id, so rows are numbered"
-    return None
-
-
-def _guess_codes(answers: dict[str, NDArray[np.float64]]) -> list[int]:
-    """Usual codes of missing answers that stand apart from the bulk of a block, in all blocks."""
-    codes: set[int] = set()
-    possible: set[int] = set()
-    for block in answers.values():
-        values = np.unique(block[~np.isnan(block)])
-        bulk = values[~np.isin(values, _CODES)]
-        if not len(bulk):
-            continue
-        gap = max(1.0, 0.2 * (bulk[-1] - bulk[0]))
-        for code in np.intersect1d(values, _CODES).astype(int).tolist():
-            apart = code < bulk[0] - gap or code > bulk[-1] + gap
-            (codes if apart else possible).add(code)
-    return sorted(codes - possible)
-
-
-def _against(block: NDArray[np.float64], names: Sequence[str]) -> list[str]:
-    """Items whose loading on their block's first principal component has the rarer sign."""
-    if len(names) < 3:
-        return []
-    import pandas as pd
-
-    related = pd.DataFrame(block).corr().fillna(0).to_numpy()
-    loadings = np.linalg.eigh(related)[1][:, -1]
-    loadings *= np.sign(np.sign(loadings).sum()) or 1
-    return [name for name, loading in zip(names, loadings, strict=True) if loading < -0.1]
-
-
-def _plain(number: float) -> float | int:
-    """A whole number as int."""
-    return int(number) if float(number).is_integer() else float(number)
-
-
-# ------------------------------------------------------------------------------ messages
-
-
-def _match(
-    patterns: Sequence[str], names: Sequence[str], *, where: str, strict: bool = True
-) -> list[str]:
-    """Names that are given or match a pattern, each one once, in the order asked for."""
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        hits = [pattern] if pattern in names else [n for n in names if fnmatchcase(n, pattern)]
-        if strict and not hits:
-            near = wording.nearest(pattern, names)
-            raise InputError(f"{where}: {pattern!r} matches no column; {near}")
-        found |= dict.fromkeys(hits)
-    return list(found)
 
 
 def _files(files: Sequence[Path]) -> str:

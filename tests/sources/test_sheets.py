@@ -10,8 +10,9 @@ import pytest
 
 from ae_pipeline.data import InputError
 from ae_pipeline.sources import sheets
+from ae_pipeline.sources.items import QuestionnaireSource
 from ae_pipeline.sources.proposal import propose
-from ae_pipeline.sources.questionnaire import QuestionnaireSource, load
+from ae_pipeline.sources.questionnaire import load
 
 
 def answers() -> pd.DataFrame:
