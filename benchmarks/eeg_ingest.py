@@ -272,11 +272,8 @@ def stream(model: Path, file: Path, what: str) -> None:
         assert info.windows is not None
         assert info.sfreq_hz is not None
         if what == "all":
-            return len(
-                score_recording(
-                    bundle, recording, detection=info.detection, threshold=info.threshold or 0
-                ).frame
-            )
+            judge = bundle.by_calibration
+            return len(score_recording(bundle, recording, judge=judge).frame)
         plan = survey(recording, info.preprocess, line_freq_hz=LINE_HZ, sfreq_hz=info.sfreq_hz)
         n = 0
         for samples in cut(recording, plan, windowing=info.windows):

@@ -100,12 +100,11 @@ def train(study: Study, data: Gathered) -> Trained:
     import torch
 
     from ae_pipeline.detectors.baselines import BASELINES, PrincipalComponents
-    from ae_pipeline.detectors.calibration import Calibration
     from ae_pipeline.detectors.ensemble import Ensemble
     from ae_pipeline.jobs.fit import make_bundle
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
-    from ae_pipeline.scoring.judge import raw_scores
+    from ae_pipeline.scoring.judge import Judge, raw_scores
     from ae_pipeline.training.loop import fit
 
     samples, division = data.samples, divide(data.samples.meta, study.split)
@@ -137,8 +136,12 @@ def train(study: Study, data: Gathered) -> Trained:
     mask = samples.take(rows).mask
     frame["n_observed"] = int(np.prod(samples.shape)) if mask is None else mask.sum(1)
     chosen = (frame["part"] == "calibration").to_numpy()
-    calibration = Calibration.from_frame(
-        frame[chosen].reset_index(drop=True), scores.by_entry[chosen], unit=division.unit
+    judge, _ = Judge.fit(
+        frame[chosen].reset_index(drop=True),
+        scores.by_entry[chosen],
+        unit=division.unit,
+        detection=study.detection,
+        windowed=samples.kind == "eeg",
     )
     bundle = make_bundle(
         study,
@@ -146,7 +149,7 @@ def train(study: Study, data: Gathered) -> Trained:
         division=division,
         ensemble=ensemble,
         baselines=baselines,
-        calibration=calibration,
+        judge=judge,
         history=history,
     )
     return Trained(
@@ -156,7 +159,7 @@ def train(study: Study, data: Gathered) -> Trained:
         fitted,
         baselines,
         history,
-        calibration,
+        judge.calibration,
         frame,
         scores.by_entry,
         bundle,

@@ -122,7 +122,7 @@ def _optimised(bundle: Bundle, shown: Any, *, seen: Any, start: Any) -> Float:
     u = torch.linalg.solve_triangular(root, (start.clone() - center).T, upper=False).T
     u = u.clamp(-4, 4).detach().requires_grad_()
     # losses that are no log densities are brought to one by the usual error
-    usual = float(np.median(bundle.calibration.scores["score_autoencoder"]))
+    usual = bundle.calibration.median_loss
     per_entry = 1.0
     if model.likelihood.uniform in ("gaussian", "huber"):
         per_entry = 0.5 / max(usual, 1e-6)

@@ -215,6 +215,11 @@ class Calibration:
         )
 
     @property
+    def median_loss(self) -> float:
+        """Reconstruction error that a calibration sample usually has."""
+        return float(np.median(self.scores["score_autoencoder"]))
+
+    @property
     def usual_error(self) -> NDArray[np.float32]:
         """:attr:`entry_median`, kept from (almost) 0: what is never wrong is no unit of error."""
         known = self.entry_median[self.entry_median > 0]

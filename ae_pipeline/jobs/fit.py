@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError, Samples
-from ae_pipeline.detectors.calibration import Calibration
-from ae_pipeline.detectors.conformal import adjusted, conformal_p, conformal_p_without_own
 from ae_pipeline.ingest.gather import Gathered
 from ae_pipeline.report.findings.reasons import claims
 from ae_pipeline.runtime.files import digest_json, versions
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo, describe_columns
+from ae_pipeline.scoring.judge import Judge, raw_scores
 from ae_pipeline.stats import mean_interval
 from ae_pipeline.study import Study
 from ae_pipeline.training import distributed as together
@@ -42,7 +41,6 @@ __all__ = [
     "cleaned_band_hz",
     "heads_of",
     "held_out_scores",
-    "judge_held_out",
     "known_labels",
     "make_bundle",
     "train_metrics",
@@ -143,8 +141,6 @@ def held_out_scores(
     head: FittedHead | None = None,
 ) -> HeldOut:
     """Scores, what a head says, and the loss of PCA, of samples that nothing was fitted on."""
-    from ae_pipeline.scoring.judge import raw_scores
-
     with one_thread(samples.layout != "grid"):
         frame, scores, latents = raw_scores(ensemble, baselines, samples=samples)
     if head is not None:
@@ -238,18 +234,16 @@ def make_bundle(
     division: Division,
     ensemble: Ensemble,
     baselines: dict[str, Scorer],
-    calibration: Calibration,
+    judge: Judge,
     history: History,
     rehearsal: dict[str, Any] | None = None,
     head: FittedHead | None = None,
 ) -> Bundle:
     """Put together everything that scoring needs."""
     samples = data.samples
-    windowed = study.kind == "eeg"
     preprocess = study.preprocess
     if preprocess is not None:
         preprocess = preprocess.model_copy(update={"sfreq_hz": data.sfreq_hz})
-    alarms = study.detection.false_alarms_per_hour
     info = BundleInfo(
         study=study.study,
         kind=study.kind,
@@ -265,11 +259,11 @@ def make_bundle(
         preprocess=preprocess,
         windows=study.windows,
         detection=study.detection,
-        threshold=calibration.event_threshold(alarms) if windowed else None,
+        threshold=judge.threshold,
         exchangeable_unit=division.unit,
         claims=(
             *division.claims,
-            *claims(calibration.withdrawn(study.detection), division.unit),
+            *claims(judge.calibration.withdrawn(study.detection), division.unit),
         ),
         training={
             **study.normal,
@@ -286,7 +280,7 @@ def make_bundle(
         rehearsal=rehearsal or {},
         versions=dict(versions()),
     )
-    return Bundle(info, ensemble, baselines, calibration, head=head)
+    return Bundle(info, ensemble, baselines, judge.calibration, head=head)
 
 
 def _without_paths(model: Model) -> Model:
@@ -294,60 +288,6 @@ def _without_paths(model: Model) -> Model:
     if model.head is None:
         return model
     return model.model_copy(update={"head": model.head.model_copy(update={"labels": None})})
-
-
-def judge_held_out(
-    bundle: Bundle,
-    frame: pd.DataFrame,
-    *,
-    by_entry: NDArray[np.float32],
-    calibration: NDArray[np.bool_],
-) -> pd.DataFrame:
-    """Judge calibration and test rows; each calibration subject by the others.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    frame : DataFrame
-        Scores of the held-out rows, with ``part``.
-    by_entry : array of shape (n, k)
-    calibration : array of bool of shape (n,)
-        Rows of the calibration part, in the order of ``bundle.calibration``.
-
-    Returns
-    -------
-    DataFrame
-        ``frame`` with ``p_value``, ``q_value``, ``flagged`` and the top entry.
-    """
-    reference = bundle.calibration
-    info = bundle.info
-    frame = frame.copy()
-    score = frame["score"].to_numpy()
-    p = conformal_p(score, reference.scores["score"])
-    own = score[calibration]
-    if info.threshold is None:
-        p[calibration] = conformal_p(own, own, left_out=True)
-        q = np.empty(len(p))
-        apart = [calibration, ~calibration]
-        if info.detection.trim:  # those trimmed are the worst of one batch, no batch of their own
-            apart = [np.ones(len(p), bool)]
-        for rows in apart:
-            q[rows] = adjusted(p[rows], info.detection.dependence)
-        frame["q_value"] = q
-        frame["flagged"] = q <= info.detection.error_rate
-    else:
-        flagged = score > info.threshold
-        p[calibration] = conformal_p_without_own(own, reference.unit)
-        units, codes = np.unique(reference.unit, return_inverse=True)
-        alarms = info.detection.false_alarms_per_hour
-        limits = np.array([reference.event_threshold(alarms, without=unit) for unit in units])
-        flagged[calibration] = own > limits[codes]
-        frame["q_value"] = np.nan
-        frame["flagged"] = flagged
-    frame["p_value"] = p
-    if info.entries:
-        frame["top_entry"], frame["top_ratio"] = bundle.top_entries(by_entry)
-    return frame
 
 
 def train_metrics(

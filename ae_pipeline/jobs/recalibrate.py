@@ -58,9 +58,9 @@ def recalibrate(
     """
     import pandas as pd
 
-    from ae_pipeline.detectors.calibration import Calibration
     from ae_pipeline.runtime.files import write_folder
     from ae_pipeline.scoring import bundle as bundles
+    from ae_pipeline.scoring.judge import Judge
 
     progress = progress or Progress()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -92,19 +92,17 @@ def recalibrate(
     unit = "row"
     if "onset_s" in frame:
         unit = "subject" if frame["subject"].nunique() > 1 else "recording"
-    by_entry = np.concatenate(errors)
-    calibration = Calibration.from_frame(frame, by_entry, unit=unit)
-    if old.info.detection.trim:
-        kept = calibration.not_trimmed(old.info.detection.trim)
-        calibration = Calibration.from_frame(
-            frame[kept].reset_index(drop=True), by_entry[kept], unit=unit
-        )
-    threshold = None
-    if old.info.threshold is not None:
-        threshold = calibration.event_threshold(old.info.detection.false_alarms_per_hour)
+    judge, _ = Judge.fit(
+        frame,
+        np.concatenate(errors),
+        unit=unit,
+        detection=old.info.detection,
+        windowed=old.info.threshold is not None,
+    )
+    calibration = judge.calibration
     info = old.info.model_copy(
         update={
-            "threshold": threshold,
+            "threshold": judge.threshold,
             "exchangeable_unit": unit,
             "claims": (
                 f"Calibrated anew on {calibration.n_units} {unit}s given by name: "
@@ -119,7 +117,7 @@ def recalibrate(
         "bundle": str(out),
         "n_calibration": calibration.n_units,
         "smallest_p": calibration.smallest_p,
-        "threshold": threshold,
+        "threshold": judge.threshold,
         "failed": failed,
     }
 

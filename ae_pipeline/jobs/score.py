@@ -239,13 +239,10 @@ class ScoreJob:
     def _recording(self, recording: Any, this: str) -> None:
         from ae_pipeline.scoring.recording import score_recording
 
-        threshold = self.bundle.info.threshold
-        assert threshold is not None
         result = score_recording(
             self.bundle,
             recording,
-            detection=self.detection,
-            threshold=threshold,
+            judge=replace(self.bundle.by_calibration, detection=self.detection),
             advance=lambda seconds: self.progress.advance(
                 seconds, recording.duration_s, recording.name
             ),

@@ -27,7 +27,6 @@ from ae_pipeline.jobs.fit import (
     cleaned_band_hz,
     heads_of,
     held_out_scores,
-    judge_held_out,
     known_labels,
     make_bundle,
     train_metrics,
@@ -44,6 +43,7 @@ from ae_pipeline.runtime.files import (
     replace_folder,
 )
 from ae_pipeline.runtime.threads import one_thread
+from ae_pipeline.scoring.judge import Judge, judge_held_out
 from ae_pipeline.study import Study, load_study
 from ae_pipeline.training import distributed as together
 
@@ -367,8 +367,6 @@ class TrainJob:
     def _judge(self) -> None:
         import pandas as pd
 
-        from ae_pipeline.detectors.calibration import Calibration
-
         self.progress.stage("calibrating")
         held_out = list(self.left_out) if self.division.folds else []
         rehearsals = list(self.rehearsals) if self.division.folds else []
@@ -400,17 +398,16 @@ class TrainJob:
                 "thresholds are higher for it"
             )
         frame.loc[technical & (frame["part"] == "calibration"), "part"] = "left out"
-        chosen = (frame["part"] == "calibration").to_numpy()
-        unit, trim = self.division.unit, self.study.detection.trim
-        calibration = Calibration.from_frame(
-            frame[chosen].reset_index(drop=True), by_entry[chosen], unit=unit
+        chosen = (frame["part"] == "calibration").to_numpy(copy=True)
+        judge, kept = Judge.fit(
+            frame[chosen].reset_index(drop=True),
+            by_entry[chosen],
+            unit=self.division.unit,
+            detection=self.study.detection,
+            windowed=self.study.kind == "eeg",
         )
-        if trim:
-            chosen[chosen] = calibration.not_trimmed(trim)
-            frame.loc[~chosen & (frame["part"] == "calibration"), "part"] = "left out"
-            calibration = Calibration.from_frame(
-                frame[chosen].reset_index(drop=True), by_entry[chosen], unit=unit
-            )
+        chosen[chosen] = kept
+        frame.loc[~chosen & (frame["part"] == "calibration"), "part"] = "left out"
         rehearsal = summarise(pd.concat(rehearsals, ignore_index=True))
         bundle = make_bundle(
             self.study,
@@ -418,7 +415,7 @@ class TrainJob:
             division=self.division,
             ensemble=self.ensemble,
             baselines=self.baselines,
-            calibration=calibration,
+            judge=judge,
             history=self.history,
             rehearsal=rehearsal,
             head=self.head,

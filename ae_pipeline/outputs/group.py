@@ -196,7 +196,7 @@ def _group_of_rows(
 ) -> report.Headline:
     import pandas as pd
 
-    from ae_pipeline.detectors.conformal import adjusted
+    from ae_pipeline.scoring.judge import false_discoveries
 
     out, bundle = run.out, run.bundle
     if not stems:
@@ -205,8 +205,9 @@ def _group_of_rows(
             warnings=tuple(f["reason"] for f in failed),
         )
     scores, latents = _rebuilt(out, stems)
-    scores["q_value"] = adjusted(scores["p_value"].to_numpy(), run.detection.dependence)
-    scores["flagged"] = scores["q_value"] <= run.detection.error_rate
+    scores["q_value"], scores["flagged"] = false_discoveries(
+        scores["p_value"].to_numpy(), run.detection
+    )
     worst, best = _load_examples([out / f"{stem}_examples.npz" for stem in stems])
     items, about, answers = None, pd.DataFrame(index=scores.index), pd.DataFrame()
     if bundle.ensemble.person is not None:

@@ -20,7 +20,6 @@ from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.data import Column, InputError, Layout, Samples, Scorer, axes_of
 from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.detectors.calibration import Calibration, Detection
-from ae_pipeline.detectors.conformal import conformal_p
 from ae_pipeline.detectors.ensemble import Ensemble, Through
 from ae_pipeline.detectors.heads import FittedHead
 from ae_pipeline.eeg.preprocess import Preprocess
@@ -28,7 +27,7 @@ from ae_pipeline.eeg.windows import Windowing
 from ae_pipeline.models import Model
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.runtime.files import digest_files, write_json, write_through
-from ae_pipeline.scoring.judge import Judged, _known, _raw_columns
+from ae_pipeline.scoring.judge import Judge, Judged, known_columns, raw_columns
 from ae_pipeline.stats import robust_sd
 from ae_pipeline.training.loop import FittedAutoencoder
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "DEFAULT",
     "Bundle",
     "BundleInfo",
     "columns_of",
@@ -44,9 +42,6 @@ __all__ = [
     "load",
     "save",
 ]
-
-DEFAULT = "ensemble"
-"""The scorer whose score is the column ``score``."""
 
 FORMAT: Literal[2] = 2
 
@@ -114,6 +109,11 @@ class Bundle:
         return self.ensemble.autoencoder
 
     @property
+    def by_calibration(self) -> Judge:
+        """The judge with the model's own rates."""
+        return Judge(self.calibration, self.info.detection, self.info.threshold)
+
+    @property
     def model_id(self) -> str:
         """Short name of exactly this model."""
         return f"{self.info.study}-{self.digest[:10]}"
@@ -137,18 +137,15 @@ class Bundle:
             Where the samples are not what the model was trained on.
         """
         self.refuse_misfit(samples)
-        columns, scores, latents = _raw_columns(
+        columns, scores, latents = raw_columns(
             self.ensemble, self.baselines, samples=samples, through=through
         )
-        total = columns["score"]
-        columns["p_value"] = conformal_p(total, self.calibration.scores["score"])
-        if self.info.threshold is not None:
-            columns["flagged"] = total > self.info.threshold
+        columns |= self.by_calibration.samples(columns["score"])
         if self.info.entries:
             columns["top_entry"], columns["top_ratio"] = self.top_entries(scores.by_entry)
         if self.head is not None:
             columns |= self.head.predict(samples, latents, self.autoencoder.scaler)
-        return Judged(_known(samples), columns, scores.by_entry, latents)
+        return Judged(known_columns(samples), columns, scores.by_entry, latents)
 
     def top_entries(
         self, by_entry: NDArray[np.float32]

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Finding, Recording, RobustStats, Samples
-from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.detectors.ensemble import Through
-from ae_pipeline.detectors.events import Span, find_events
+from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.features import feature_names, state_of
 from ae_pipeline.eeg.preprocess import Plan
 from ae_pipeline.eeg.survey import survey
@@ -27,6 +26,7 @@ from ae_pipeline.eeg.windows import Windowing, cut, cut_again
 from ae_pipeline.runtime.threads import ahead, one_thread
 from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.examples import N_BEST, N_WORST, _apart, _keepers, _Rows
+from ae_pipeline.scoring.judge import Judge
 from ae_pipeline.scoring.mismatch import fitted_channels, mismatches, wrong_gain, wrong_gains
 from ae_pipeline.scoring.tables import contract_frame, events_frame
 
@@ -87,8 +87,7 @@ def score_recording(
     bundle: Bundle,
     recording: Recording,
     *,
-    detection: Detection,
-    threshold: float,
+    judge: Judge,
     advance: Callable[[float], None] = lambda seconds: None,
 ) -> RecordingResult:
     """Survey, clean, cut and judge one recording.
@@ -98,10 +97,8 @@ def score_recording(
     bundle : Bundle
     recording : Recording
         With at least the model's channels.
-    detection : Detection
-        Error rate and alarm rate wanted.
-    threshold : float
-        Windows above this score are flagged.
+    judge : Judge
+        The bundle's, with the error rate wanted.
     advance : callable
         Told the seconds of recording done so far.
 
@@ -114,25 +111,20 @@ def score_recording(
     assert info.preprocess is not None
     assert info.windows is not None
     assert info.sfreq_hz is not None
+    assert judge.threshold is not None
     recording = fitted_channels(recording, info)
     line_freq_hz = info.source.get("line_freq_hz")
     plan = survey(recording, info.preprocess, line_freq_hz=line_freq_hz, sfreq_hz=info.sfreq_hz)
     rows, tags, state, stats, shown = _streamed(
-        bundle, recording, plan=plan, threshold=threshold, advance=advance
+        bundle, recording, plan=plan, judge=judge, advance=advance
     )
     _give_back_memory()
     frame, codes = rows.read()
     total = frame["score"].to_numpy()
-    frame["flagged"] = total > threshold
+    frame["flagged"] = judge.flags(total)
     frame["q_value"] = np.nan
-    spans = find_events(
-        frame["onset_s"].to_numpy(),
-        frame["duration_s"].to_numpy(),
-        scores=total,
-        threshold=threshold,
-    )
-    calibration = bundle.calibration
-    onset_s = frame["onset_s"].to_numpy()
+    calibration, onset_s = judge.calibration, frame["onset_s"].to_numpy()
+    spans = judge.events(onset_s, frame["duration_s"].to_numpy(), score=total)
     peaks = [span.peak for span in spans]
     at_peaks = {peak: rows.channels_of(peak) for peak in peaks}
     worst, best = shown
@@ -155,18 +147,16 @@ def score_recording(
     near, near_tags = _near(
         frame,
         spans,
-        threshold=threshold,
+        threshold=judge.threshold,
         recording=recording,
         plan=plan,
         windowing=info.windows,
         stats=stats,
     )
-    score = calibration.recording_score(total)
     flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
     covered_s = _covered_s(frame)
-    compared = calibration.compare_events(
-        len(spans), covered_s / 3600, top=float(total.max()), detection=detection
-    )
+    judgement = judge.recording(total, n_events=len(spans), hours=covered_s / 3600)
+    compared = judgement.events
     gains = wrong_gains(info.training, plan)
     findings = [
         wrong_gain(info.training, plan),
@@ -174,7 +164,7 @@ def score_recording(
         state,
         None if compared.kind == "usual_events" else _kinds(events),
         compared,
-        calibration.too_few(detection.error_rate),
+        calibration.too_few(judge.detection.error_rate),
     ]
     found = tuple(finding for finding in findings if finding is not None)
     summary = {
@@ -186,8 +176,8 @@ def score_recording(
         "n_windows": len(frame),
         "n_events": len(spans),
         "events_per_hour": len(spans) / (covered_s / 3600),
-        "score": score,
-        "p_value": calibration.recording_p(score),
+        "score": judgement.score,
+        "p_value": judgement.p_value,
         "verdict": _verdict(found, events),
     }
     return RecordingResult(
@@ -213,7 +203,7 @@ def _streamed(
     recording: Recording,
     *,
     plan: Plan,
-    threshold: float,
+    judge: Judge,
     advance: Callable[[float], None],
 ) -> tuple[_Rows, dict[int, Tag], Finding | None, RobustStats | None, tuple[_Shown, _Shown]]:
     """All windows judged, block after block; tags of the worst, the state, and examples."""
@@ -232,7 +222,7 @@ def _streamed(
     for samples, through in ahead(begun()):
         judged = bundle.judge(samples, through)
         total = judged.columns["score"]
-        tags |= _tags(bundle, samples, score=total, threshold=threshold, recording=recording)
+        tags |= _tags(bundle, samples, score=total, judge=judge, recording=recording)
         state = state or _state(bundle, samples, recording=recording)
         stats = samples.robust_stats.get(recording.name, bundle.ensemble.population)
         rows.add(judged)
@@ -247,7 +237,7 @@ def _tags(
     samples: Samples,
     *,
     score: NDArray[np.float64],
-    threshold: float,
+    judge: Judge,
     recording: Recording,
 ) -> dict[int, Tag]:
     """What the worst window of each event of a block looks like, by the window's number.
@@ -258,12 +248,8 @@ def _tags(
     if stats is None or samples.sfreq_hz is None:
         return {}
     found = {}
-    for span in find_events(
-        samples.meta["onset_s"].to_numpy(),
-        samples.meta["duration_s"].to_numpy(),
-        scores=score,
-        threshold=threshold,
-    ):
+    onset_s, duration_s = (samples.meta[name].to_numpy() for name in ("onset_s", "duration_s"))
+    for span in judge.events(onset_s, duration_s, score=score):
         number = int(samples.meta["window"].iloc[span.peak])
         found[number] = _tag(samples, span.peak, stats=stats, recording=recording)
     return found

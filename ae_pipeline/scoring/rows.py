@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Samples
 from ae_pipeline.detectors.calibration import Detection
-from ae_pipeline.detectors.conformal import adjusted
 from ae_pipeline.detectors.personfit import MANY_ROWS
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.examples import pick_examples
-from ae_pipeline.scoring.judge import Judged
+from ae_pipeline.scoring.judge import Judged, false_discoveries
 from ae_pipeline.scoring.tables import contract_frame
 
 if TYPE_CHECKING:
@@ -70,8 +69,7 @@ def score_rows(
             advance(rows.stop)
     judged = Judged.join(parts)
     frame = judged.frame
-    frame["q_value"] = adjusted(frame["p_value"].to_numpy(), detection.dependence)
-    frame["flagged"] = frame["q_value"] <= detection.error_rate
+    frame["q_value"], frame["flagged"] = false_discoveries(frame["p_value"].to_numpy(), detection)
     worst, best = pick_examples(bundle, samples, frame=frame)
     return RowsResult(
         contract_frame(frame, samples.layout), judged.latents, judged.by_entry, worst, best

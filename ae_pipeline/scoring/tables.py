@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Layout
 from ae_pipeline.detectors.calibration import Calibration, Detection
-from ae_pipeline.detectors.conformal import adjusted
 from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.tags import Tag
+from ae_pipeline.scoring.judge import false_discoveries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,10 +184,9 @@ def recordings_frame(summaries: list[dict[str, Any]], detection: Detection) -> p
     for name in ("n_windows", "n_events"):  # failed ones have no number, and that is not 0
         frame[name] = frame[name].astype("Int64")
     done = frame["p_value"].notna().to_numpy()
-    q = np.full(len(frame), np.nan)
-    q[done] = adjusted(frame["p_value"].to_numpy()[done], detection.dependence)
-    frame["q_value"] = q
-    frame["flagged"] = done & (np.nan_to_num(q, nan=1.0) <= detection.error_rate)
+    q, flagged = np.full(len(frame), np.nan), np.zeros(len(frame), bool)
+    q[done], flagged[done] = false_discoveries(frame["p_value"].to_numpy()[done], detection)
+    frame["q_value"], frame["flagged"] = q, flagged
     for name in ("recording", "subject", "session", "quality_findings", "verdict", "reason"):
         frame[name] = frame[name].astype("string")
     frame = frame.assign(_done=done).sort_values(

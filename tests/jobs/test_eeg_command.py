@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import edfio
@@ -207,9 +207,8 @@ def four(scored: Scored, shared_data: Path) -> Callable[[float], tuple[Bundle, R
     recording = open_recording(find([path])[0], EegSource(path=path))
 
     def judged(threshold: float) -> tuple[Bundle, RecordingResult]:
-        return bundle, score_recording(
-            bundle, recording, detection=bundle.info.detection, threshold=threshold
-        )
+        judge = replace(bundle.by_calibration, threshold=threshold)
+        return bundle, score_recording(bundle, recording, judge=judge)
 
     return judged
 

@@ -10,7 +10,8 @@ import tiny
 from scipy import stats
 
 from ae_pipeline.detectors.conformal import conformal_p
-from ae_pipeline.jobs.fit import judge_held_out, train_metrics
+from ae_pipeline.jobs.fit import train_metrics
+from ae_pipeline.scoring.judge import judge_held_out
 from ae_pipeline.stats import mean_interval
 from ae_pipeline.training.history import History
 
@@ -106,7 +107,7 @@ def test_the_order_of_the_inputs_does_not_change_the_training_digest() -> None:
         division=trained.division,
         ensemble=trained.bundle.ensemble,
         baselines=trained.baselines,
-        calibration=trained.calibration,
+        judge=trained.bundle.by_calibration,
         history=trained.history,
     )
     assert again.info.training_digest == trained.bundle.info.training_digest

@@ -41,10 +41,7 @@ SCORERS = [
 
 def scored(recording: Recording, **more: Any) -> RecordingResult:
     bundle = tiny.eeg().bundle
-    assert bundle.info.threshold is not None
-    return score_recording(
-        bundle, recording, detection=bundle.info.detection, threshold=bundle.info.threshold, **more
-    )
+    return score_recording(bundle, recording, judge=bundle.by_calibration, **more)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ae_pipeline.data import Finding
 from ae_pipeline.detectors.calibration import Reach
 from ae_pipeline.eeg.tags import CATEGORY, Tag
@@ -91,7 +89,7 @@ def _plain(number: float) -> str:
 
 
 def _usual_error(bundle: Bundle) -> float:
-    return float(np.median(bundle.calibration.scores["score_autoencoder"]))
+    return bundle.calibration.median_loss
 
 
 def with_reasons(
