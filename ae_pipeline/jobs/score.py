@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,43 +79,26 @@ def score_job(
     if jobs < 1:
         raise StudyError(f"--jobs {jobs}: expected at least 1 process")
     place = model_folder(model)
-    job = ScoreJob(
+    return ScoreJob(
         load(place),
         inputs,
         out=out.absolute(),
         error_rate=error_rate,
         progress=progress or Progress(),
         fresh=fresh,
+        processes=jobs,
+        model=place.absolute(),
     )
-    job.apart = None if jobs == 1 else _Apart(place.absolute(), job.out, error_rate, fresh, jobs)
-    return job
 
 
-@dataclass(frozen=True)
-class _Apart:
-    """What a process needs to score inputs of a job; ``item`` is the one it is sent."""
-
-    model: Path
-    out: Path
-    error_rate: float | None
-    fresh: bool
-    jobs: int
-    item: Input | None = None
-
-
-def _score_apart(task: _Apart) -> tuple[list[Message], list[Failure]]:
+def _score_alone(
+    item: Input, *, model: Path, out: Path, error_rate: float | None, fresh: bool
+) -> tuple[list[Message], list[Failure]]:
     """Score one input in this process; return what was logged, and failures."""
-    assert task.item is not None
-    job = ScoreJob(
-        _loaded(task.model),
-        [],
-        out=task.out,
-        error_rate=task.error_rate,
-        progress=Progress(),
-        fresh=task.fresh,
-    )
+    bundle = _loaded(model)
+    job = ScoreJob(bundle, [], out=out, error_rate=error_rate, progress=Progress(), fresh=fresh)
     with kept() as messages:
-        job.score_input(task.item)
+        job.score_input(item)
     return messages, job.failures
 
 
@@ -141,6 +124,8 @@ class ScoreJob:
         error_rate: float | None,
         progress: Progress,
         fresh: bool,
+        processes: int = 1,
+        model: Path | None = None,
     ) -> None:
         from ae_pipeline.detectors.calibration import Detection
 
@@ -153,7 +138,10 @@ class ScoreJob:
         self.exit_status = 0
         self.result: dict[str, Any] = {}
         self.failures: list[Failure] = []
-        self.apart: _Apart | None = None
+        self.processes = processes
+        self.scoring = partial(
+            _score_alone, model=model or Path(), out=out, error_rate=error_rate, fresh=fresh
+        )
         given = bundle.info.detection.model_dump()
         if error_rate is not None:
             given["error_rate"] = error_rate
@@ -173,15 +161,14 @@ class ScoreJob:
         found = list(find_inputs(self.source, self.inputs))
         items = [item for item in found if isinstance(item, Input)]
         codes = pseudonyms([item.name for item in items], "rec")  # Prefect shows names of steps
-        apart = self.apart if len(items) > 1 else None
-        if apart is not None:
-            n_processes = min(apart.jobs, len(items))
+        n_processes = min(self.processes, len(items))
+        if n_processes > 1:
             name = f"score {len(items)} inputs in {n_processes} processes"
-            yield Step(name, partial(self._score_apart, apart, items))
+            yield Step(name, partial(self._score_in_processes, items))
         for n, item in enumerate(found):
             if isinstance(item, Failure):
                 self._fail(item, None)
-            elif apart is None:
+            elif n_processes <= 1:
                 run = partial(self.score_input, item, n, total=len(found))
                 yield Step(f"score {codes[item.name]}", run)
         yield Step("put the group together", self.put_together)
@@ -215,21 +202,19 @@ class ScoreJob:
                 reason = f"{item.path}: does not fit into memory; score it on a larger machine"
                 self._fail(Failure(item.name, item.subject, reason), digest)
 
-    def _score_apart(self, apart: _Apart, items: list[Input]) -> None:
+    def _score_in_processes(self, items: list[Input]) -> None:
         """Score inputs in processes; one that a process dies of is a failure like others."""
         from ae_pipeline.runtime.operation import Processes
         from ae_pipeline.runtime.workers import Died, each
 
-        self.progress.stage(f"scoring {len(items)} inputs, {apart.jobs} at a time")
-        tasks = [replace(apart, item=item) for item in items]
-        for done, (task, result) in enumerate(
-            each(Processes(workers=apart.jobs), _score_apart, items=tasks), start=1
-        ):
-            assert task.item is not None
-            self.progress.advance(done, len(items), task.item.name)
+        self.progress.stage(f"scoring {len(items)} inputs, {self.processes} at a time")
+        runner = Processes(workers=self.processes)
+        scored = each(runner, self.scoring, items=items)
+        for done, (item, result) in enumerate(scored, start=1):
+            self.progress.advance(done, len(items), item.name)
             if isinstance(result, Died):
-                reason = f"{task.item.path.name}: the process that scored it died twice (memory?)"
-                self._fail(Failure(task.item.name, task.item.subject, reason), None)
+                reason = f"{item.path.name}: the process that scored it died twice (memory?)"
+                self._fail(Failure(item.name, item.subject, reason), None)
                 continue
             messages, failures = result
             replay(messages)

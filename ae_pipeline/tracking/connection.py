@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.runtime.environment import environment
+from ae_pipeline.runtime.workers import environment
 from ae_pipeline.tracking.settings import Settings, is_server, shown
 
 if TYPE_CHECKING:

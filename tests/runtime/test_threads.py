@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from ae_pipeline.runtime.environment import environment, threads_of_processes
 from ae_pipeline.runtime.threads import ahead, one_thread
 
 
@@ -67,16 +65,3 @@ def test_what_goes_wrong_ahead_is_told_where_the_items_are_used() -> None:
     begun = ahead(items())
     assert next(begun) == 1
     begun.close()  # whoever stops early is not told
-
-
-def test_variables_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AE_SET", "before")
-    monkeypatch.delenv("AE_UNSET", raising=False)
-    with environment({"AE_SET": "a", "AE_UNSET": "b"}):
-        assert (os.environ["AE_SET"], os.environ["AE_UNSET"]) == ("a", "b")
-    assert os.environ["AE_SET"] == "before"
-    assert "AE_UNSET" not in os.environ
-    with environment({"AE_SET": "a", "AE_UNSET": "b"}, override=False):
-        assert (os.environ["AE_SET"], os.environ["AE_UNSET"]) == ("before", "b")
-    with environment(threads_of_processes(2)):
-        assert os.environ["OMP_NUM_THREADS"] == "2"

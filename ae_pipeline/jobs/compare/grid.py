@@ -7,10 +7,10 @@ where it was. The threads of all processes together never exceed what :func:`run
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ from ae_pipeline.jobs.fit import cleaned_band_hz, known_labels
 from ae_pipeline.jobs.job import Progress, run_plainly
 from ae_pipeline.jobs.train import TrainJob
 from ae_pipeline.outputs.score import SHARED
-from ae_pipeline.runtime.environment import environment, threads_of_processes
 from ae_pipeline.runtime.files import (
     key,
     read_json,
@@ -35,7 +34,9 @@ from ae_pipeline.runtime.files import (
     write_frame,
     write_json,
 )
-from ae_pipeline.runtime.messages import configure, kept
+from ae_pipeline.runtime.messages import kept
+from ae_pipeline.runtime.operation import Processes
+from ae_pipeline.runtime.workers import Died, each
 from ae_pipeline.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -145,42 +146,17 @@ def run_cells(
     """
     rank = {name: n for n, name in enumerate(SLOWEST_FIRST)}
     ordered = sorted(cells, key=lambda cell: rank[cell.architecture])
-    given = [(study, cell, overrides, place, fresh) for cell in ordered]
-    if jobs == 1:
-        yield from (_work(*each) for each in given)
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
-    with environment(threads_of_processes(threads)):
-        pool = ProcessPoolExecutor(
-            jobs, multiprocessing.get_context("spawn"), _start, (threads, os.getpid())
-        )
-        try:
-            for future in as_completed([pool.submit(_work, *each) for each in given]):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    work = partial(_work, study=study, overrides=tuple(overrides), cells=place, fresh=fresh)
+    for cell, outcome in each(Processes(workers=jobs), work, items=ordered, threads=threads):
+        if isinstance(outcome, Died):
+            yield Outcome(cell, "the process that made it died twice (out of memory?)")
+        else:
+            yield outcome
 
 
-def _start(threads: int, parent: int) -> None:
-    """First thing in a process: its threads, and to end when the one that started it is gone."""
-    import threading
-
-    import torch
-
-    configure()
-    torch.set_num_threads(threads)
-
-    def leave_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
-def _work(study: Path, cell: Cell, overrides: Sequence[str], cells: Path, fresh: bool) -> Outcome:
+def _work(
+    cell: Cell, *, study: Path, overrides: Sequence[str], cells: Path, fresh: bool
+) -> Outcome:
     """Make one cell, or find that it is there, and read what it came to."""
     from ae_pipeline.training.loop import TrainingError
 
