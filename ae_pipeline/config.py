@@ -27,6 +27,16 @@ class StudyError(Exception):
     """A study file, a bundle or a command line that cannot be used (exit status 2).
 
     The message is one line: what was given, what was expected, what to do.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from ae_pipeline.study import load_study
+    >>> try:
+    ...     load_study(Path("missing.yaml"))
+    ... except StudyError as error:
+    ...     print(error)
+    missing.yaml: no such study file; write one with 'ae-pipeline init KIND'
     """
 
 

@@ -57,6 +57,15 @@ class InputError(Exception):
 
     The message is one line: which file, channel, column or row, what was found, what was
     expected, what to do.
+
+    Examples
+    --------
+    >>> from ae_pipeline.sources.questionnaire import find
+    >>> try:
+    ...     find("missing.csv")
+    ... except InputError as error:
+    ...     print(error)
+    missing.csv: no such file or folder; expected a CSV, TSV, Excel or SPSS file
     """
 
 

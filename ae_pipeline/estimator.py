@@ -3,9 +3,6 @@
 ``fit`` trains any architecture with any objective on a table (rows are samples, columns
 continuous, NaN is a missing value), or on images or EEG windows where ``kind`` says so. As
 scikit-learn has it, scores are higher where a sample is *more normal*.
-
->>> from ae_pipeline import Autoencoder
->>> codes = Autoencoder(latent_dim=2, epochs=20).fit_transform(X)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -74,6 +71,18 @@ class Autoencoder(
     offset_ : float
         ``score_samples`` below it is an outlier.
     n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ae_pipeline import Autoencoder
+    >>> X = np.random.default_rng(0).normal(size=(60, 6))
+    >>> model = Autoencoder("dense", "variational", latent_dim=2, epochs=2).fit(X)
+    >>> model.transform(X).shape
+    (60, 2)
+    >>> X[0] = 20  # like no other sample
+    >>> int(model.score_samples(X).argmin())
+    0
     """
 
     def __init__(
@@ -124,6 +133,14 @@ class Autoencoder(
         ------
         ValueError
             Where data or settings cannot be used; the message says what to change.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(60, 6))
+        >>> model = Autoencoder(epochs=2).fit(X)
+        >>> model.latent_dim_, len(model.history_)
+        (3, 2)
         """
         values = self._validated(X, reset=True)
         try:
@@ -199,14 +216,31 @@ class Autoencoder(
         self.offset_ = float(np.percentile(self._scores(samples), 100 * self.contamination))
 
     def transform(self, X: Any) -> NDArray[Any]:
-        """Codes, (n, latent_dim), of the type of X."""
+        """Return codes, (n, latent_dim), of the type of X.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(60, 6))
+        >>> Autoencoder(latent_dim=2, epochs=2).fit(X).transform(X.astype("float32")).dtype
+        dtype('float32')
+        """
         check_is_fitted(self)
         values = self._validated(X)
         codes = self._ensemble.autoencoder.latents(self._samples(values))
         return codes.astype(values.dtype, copy=False)
 
     def inverse_transform(self, X: Any) -> NDArray[Any]:
-        """What codes (n, latent_dim) stand for, in the data's own units, shaped as fit's X was."""
+        """Decode codes, (n, latent_dim), into the data's own units, shaped as fit's X was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(60, 6))
+        >>> model = Autoencoder(latent_dim=2, epochs=2).fit(X)
+        >>> model.inverse_transform(np.zeros((3, 2))).shape
+        (3, 6)
+        """
         check_is_fitted(self)
         codes = check_array(X, dtype=[np.float64, np.float32])
         if codes.shape[1] != self.latent_dim_:
@@ -217,27 +251,68 @@ class Autoencoder(
         return values.reshape(len(codes), *self._given_shape).astype(codes.dtype, copy=False)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """How normal each sample is: minus its mean loss per entry, (n,); higher is more normal."""
+        """Return minus the mean loss per entry of each sample, (n,); higher is more normal.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(60, 6))
+        >>> model = Autoencoder(epochs=2).fit(X)
+        >>> bool(model.score_samples(X).mean() > model.score_samples(X + 20).mean())
+        True
+        """
         check_is_fitted(self)
         return self._scores(self._samples(self._validated(X)))
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """``score_samples`` minus ``offset_``: negative for outliers."""
+        """Return ``score_samples`` minus ``offset_``: negative for outliers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(60, 6))
+        >>> int((Autoencoder(contamination=0.1, epochs=2).fit(X).decision_function(X) < 0).sum())
+        6
+        """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """1 for samples like the training data, -1 for outliers."""
+        """Return 1 for samples like the training data, -1 for outliers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(60, 6))
+        >>> Autoencoder(epochs=2).fit(X).predict(X[:2] + [[0], [20]])
+        array([ 1, -1])
+        """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean of ``score_samples``: what a grid search makes as large as it can."""
+        """Return the mean of ``score_samples``, which a grid search maximises.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(60, 6))
+        >>> model = Autoencoder(epochs=2).fit(X)
+        >>> bool(model.score(X) == model.score_samples(X).mean())
+        True
+        """
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1) -> NDArray[Any]:
-        """New samples, shaped as fit's X was.
+        """Draw new samples, shaped as fit's X was.
 
         From the prior of a variational model, else from a Gaussian mixture of the training codes.
         Each call draws the same samples for the same ``n_samples``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(60, 6))
+        >>> Autoencoder(epochs=2).fit(X).sample(3).shape
+        (3, 6)
         """
         check_is_fitted(self)
         if n_samples < 1:

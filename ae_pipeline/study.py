@@ -80,7 +80,21 @@ class Outputs(Config):
 
 
 class Study(Config):
-    """Everything a run is decided by."""
+    """Everything a run is decided by, as a study file says it.
+
+    Examples
+    --------
+    >>> from ae_pipeline import Study
+    >>> study = Study.model_validate(
+    ...     {
+    ...         "study": "answers",
+    ...         "source": {"kind": "questionnaire", "path": "answers.csv", "items": ["A*"]},
+    ...         "model": {"latent_dim": 4},
+    ...     }
+    ... )
+    >>> study.kind, study.model.latent_dim, study.detection.error_rate
+    ('questionnaire', 4, 0.05)
+    """
 
     study: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
     """Name of the study: the MLflow experiment and the folder of its results."""
