@@ -80,7 +80,7 @@ class Runs:
             {"kind": "dense", "hidden": [256]},
             objective,
             latent_dim,
-            layout="grid",
+            kind="mnist",
             epochs=self.epochs,
             batch_size=128,
             device="cpu",

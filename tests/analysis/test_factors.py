@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_personfit import people, trained
+from respondents import people, trained
 
 from ae_pipeline.analysis import factors
 

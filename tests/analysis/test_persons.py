@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from test_personfit import N_ITEMS, careless, people, trained
+from respondents import N_ITEMS, careless, people, trained
 
 from ae_pipeline.analysis import persons
 from ae_pipeline.detectors import personfit

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from clinic_files import write_ant_that_crashes
 from lab import noise, write_edf, write_study
-from test_eeg_clinic_formats import write_ant_that_crashes
 
 from ae_pipeline import cli
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import lab
 import pytest
-from test_real_servers import free_port
+from servers_at_hand import free_port
 
 from ae_pipeline.tracking.settings import load_settings
 from flows.servers import find_servers

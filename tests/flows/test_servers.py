@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,15 +12,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from servers_at_hand import free_port
 
 from flows.servers import find_servers
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as port:
-        return int(port.getsockname()[1])
 
 
 def alive(session: str) -> list[str]:

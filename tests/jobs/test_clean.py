@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_tracking import all_runs, run_folder
+from runs import all_runs, run_folder
 
 from ae_pipeline.cli.operation import clean
 from ae_pipeline.jobs.clean import leftovers, remove

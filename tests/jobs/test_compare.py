@@ -13,52 +13,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from compare_view import example_view, outcome
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, Samples
 from ae_pipeline.detectors.baselines import FactorAnalysis, PrincipalComponents
 from ae_pipeline.jobs.compare.choice import choose, tabulate
-from ae_pipeline.jobs.compare.grid import Cell, Outcome, run_cells
+from ae_pipeline.jobs.compare.grid import Cell, run_cells
 from ae_pipeline.jobs.compare.job import CompareJob
 from ae_pipeline.jobs.compare.probe import cross_validated_probe, linear_probe
 from ae_pipeline.jobs.job import run_plainly
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.report.comparison import compare_page, text_table
-from ae_pipeline.report.views import CompareView, Headline
 from ae_pipeline.runtime.files import read_json
 from ae_pipeline.tracking.connection import connected
 from ae_pipeline.tracking.settings import load_settings
 
 # ------------------------------------------------------------------------------- the choice
-
-
-def outcome(
-    architecture: str,
-    loss: float,
-    n_parameters: int = 100,
-    seed: int = 0,
-    spread: float = 0.01,
-    detection: float = 0.8,
-) -> Outcome:
-    """A model whose units' losses vary together with those of the others, but for ``spread``."""
-    shared = np.random.default_rng(0).normal(size=200)
-    own = np.random.default_rng([seed, *architecture.encode()]).normal(scale=spread, size=200)
-    losses = loss + shared + own - own.mean() - shared.mean()
-    cell = Cell(architecture, "" if architecture == "pca" else "vanilla", 4, seed)
-    units = pd.DataFrame({"unit": [f"u{i:03d}" for i in range(200)], "loss": losses})
-    return Outcome(
-        cell,
-        "",
-        loss,
-        units,
-        None,
-        None,
-        detection,
-        (detection - 0.02, detection + 0.02),
-        n_parameters,
-        1.0,
-        5,
-    )
 
 
 def test_the_lowest_loss_wins_and_pairs_are_compared_unit_by_unit() -> None:
@@ -129,19 +100,6 @@ def test_failed_models_stand_in_no_table() -> None:
     failed = replace(outcome("conv", 0.1), reason="kernel too long")
     table, _ = tabulate([failed, outcome("dense", 0.2)])
     assert list(table["model"]) == ["dense-vanilla-4"]
-
-
-def example_view() -> CompareView:
-    table, losses = tabulate([outcome("conv", 0.1), outcome("pca", 0.2)])
-    table, choice = choose(table, losses, primary="test_loss")
-    return CompareView(
-        title="digits",
-        kind="mnist",
-        headline=Headline("conv is best", baseline=choice["reason"]),
-        table=table,
-        links={"conv-vanilla-4": "cells/conv-vanilla-4-seed0/report.html"},
-        failed=[("attention-vanilla-4", "<script>alert(1)</script>")],
-    )
 
 
 def test_the_page_names_every_model_and_escapes_reasons() -> None:

@@ -15,7 +15,7 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-from test_eeg_source import discontinuous
+from edf_files import discontinuous
 
 from ae_pipeline.data import Finding
 from ae_pipeline.eeg.features import FEATURE_BANDS_HZ

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import compare_view
 import pytest
-import test_compare
-import test_report
-import test_textbook
+import report_pages
+import textbook_view
 import tiny
-from test_night_digest import NIGHT
+from a_night import NIGHT
 
 from ae_pipeline.jobs.complete import complete
 from ae_pipeline.jobs.generate import generate
@@ -52,10 +52,10 @@ def _completed(place: Path) -> str:
 
 
 PAGES: dict[str, Callable[[Path], str]] = {
-    **{name: lambda _, name=name: test_report.page(name) for name in test_report.PAGES},  # type: ignore[misc]
+    **{name: lambda _, name=name: report_pages.page(name) for name in report_pages.PAGES},  # type: ignore[misc]
     "digest": lambda _: digest.page(NIGHT, {"sub-01": "m/a.html"}),
-    "compare": lambda _: compare_page(test_compare.example_view()),
-    "textbook": lambda _: textbook_page(test_textbook.example_view()),
+    "compare": lambda _: compare_page(compare_view.example_view()),
+    "textbook": lambda _: textbook_page(textbook_view.example_view()),
     "generate eeg": lambda place: _generated("eeg", ".fif", place),
     "generate images": lambda place: _generated("pictures", ".png", place),
     "complete": _completed,

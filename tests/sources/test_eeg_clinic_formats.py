@@ -5,7 +5,6 @@ No file from a laboratory is at hand for any of them, and only ANT has a library
 
 from __future__ import annotations
 
-import ctypes
 import re
 import struct
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clinic_files import NAMES, SFREQ_HZ, signal, write_ant, write_ant_that_crashes
 
 from ae_pipeline.data import InputError, Recording
 from ae_pipeline.sources.eeg import EegSource, open_recording
@@ -23,15 +23,8 @@ from ae_pipeline.sources.formats.ant import is_ant
 from ae_pipeline.sources.formats.curry import curry_events
 from ae_pipeline.sources.formats.nihon import types_of
 
-NAMES = ["Fz", "Cz", "Pz", "Oz"]
-SFREQ_HZ = 250
 STEP_UV = 0.1
 """Of formats that store whole numbers."""
-
-
-def signal(seconds: float = 8) -> np.ndarray:
-    """Microvolts, the same each time."""
-    return np.random.default_rng(4).normal(0, 20, (len(NAMES), round(seconds * SFREQ_HZ)))
 
 
 def codes(dtype: str = "<i2") -> np.ndarray:
@@ -122,37 +115,6 @@ def write_nedf(place: Path) -> Path:
     blocks["rows"]["eeg"] = bits.reshape(-1, 5, len(NAMES), 3)
     (place / "a.nedf").write_bytes(xml.encode().ljust(10240, b"\0") + blocks.tobytes())
     return place / "a.nedf"
-
-
-def write_ant(place: Path, patient: bool = True) -> Path:
-    """By the library of its makers, which antio brings along (antio itself only reads)."""
-    import antio.libeep
-
-    eep = ctypes.CDLL(str(Path(antio.libeep.__file__).with_name("libEep.so")))
-    eep.libeep_init()
-    channels = eep.libeep_create_channel_info()
-    for name in NAMES:
-        eep.libeep_add_channel(channels, name.encode(), b"ref", b"uV")
-    file = eep.libeep_write_cnt(str(place / "a.cnt").encode(), SFREQ_HZ, channels, 0)
-    assert file >= 0
-    if patient:
-        person = eep.libeep_create_recinfo()
-        eep.libeep_set_date_of_birth(person, 1980, 1, 2)
-        eep.libeep_set_start_time(person, ctypes.c_int64(1577934245))
-        eep.libeep_add_recording_info(file, person)
-    data = np.ascontiguousarray(signal().T, np.float32)
-    eep.libeep_add_samples(file, data.ctypes.data_as(ctypes.c_void_p), len(data))
-    eep.libeep_close(file)
-    return place / "a.cnt"
-
-
-def write_ant_that_crashes(place: Path) -> Path:
-    """The first channel is said to be stored as the 65,536th of four."""
-    path = write_ant(place)
-    whole, order = path.read_bytes(), struct.pack("<4H", 0, 1, 2, 3)
-    assert whole.count(order) == 1
-    path.write_bytes(whole.replace(order, struct.pack("<4H", 65535, 1, 2, 3)))
-    return path
 
 
 def curry_texts() -> tuple[str, str]:

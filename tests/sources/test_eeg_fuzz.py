@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from test_bids import data_set
-from test_eeg_formats import (
+from bids_files import data_set
+from eeg_files import (
     write_bdf,
     write_brainvision,
     write_edf,
@@ -19,6 +17,8 @@ from test_eeg_formats import (
     write_egi_simple_binary,
     write_fif,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ae_pipeline.data import InputError
 from ae_pipeline.eeg.preprocess import Preprocess

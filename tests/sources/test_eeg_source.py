@@ -8,6 +8,7 @@ from pathlib import Path
 import mne
 import numpy as np
 import pytest
+from edf_files import discontinuous, write_edf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,34 +47,6 @@ def refusal(path: Path, **keys: object) -> str:
 
 def noise(n_channels: int, n_times: int, sd_uv: float = 20.0) -> np.ndarray:
     return RNG.normal(0, sd_uv, (n_channels, n_times))
-
-
-def write_edf(
-    path: Path,
-    data: np.ndarray,
-    labels: list[str],
-    sfreq_hz: float = 100.0,
-    rates: dict[str, float] | None = None,
-    **keys: object,
-) -> Path:
-    import edfio
-
-    rates = rates or {}
-    signals = []
-    for row, label in zip(data, labels, strict=True):
-        rate = rates.get(label, sfreq_hz)
-        values = np.interp(
-            np.arange(int(len(row) / sfreq_hz * rate)) / rate * sfreq_hz,
-            *[np.arange(len(row)), row],
-        )
-        physical = (-np.ceil(np.abs(row).max() + 1), np.ceil(np.abs(row).max() + 1))
-        signals.append(
-            edfio.EdfSignal(
-                values, rate, label=label, physical_dimension="uV", physical_range=physical
-            )
-        )
-    edfio.Edf(signals, data_record_duration=1.0, **keys).write(path)
-    return path
 
 
 def write_fif(path: Path, data_uv: np.ndarray, names: list[str], **keys: object) -> Path:
@@ -308,32 +281,6 @@ def test_onsets_count_from_the_first_sample_of_a_cropped_file(tmp_path: Path) ->
     raw.set_annotations(mne.Annotations([3.0], [1.0], ["BAD_"]))
     raw.save(tmp_path / "a_raw.fif", verbose="ERROR")
     assert opened(tmp_path / "a_raw.fif").bad_spans()[0] == pytest.approx((3.0, 4.0))
-
-
-def discontinuous(
-    path: Path,
-    data: np.ndarray,
-    gap_after: int,
-    gap_s: int,
-    names: tuple[str, ...] = ("Fz", "Cz"),
-) -> Path:
-    """An EDF+D whose records from ``gap_after`` on start ``gap_s`` later."""
-    import edfio
-
-    onset_s = gap_after + 1.5
-    room = edfio.EdfAnnotation(0.0, None, "makes room in every record")
-    marks = [room, edfio.EdfAnnotation(onset_s, 0.25, "mark")]
-    write_edf(path, data, list(names), annotations=marks)
-    content = bytearray(path.read_bytes())
-    content[192:197] = b"EDF+D"
-    moves = [(b"+%.1f" % onset_s, b"+%.1f" % (onset_s + gap_s))]
-    moves += [(b"+%d" % r, b"+%d" % (r + gap_s)) for r in range(gap_after, data.shape[1] // 100)]
-    for old, new in moves:
-        at = content.index(old + (b"\x15" if b"." in old else b"\x14\x14"), 256 * (len(names) + 2))
-        end = content.index(b"\x00\x00\x00", at)
-        content[at : end + len(new) - len(old)] = new + content[at + len(old) : end]
-    path.write_bytes(content)
-    return path
 
 
 def test_a_discontinuous_edf_keeps_real_time_and_no_segment_holds_the_gap(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,8 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 import tiny
-from test_tracking import all_runs, run_folder
+from runs import all_runs, run_folder
+from servers_at_hand import free_port
 
 from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.tracking.connection import Unreachable
@@ -33,11 +33,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as port:
-        return int(port.getsockname()[1])
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 import tiny
+from runs import all_runs, client_of, run_folder
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.files import digest_files
@@ -28,7 +29,6 @@ from ae_pipeline.tracking.commands import ui_command
 from ae_pipeline.tracking.connection import Unreachable, connected
 from ae_pipeline.tracking.live import Live, watched
 from ae_pipeline.tracking.publishing import publish
-from ae_pipeline.tracking.record import Record
 from ae_pipeline.tracking.registry import resolve
 from ae_pipeline.tracking.settings import Server, Settings, load_settings
 
@@ -147,46 +147,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("bundle") / "model"
     bundles.save(place, tiny.table().bundle)
     return place
-
-
-def run_folder(place: Path, bundle: Path | None = None, **changes: Any) -> Path:
-    """A finished run folder, small but with everything in it."""
-    content = place / "pseudonymised"
-    (content / "figures").mkdir(parents=True)
-    record = {
-        "kind": "train",
-        "experiment": "moods / spring",
-        "run_name": "moods dense",
-        "key": "4f5e",
-        "description": "## 3 of 40 answer sheets are unusual\n",
-        "params": {"training.epochs": 3, "model.head": None, "long": "x" * 9000},
-        "metrics": {"test_loss": 0.25, "roc_area": None},
-        "tags": {"ae_pipeline.kind_of_data": "questionnaire"},
-        "dataset": {"name": "moods", "digest": "ab" * 32, "source": "lab", "rows": 40},
-        "model_name": "moods" if bundle else None,
-        "input_example": {"shape": [6]},
-    }
-    written = Record.model_validate(record | changes).model_dump_json()
-    (content / "run.json").write_text(written)
-    (content / "summary.md").write_text("# Moods\n")
-    (content / "report.html").write_text("<h1>Moods</h1>")
-    (content / "figures" / "loss.png").write_bytes(b"\x89PNG")
-    rows = ["epoch,train_loss,validation_loss,seconds", "1,0.5,0.6,0.1", "2,0.4,,0.1"]
-    (content / "history.csv").write_text("\n".join(rows) + "\n")
-    if bundle:
-        shutil.copytree(bundle, place / "model")
-    return place
-
-
-def client_of(settings: Settings) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(settings.tracking_uri, settings.registry_uri)
-
-
-def all_runs(settings: Settings) -> list[Any]:
-    client = client_of(settings)
-    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
 
 
 def test_a_run_holds_what_the_folder_holds(settings: Settings, tmp_path: Path) -> None:
