@@ -45,6 +45,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    @classmethod
+    def members(cls) -> tuple[type[Config], ...]:
+        """Return what a field of this type may hold: more where that is known at run time only."""
+        return (cls,)
+
 
 @cache
 def described(model: type[BaseModel]) -> dict[str, str]:
@@ -186,6 +191,8 @@ def _members(annotation: Any) -> list[Any]:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return [member for part in get_args(annotation) for member in _members(part)]
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return list(annotation.members())
     return [annotation]
 
 

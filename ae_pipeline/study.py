@@ -1,14 +1,14 @@
 """The study file: the configurations of all stages put together, read, checked and written.
 
 A study names its source; everything else has a default that fits the kind of data
-(:data:`DEFAULTS`), so that a study file can be three lines long.
+(``defaults`` of its :class:`ae_pipeline.kind.Kind`), so that a study file can be three lines long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -16,60 +16,17 @@ from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.windows import Windowing
+from ae_pipeline.kind import AnySource, kind_of, names
 from ae_pipeline.models import Model
 from ae_pipeline.runtime.operation import Operation
-from ae_pipeline.sources.eeg import EegSource
-from ae_pipeline.sources.images import MnistSource
-from ae_pipeline.sources.items import QuestionnaireSource
 from ae_pipeline.training.loop import Training
 from ae_pipeline.training.split import Split
 
 __all__ = [
-    "DEFAULTS",
-    "AnySource",
     "Outputs",
     "Study",
     "load_study",
 ]
-
-AnySource = EegSource | MnistSource | QuestionnaireSource
-
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "eeg": {
-        "preprocess": {},
-        "windows": {},
-        "model": {
-            "architecture": {"kind": "conv"},
-            "objective": {"kind": "vanilla"},
-            "latent_dim": 16,
-        },
-        "training": {"epochs": 50, "early_stopping": 10},
-    },
-    "mnist": {
-        "split": {"validation": 0.1},
-        "model": {
-            "architecture": {
-                "kind": "dense",
-                "hidden": [256],
-                "code_activation": "leaky_relu",
-                "init": "glorot",
-            },
-            "objective": {"kind": "vanilla"},
-            "latent_dim": 10,
-        },
-        "training": {"epochs": 15, "optimizer": "rmsprop", "early_stopping": 5},
-    },
-    "questionnaire": {
-        "split": {"leave_out_below": 1000},
-        "model": {
-            "architecture": {"kind": "dense", "hidden": [64]},
-            "objective": {"kind": "masked", "share": 0.25},
-            "latent_dim": 5,
-        },
-        "training": {"epochs": 200, "early_stopping": 20, "learning_rate": 2e-3},
-    },
-}
-"""What a study of each kind does where its file says nothing."""
 
 
 class Outputs(Config):
@@ -105,7 +62,7 @@ class Study(Config):
     normal: dict[str, str] = Field(default_factory=dict)
     """What the normal data was, as far as you know: {task: rest, eyes: closed, age: 18-30,
     amplifier: ...}; kept with the model and shown beside its results."""
-    source: Annotated[AnySource, Field(discriminator="kind")]
+    source: AnySource
     """Where the data is and what it is."""
     preprocess: Preprocess | None = None
     """Cleaning of EEG."""
@@ -131,20 +88,21 @@ class Study(Config):
         """Fill what the file leaves open with the defaults of its kind of data."""
         if not isinstance(given, Mapping) or not isinstance(given.get("source"), Mapping):
             return given
-        defaults = DEFAULTS.get(str(given["source"].get("kind")), {})
+        kind = str(given["source"].get("kind"))
+        defaults = kind_of(kind).defaults if kind in names() else {}
         # a key with nothing behind it is a part left open
         return _merge(defaults, {name: v for name, v in given.items() if v is not None})
 
     @field_validator("preprocess", "windows")
     @classmethod
-    def _only_for_eeg(cls, part: Any, info: Any) -> Any:
+    def _only_where_it_is_used(cls, part: Any, info: Any) -> Any:
         source = info.data.get("source")
-        if part is not None and source is not None and source.kind != "eeg":
-            raise ValueError(f"is for EEG only; a {source.kind} study has none, remove it")
-        return part
+        if part is None or source is None or info.field_name in kind_of(source.kind).sections:
+            return part
+        raise ValueError(f"a {source.kind} study has none, remove it")
 
     @property
-    def kind(self) -> Literal["eeg", "mnist", "questionnaire"]:
+    def kind(self) -> str:
         """Kind of data."""
         return self.source.kind
 

@@ -11,10 +11,11 @@ from edfio import Edf, EdfSignal
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.jobs.init import initial_study, study_file
+from ae_pipeline.kind import kind_of
 from ae_pipeline.models.architectures import Conv, Dense
 from ae_pipeline.sources.eeg import EegSource
 from ae_pipeline.sources.items import QuestionnaireSource
-from ae_pipeline.study import DEFAULTS, Study, load_study
+from ae_pipeline.study import Study, load_study
 
 SOURCES: dict[str, dict[str, Any]] = {
     "eeg": {"kind": "eeg", "path": "recordings"},
@@ -52,7 +53,7 @@ def complaint(folder: Path, content: Any, *overrides: str) -> str:
 
 def test_three_lines_are_a_study(kind: str, tmp_path: Path) -> None:
     study = load_study(written(tmp_path, minimal(kind)))
-    defaults = DEFAULTS[kind]
+    defaults = kind_of(kind).defaults
     assert study.kind == kind
     assert study.model.latent_dim == defaults["model"]["latent_dim"]
     assert study.model.architecture.kind == defaults["model"]["architecture"]["kind"]
@@ -152,7 +153,7 @@ def test_a_wrong_kind_lists_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind_without", ["mnist", "questionnaire"])
 def test_only_eeg_is_cleaned_and_cut(tmp_path: Path, kind_without: str, part: str) -> None:
     told = complaint(tmp_path, minimal(kind_without, **{part: {}}))
-    assert f"{part}: is for EEG only; a {kind_without} study has none, remove it" in told
+    assert f"{part}: a {kind_without} study has none, remove it" in told
 
 
 @pytest.mark.parametrize(
@@ -348,7 +349,9 @@ def test_init_without_data_gives_a_study_to_fill_in(kind: str, tmp_path: Path) -
 
 
 def test_init_refuses_an_unknown_kind() -> None:
-    with pytest.raises(StudyError, match="init meg: expected one of eeg, mnist, questionnaire"):
+    with pytest.raises(
+        StudyError, match="'meg' is not installed; expected one of eeg, mnist, questionnaire"
+    ):
         initial_study("meg")
 
 

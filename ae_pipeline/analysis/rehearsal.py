@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import Samples
+from ae_pipeline.data import Layout, Samples
 from ae_pipeline.detectors.baselines import BASELINES
+from ae_pipeline.kind import Alter
 from ae_pipeline.scoring.judge import raw_scores
-from ae_pipeline.sources.faults import Event, deviation, plant
 from ae_pipeline.stats import CurveAreas, percentile_interval
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ae_pipeline.detectors.ensemble import Ensemble
 
 __all__ = [
+    "ALTERATIONS",
     "SIMPLEST_FIRST",
     "altered",
     "area_and_interval",
@@ -43,20 +44,6 @@ SIMPLEST_FIRST = ("robust_z", "pca", "isolation_forest", "autoencoder", "ensembl
 
 N_ROWS = 300
 N_RESAMPLES = 500
-SHORTEST = 10
-"""Samples of an EEG window below which no event fits into it."""
-
-EEG_KINDS = (
-    "blink",
-    "muscle",
-    "pop",
-    "flat",
-    "clipped",
-    "line_noise",
-    "slow_drift",
-    "rhythmic_sharp",
-    "alpha",
-)
 
 
 def rehearse(
@@ -64,7 +51,7 @@ def rehearse(
     baselines: dict[str, Scorer],
     *,
     samples: Samples,
-    band_hz: tuple[float, float],
+    alter: Alter,
     seed: int,
     by_recording: bool = False,
 ) -> pd.DataFrame:
@@ -76,8 +63,8 @@ def rehearse(
         Not fitted on ``samples``.
     samples : Samples
         At most 300 of them are used, and of those only what alters.
-    band_hz : (low, high)
-        EEG: the band of the cleaned signal, which altered copies stay in.
+    alter : callable
+        Makes the altered copies; see :meth:`ae_pipeline.kind.Kind.alteration`.
     seed : int
     by_recording : bool
         There is one subject only: its recordings are the units of the intervals.
@@ -90,7 +77,7 @@ def rehearse(
     """
     import pandas as pd
 
-    chosen, copies = originals_and_copies(samples, band_hz, seed=seed)
+    chosen, copies = originals_and_copies(samples, alter, seed=seed)
     parts = []
     for is_altered, data in ((False, chosen), (True, copies)):
         frame, _, _ = raw_scores(ensemble, baselines, samples=data)
@@ -103,16 +90,14 @@ def rehearse(
     return pd.concat(parts, ignore_index=True)
 
 
-def originals_and_copies(
-    samples: Samples, band_hz: tuple[float, float], *, seed: int
-) -> tuple[Samples, Samples]:
+def originals_and_copies(samples: Samples, alter: Alter, *, seed: int) -> tuple[Samples, Samples]:
     """Some samples and their altered copies, the same ones for the same seed; see :func:`rehearse`.
 
     What altering left as it was is in neither.
     """
     rng = np.random.default_rng(seed)
     chosen = samples.take(np.sort(rng.permutation(len(samples))[:N_ROWS]))
-    copies = altered(chosen, band_hz, rng=rng)
+    copies = altered(chosen, alter, rng=rng)
     # a blank quarter erased, one answer throughout given by who gave it anyway: nothing to find
     differs = (copies.batch(slice(None))[0] != chosen.batch(slice(None))[0]).reshape(
         len(copies), -1
@@ -121,52 +106,38 @@ def originals_and_copies(
     return chosen.take(changed), copies.take(changed)
 
 
-def altered(samples: Samples, band_hz: tuple[float, float], *, rng: np.random.Generator) -> Samples:
+def altered(samples: Samples, alter: Alter, *, rng: np.random.Generator) -> Samples:
     """Copies of samples, each changed in one known way; what is missing stays missing.
 
     Few may come out as they were (a blank quarter of an image erased);
     :func:`originals_and_copies` leaves those out.
     """
     values, mask = samples.batch(slice(None))
-    change = {"series": _windows, "grid": _images, "table": _answers}[samples.layout]
-    values = change(samples, values.copy(), band_hz, rng)
+    values = alter(samples, values.copy(), rng)
     if mask is not None:
         values = np.where(mask, values, np.float32(0))
     return replace(samples, values=values, mask=mask, raw=None)
 
 
-def _windows(
-    samples: Samples, values: Float, band_hz: tuple[float, float], rng: np.random.Generator
-) -> Float:
-    """Events over the middle of a window, on a random few of its channels, half of them subtle."""
-    assert samples.sfreq_hz is not None
+def _series(samples: Samples, values: Float, rng: np.random.Generator) -> Float:
+    """A channel still, noisy, shifted or turned over, through the middle of a window."""
     n_channels, n_times = samples.shape
-    if n_times < SHORTEST:
-        return values
-    length_s = n_times / samples.sfreq_hz
-    # mains lies outside of most cleaned bands: what is left of it is at 0.8 of the upper edge
-    wanted_hz = {"line_noise": 0.8 * band_hz[1], "alpha": 10.0, "rhythmic_sharp": 3.0}
+    middle = slice(n_times // 4, n_times - n_times // 4)
     for row in range(len(values)):
-        kind = EEG_KINDS[row % len(EEG_KINDS)]
-        wanted = 1 + int(rng.integers(max(1, n_channels // 4)))
-        moving = np.flatnonzero(deviation(values[row]) > 0)
-        channels = tuple(int(c) for c in rng.permutation(moving)[:wanted])
-        if not channels:
-            continue
-        freq_hz = wanted_hz.get(kind)
-        event = Event(
-            0.1 * length_s,
-            0.8 * length_s,
-            kind,
-            channels,
-            "strong" if rng.random() < 0.5 else "subtle",
-            None if freq_hz is None else float(np.clip(freq_hz, *band_hz)),
-        )
-        values[row] = plant(values[row], samples.sfreq_hz, event=event, rng=rng, band_hz=band_hz)
+        part = values[row, int(rng.integers(n_channels)), middle]
+        spread = float(values[row].std()) or 1.0
+        if row % 4 == 0:
+            part[:] = part[0]
+        elif row % 4 == 1:
+            part += rng.normal(0, 2 * spread, part.shape).astype(np.float32)
+        elif row % 4 == 2:
+            part += np.float32(4 * spread)
+        else:
+            part *= -1
     return values
 
 
-def _images(samples: Samples, values: Float, _: Any, rng: np.random.Generator) -> Float:
+def _images(samples: Samples, values: Float, rng: np.random.Generator) -> Float:
     """Turned by 90 degrees, negative, noisy, or with a quarter erased."""
     half_height, half_width = (n // 2 for n in samples.shape)
     for row in range(len(values)):
@@ -185,7 +156,7 @@ def _images(samples: Samples, values: Float, _: Any, rng: np.random.Generator) -
     return values
 
 
-def _answers(samples: Samples, values: Float, _: Any, rng: np.random.Generator) -> Float:
+def _answers(samples: Samples, values: Float, rng: np.random.Generator) -> Float:
     """Random answers, one answer throughout, left-right-left, or random from the middle on.
 
     Random answers of items without levels are other people's.
@@ -222,6 +193,10 @@ def _nearest(samples: Samples, wanted: NDArray[np.float64]) -> NDArray[np.float6
             for column, w in zip(samples.columns, wanted, strict=True)
         ]
     )
+
+
+ALTERATIONS: dict[Layout, Alter] = {"series": _series, "grid": _images, "table": _answers}
+"""Simulated anomalies that fit any data of a layout."""
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from typing import Any, Literal
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs
+from ae_pipeline.kind import kind_of
 from ae_pipeline.runtime.files import (
     STEP_VERSION,
     digest_files,
@@ -345,12 +346,11 @@ class Inbox:
 
     def _read_content(self, item: Input, files: Stats) -> tuple[str, Stats]:
         """Digest of an input, and the sizes and times of all that went into it."""
-        members: Sequence[Path] = item.files
-        if item.found is not None:
-            try:
-                members = open_input(self.study.source, item).files  # type: ignore[arg-type]
-            except InputError:  # whatever changes may mend it
-                members = [self.operation.inbox / rel for rel in files]
+        members: Sequence[Path]
+        try:
+            members = kind_of(self.study.kind).open(self.study.source, item).files
+        except InputError:  # whatever changes may mend it
+            members = [self.operation.inbox / rel for rel in files]
         try:
             digest = digest_files(file for file in members if file.is_file())
         except OSError as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.ingest.gather import gather
+from ae_pipeline.kind import Source, kind_of
 from ae_pipeline.runtime.files import digest_json
 from ae_pipeline.scoring.bundle import BundleInfo
 from ae_pipeline.study import load_study
@@ -23,14 +23,9 @@ __all__ = [
 ]
 
 
-def source_of(info: BundleInfo) -> Any:
-    """The study's source as a bundle keeps it, for reading other inputs."""
-    from pydantic import TypeAdapter
-
-    from ae_pipeline.study import AnySource
-
-    adapter: TypeAdapter[Any] = TypeAdapter(AnySource)
-    return adapter.validate_python({**info.source, "path": "."})
+def source_of(info: BundleInfo) -> Source:
+    """Return the study's source as a bundle keeps it, for reading other inputs."""
+    return kind_of(info.kind).source.model_validate({**info.source, "path": "."})
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.ingest.gather import Gathered
+from ae_pipeline.kind import kind_of
 from ae_pipeline.report.findings.reasons import claims
 from ae_pipeline.runtime.files import digest_json, versions
 from ae_pipeline.runtime.threads import one_thread
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Fitting",
     "HeldOut",
-    "cleaned_band_hz",
     "heads_of",
     "held_out_scores",
     "known_labels",
@@ -215,18 +215,6 @@ def heads_of(
     return head, outputs_of
 
 
-def cleaned_band_hz(study: Study, samples: Samples) -> tuple[float, float]:
-    """The band that a study's cleaning leaves of EEG, in hertz; means nothing for other data."""
-    cleaning = study.preprocess
-    nyquist_hz = (samples.sfreq_hz or 2.0) / 2
-    low_hz = (cleaning.high_pass_hz if cleaning else None) or 0.0
-    high_hz = min((cleaning.low_pass_hz if cleaning else None) or nyquist_hz, 0.95 * nyquist_hz)
-    return low_hz, high_hz
-
-
-UNITS: dict[str, str] = {"eeg": "uV", "mnist": "0..1", "questionnaire": "answer"}
-
-
 def make_bundle(
     study: Study,
     data: Gathered,
@@ -241,6 +229,7 @@ def make_bundle(
 ) -> Bundle:
     """Put together everything that scoring needs."""
     samples = data.samples
+    kind = kind_of(study.kind)
     preprocess = study.preprocess
     if preprocess is not None:
         preprocess = preprocess.model_copy(update={"sfreq_hz": data.sfreq_hz})
@@ -249,13 +238,13 @@ def make_bundle(
         kind=study.kind,
         model=_without_paths(study.model),
         shape=samples.shape,
-        unit=UNITS[study.kind],
+        unit=kind.words.unit,
         entries=samples.entries,
         columns=describe_columns(samples.columns),
         positions_m=data.positions_m,
         sfreq_hz=samples.sfreq_hz,
         has_missing=ensemble.autoencoder.model.has_missing,
-        source=study.source.model_dump(mode="json", exclude={"path", "limit", "digits"}),
+        source=study.source.model_dump(mode="json", exclude=set(study.source.not_kept)),
         preprocess=preprocess,
         windows=study.windows,
         detection=study.detection,

@@ -24,13 +24,12 @@ from ae_pipeline.analysis import likeness
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples, axes_of
 from ae_pipeline.detectors.ensemble import bands
-from ae_pipeline.ingest.origin import Origin, origin, source_of
-from ae_pipeline.outputs import export as restore
+from ae_pipeline.ingest.origin import Origin, origin
+from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.export import open_model
 from ae_pipeline.report.pictures import portraits
-from ae_pipeline.runtime.files import write_frame, write_json, write_text
+from ae_pipeline.runtime.files import write_json, write_text
 from ae_pipeline.scoring.bundle import Bundle, columns_of
-from ae_pipeline.sources.items import as_answered, possible_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,10 +126,7 @@ def decode(
     if rng is not None and bundle.ensemble.band_center.size:
         units = units + _lacking_noise(bundle, units, rng=rng)
     values = scaler.inverse(units)
-    if bundle.info.kind == "mnist":
-        # as image files have it
-        values = (np.rint(255 * np.clip(values, 0, 1)) / 255).astype(np.float32)
-    return _possible(bundle, values) if rng is not None else values
+    return kind_of(bundle.info.kind).possible(bundle.info, values, drawn=rng is not None)
 
 
 def _draw_answers(
@@ -195,21 +191,6 @@ def _lacking_noise(
     return np.asarray(np.fft.irfft(spectrum, n_times, axis=2), dtype=np.float32)
 
 
-def _possible(bundle: Bundle, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Answers within range and on their levels."""
-    if bundle.info.kind != "questionnaire":
-        return values
-    source = source_of(bundle.info)
-    out = values.copy()
-    for j, column in enumerate(columns_of(bundle.info)):
-        if column.levels:
-            levels = np.array(column.levels, np.float32)
-            out[:, j] = levels[np.abs(values[:, j, None] - levels).argmin(1)]
-        elif (bounds := possible_range(source, column)) is not None:
-            out[:, j] = np.clip(values[:, j], *bounds)
-    return out
-
-
 def _samples(bundle: Bundle, values: NDArray[np.float32]) -> Samples:
     import pandas as pd
 
@@ -266,7 +247,7 @@ def generate(
         raise StudyError(f"-n {n}: how many samples to generate; at least 1")
     place, bundle = open_model(model, out)
     drawn = draw(bundle, n, seed=seed, codes=codes, noise=noise)
-    _write(bundle, drawn, out=out)
+    kind_of(bundle.info.kind).write(out, bundle, samples=drawn.samples)
     real: Origin | None = None
     why_not = ""
     try:
@@ -309,30 +290,6 @@ def generate(
     }
 
 
-def _write(bundle: Bundle, drawn: Drawn, *, out: Path) -> None:
-    values = np.asarray(drawn.samples.values)
-    info = bundle.info
-    if info.kind == "eeg":
-        if out.name.endswith(("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")):
-            restore.write_epochs(out, info, windows_uv=values)
-            return
-        length_s = values.shape[2] / float(info.sfreq_hz or 1)
-        marks = [(i * length_s, length_s, "synthetic") for i in range(len(values))]
-        # windows have nothing to do with each other: MNE filters up to a boundary, not across it
-        marks += [(i * length_s, 0.0, "EDGE boundary") for i in range(1, len(values))]
-        restore.write_signal(
-            out, info, signal_uv=np.concatenate(list(values), axis=1), annotations=marks
-        )
-    elif info.kind == "mnist":
-        restore.write_images(out, values)
-    else:
-        source = source_of(info)
-        frame = as_answered(source, drawn.samples.columns, values=values)
-        frame.insert(0, source.id_column or "id", drawn.samples.meta["recording"])
-        frame["synthetic"] = True
-        write_frame(out, frame)
-
-
 # -------------------------------------------------------------------------------- the report
 
 
@@ -346,7 +303,7 @@ def _view(
     name: str,
 ) -> report.PlainView:
     info = bundle.info
-    things = {"eeg": "windows", "mnist": "images", "questionnaire": "rows"}[info.kind]
+    things = kind_of(info.kind).words.made
     words = {"prior": "the model's prior", "density": "the density of the training codes"}
     warnings = ["This data is synthetic: nobody recorded or answered it."]
     numbers: tuple[report.Number, ...] = (report.Number("Generated", f"{len(drawn.samples):,}"),)

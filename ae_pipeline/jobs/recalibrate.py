@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs
 from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.jobs.job import Progress
+from ae_pipeline.kind import Source, kind_of
 from ae_pipeline.report.findings.reasons import claims
 from ae_pipeline.tracking.registry import model_folder
 
@@ -97,7 +98,7 @@ def recalibrate(
         np.concatenate(errors),
         unit=unit,
         detection=old.info.detection,
-        windowed=old.info.threshold is not None,
+        windowed=kind_of(old.info.kind).events,
     )
     calibration = judge.calibration
     info = old.info.model_copy(
@@ -123,37 +124,11 @@ def recalibrate(
 
 
 def _raw_parts(
-    bundle: Bundle, source: Any, *, item: Input
+    bundle: Bundle, source: Source, *, item: Input
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
-    """Scores of an input without any judgement, part by part; bad recordings are refused."""
-    from ae_pipeline.eeg.survey import survey
-    from ae_pipeline.eeg.windows import cut
-    from ae_pipeline.scoring.bundle import columns_of
+    """Scores of an input without any judgement, part by part."""
     from ae_pipeline.scoring.judge import raw_scores
-    from ae_pipeline.scoring.mismatch import fitted_channels
 
-    info = bundle.info
-    if info.kind != "eeg":
-        samples, _ = rows_of(source, item, columns=columns_of(info))
-        bundle.refuse_misfit(samples)
-        frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples=samples)
-        yield frame, scores.by_entry
-        return
-    assert info.preprocess is not None
-    assert info.windows is not None
-    assert info.sfreq_hz is not None
-    recording = fitted_channels(open_input(source, item), info)
-    plan = survey(
-        recording,
-        info.preprocess,
-        line_freq_hz=info.source.get("line_freq_hz"),
-        sfreq_hz=info.sfreq_hz,
-    )
-    if plan.bads:
-        raise InputError(
-            f"{item.name}: bad channel {plan.bads[0].name} ({plan.bads[0].reason}); left out of "
-            "the calibration, because normal data was asked for"
-        )
-    for samples in cut(recording, plan, windowing=info.windows):
+    for samples, _ in kind_of(source.kind).samples(bundle, source, item=item):
         frame, scores, _ = raw_scores(bundle.ensemble, bundle.baselines, samples=samples)
         yield frame, scores.by_entry

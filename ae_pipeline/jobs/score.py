@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs
 from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.jobs.job import Progress, Step
+from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.group import write_group
 from ae_pipeline.outputs.masking import pseudonyms
 from ae_pipeline.outputs.publish import publish, summary_markdown
@@ -22,10 +22,7 @@ from ae_pipeline.outputs.score import (
     begin_score,
     is_done,
     write_failure,
-    write_recording,
-    write_rows,
 )
-from ae_pipeline.report.findings.reasons import differences
 from ae_pipeline.runtime.files import digest_files, key, locked
 from ae_pipeline.runtime.messages import Message, kept, replay
 from ae_pipeline.tracking.registry import model_folder
@@ -152,6 +149,7 @@ class ScoreJob:
                 f"--error-rate {error_rate:g}: expected a share between 0 and 1, such as 0.05"
             ) from None
         self.run = ScoreRun(out, bundle, self.detection)
+        self.kind_of_data = kind_of(bundle.info.kind)
         self.source = source_of(bundle.info)
         refuse_foreign(out, "score", config=self.run.identity)
 
@@ -184,18 +182,15 @@ class ScoreJob:
         with locked(self.out / f".{item.name}.lock"):
             digest: str | None = None
             try:
-                if self.bundle.info.kind == "eeg":
-                    recording = open_input(self.source, item)
-                    digest = digest_files(recording.files)
-                    work: Callable[[str], None] = partial(self._recording, recording)
-                else:
-                    digest = digest_files(item.files)
-                    work = partial(self._rows, item)
+                item = self.kind_of_data.open(self.source, item)
+                digest = digest_files(item.files)
                 this = key("score", digest, config=self.run.config, bundle=self.bundle.digest)
                 if not self.fresh and is_done(self.out, item.name, this=this):
                     _LOG.info(f"{item.name}: already scored with this model")
                     return
-                work(this)
+                self.kind_of_data.score(
+                    self.run, self.source, item=item, key=this, progress=self.progress
+                )
             except InputError as error:
                 self._fail(Failure(item.name, item.subject, str(error)), digest)
             except MemoryError:
@@ -220,35 +215,6 @@ class ScoreJob:
             replay(messages)
             self.failures += failures
             self.exit_status = 1 if failures else self.exit_status
-
-    def _recording(self, recording: Any, this: str) -> None:
-        from ae_pipeline.scoring.recording import score_recording
-
-        result = score_recording(
-            self.bundle,
-            recording,
-            judge=replace(self.bundle.by_calibration, detection=self.detection),
-            advance=lambda seconds: self.progress.advance(
-                seconds, recording.duration_s, recording.name
-            ),
-        )
-        self.progress.advance(1, 1, recording.name)
-        for warning in differences(result):
-            _LOG.warning(warning)
-        write_recording(self.run, result, this=this)
-
-    def _rows(self, item: Input, this: str) -> None:
-        from ae_pipeline.scoring.bundle import columns_of
-        from ae_pipeline.scoring.rows import score_rows
-
-        samples, notes = rows_of(self.source, item, columns=columns_of(self.bundle.info))
-        result = score_rows(
-            self.bundle,
-            samples,
-            detection=self.detection,
-            advance=lambda rows: self.progress.advance(rows, len(samples), item.name),
-        )
-        write_rows(self.run, item, result=result, samples=samples, notes=notes, this=this)
 
     def _fail(self, failure: Failure, digest: str | None) -> None:
         self.exit_status = 1

@@ -24,7 +24,6 @@ from ae_pipeline.ingest.gather import Gathered, gather
 from ae_pipeline.jobs.fit import (
     Fitting,
     HeldOut,
-    cleaned_band_hz,
     heads_of,
     held_out_scores,
     known_labels,
@@ -32,6 +31,7 @@ from ae_pipeline.jobs.fit import (
     train_metrics,
 )
 from ae_pipeline.jobs.job import Progress, Step
+from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs import training as outputs
 from ae_pipeline.outputs.publish import publish, summary_markdown
 from ae_pipeline.outputs.run_folder import TrainRun, refuse_foreign
@@ -404,7 +404,7 @@ class TrainJob:
             by_entry[chosen],
             unit=self.division.unit,
             detection=self.study.detection,
-            windowed=self.study.kind == "eeg",
+            windowed=kind_of(self.study.kind).events,
         )
         chosen[chosen] = kept
         frame.loc[~chosen & (frame["part"] == "calibration"), "part"] = "left out"
@@ -438,7 +438,10 @@ class TrainJob:
             latents,
             {
                 **train_metrics(
-                    n_parameters, self.history, frame=frame, windowed=self.study.kind == "eeg"
+                    n_parameters,
+                    self.history,
+                    frame=frame,
+                    windowed=self.data.samples.layout == "series",
                 ),
                 "rehearsal": rehearsal,
                 "active_units": self._active_units(held_out),
@@ -494,14 +497,14 @@ class TrainJob:
         self, ensemble: Ensemble, baselines: dict[str, Scorer], *, samples: Samples
     ) -> pd.DataFrame:
         """Known deviations planted into samples that these scorers were not fitted on."""
-        band_hz = cleaned_band_hz(self.study, samples)
+        alter = kind_of(self.study.kind).alteration(self.study, samples)
         one_subject = self.data.samples.meta["subject"].nunique() == 1
         with one_thread(samples.layout != "grid"):
             return rehearse(
                 ensemble,
                 baselines,
                 samples=samples,
-                band_hz=band_hz,
+                alter=alter,
                 seed=self.study.training.seed,
                 by_recording=one_subject,
             )

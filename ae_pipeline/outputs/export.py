@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.config import StudyError
+from ae_pipeline.kind import Kind, kind_of
 from ae_pipeline.runtime.files import write_bytes, write_through
 from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo
@@ -28,14 +29,8 @@ __all__ = [
     "write_signal",
 ]
 
-ENDINGS = {
-    "eeg": (".fif", ".fif.gz", ".edf"),
-    "mnist": (".png", "idx3-ubyte", "idx3-ubyte.gz"),
-    "questionnaire": (".csv", ".tsv"),
-}
 
-
-def check_ending(kind: str, path: Path) -> None:
+def check_ending(kind: Kind, path: Path) -> None:
     """Refuse a file that is there, or whose ending does not say what it is to hold.
 
     Raises
@@ -45,9 +40,9 @@ def check_ending(kind: str, path: Path) -> None:
     """
     if path.is_dir():
         raise StudyError(f"--out {path}: is a folder; name a file")
-    if not path.name.endswith(ENDINGS[kind]):
+    if not path.name.endswith(kind.endings):
         raise StudyError(
-            f"--out {path.name}: {kind} data is written as {', '.join(ENDINGS[kind])}; "
+            f"--out {path.name}: {kind.name} data is written as {', '.join(kind.endings)}; "
             "give the file one of these endings"
         )
     if path.exists():  # it may be somebody's data, the input even
@@ -158,5 +153,5 @@ def open_model(model: str, out: Path) -> tuple[Path, Bundle]:
     """
     place = model_folder(model)
     bundle = bundles.load(place)
-    check_ending(bundle.info.kind, out)
+    check_ending(kind_of(bundle.info.kind), out)
     return place, bundle

@@ -20,14 +20,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt, field_validator
 
-from ae_pipeline.config import Config
 from ae_pipeline.data import Annotation, InputError, Recording
+from ae_pipeline.kind import Source
 from ae_pipeline.sources.bids import Sidecars, read_sidecars
 from ae_pipeline.sources.channels import (
     REFERENCES,
@@ -68,9 +68,10 @@ PLAUSIBLE_UV = (0.05, 5000.0)
 # ------------------------------------------------------------------------------- config
 
 
-class EegSource(Config):
+class EegSource(Source):
     """Where recordings are and which of their channels are used."""
 
+    not_kept: ClassVar[frozenset[str]] = frozenset({"path", "limit"})
     kind: Literal["eeg"] = "eeg"
     path: Path
     """A recording, a folder of recordings, a glob or a BIDS root; relative to this file."""

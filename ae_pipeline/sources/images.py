@@ -12,14 +12,14 @@ import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, cast
+from typing import Annotated, Any, BinaryIO, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
-from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, InputError, Samples
+from ae_pipeline.kind import Source
 
 __all__ = ["MnistSource", "find", "load", "members", "read_idx"]
 
@@ -29,9 +29,10 @@ _GZIP_RATIO = 1032  # the most that gzip can compress
 _PLACES = (".", "raw", "MNIST/raw")  # the second and third are where torchvision unpacks to
 
 
-class MnistSource(Config):
+class MnistSource(Source):
     """Handwritten digits, or any other images in IDX files."""
 
+    not_kept: ClassVar[frozenset[str]] = frozenset({"path", "limit", "digits"})
     kind: Literal["mnist"] = "mnist"
     """Images in IDX files (MNIST, Fashion-MNIST, ...)."""
     path: Path | None = None

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import Column, InputError
+from ae_pipeline.kind import Source
 from ae_pipeline.sources import wording
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class ItemBlock(Config):
         return (0.0, float(len(self.levels) - 1)) if self.levels else self.range
 
 
-class QuestionnaireSource(Config):
+class QuestionnaireSource(Source):
     """A table of answers: one person a row, one item a column."""
 
     kind: Literal["questionnaire"] = "questionnaire"

@@ -14,13 +14,14 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from ae_pipeline.analysis.rehearsal import (
-    EEG_KINDS,
+    ALTERATIONS,
     SIMPLEST_FIRST,
     altered,
     rehearse,
     summarise,
 )
 from ae_pipeline.data import Column, Samples
+from ae_pipeline.kinds.eeg import EVENTS, with_events
 from ae_pipeline.report.findings.training import rehearsal_sentence
 from ae_pipeline.scoring.judge import raw_scores
 
@@ -28,7 +29,10 @@ BAND_HZ = (2.0, 20.0)
 
 
 def copies_of(samples: Samples, band_hz: tuple[float, float] = BAND_HZ, seed: int = 0) -> Samples:
-    return altered(samples, band_hz, rng=np.random.default_rng(seed))
+    alter = ALTERATIONS[samples.layout]
+    if samples.kind == "eeg":
+        alter = partial(with_events, band_hz=band_hz)
+    return altered(samples, alter, rng=np.random.default_rng(seed))
 
 
 def values_of(samples: Samples) -> np.ndarray:
@@ -72,9 +76,9 @@ def test_what_is_added_stays_in_the_band_of_the_cleaned_signal() -> None:
     freqs_hz = np.fft.rfftfreq(256, 1 / made.SFREQ_HZ)
     outside = (freqs_hz < BAND_HZ[0] / 2) | (freqs_hz > 1.4 * BAND_HZ[1])
     share = power[:, :, outside].sum((1, 2)) / power.sum((1, 2))
-    for i, kind in enumerate(EEG_KINDS):
+    for i, kind in enumerate(EVENTS):
         if kind not in ("flat", "clipped"):  # these change the signal that is there
-            assert share[i :: len(EEG_KINDS)].max() < 0.05, kind
+            assert share[i :: len(EVENTS)].max() < 0.05, kind
 
 
 @pytest.mark.parametrize("band_hz", [(0.0, 30.4), (12.0, 28.0), (0.5, 2.5), (25.0, 28.0)])
@@ -162,7 +166,13 @@ def test_a_copy_like_its_original_is_left_out_with_it() -> None:
     samples = blank_background(80)
     same = (values_of(copies_of(samples)) == samples.values).all((1, 2))
     assert 8 <= same.sum() <= 20  # of the twenty that lose a quarter
-    frame = rehearse(bundle.ensemble, bundle.baselines, samples=samples, band_hz=(0, 0), seed=0)
+    frame = rehearse(
+        bundle.ensemble,
+        bundle.baselines,
+        samples=samples,
+        alter=ALTERATIONS[samples.layout],
+        seed=0,
+    )
     n = frame["altered"].sum()
     assert 60 <= n < 80
     assert len(frame) == 2 * n
@@ -175,7 +185,13 @@ def test_originals_are_scored_as_they_are() -> None:
     trained = tiny.table()
     bundle = trained.bundle
     samples = tiny.answers(50, seed=8)
-    frame = rehearse(bundle.ensemble, bundle.baselines, samples=samples, band_hz=(0, 0), seed=0)
+    frame = rehearse(
+        bundle.ensemble,
+        bundle.baselines,
+        samples=samples,
+        alter=ALTERATIONS[samples.layout],
+        seed=0,
+    )
     own = frame[~frame["altered"]].set_index("unit")
     plain, _, _ = raw_scores(bundle.ensemble, bundle.baselines, samples=samples)
     plain = plain.set_index("recording").loc[own.index]
@@ -187,8 +203,9 @@ def test_originals_are_scored_as_they_are() -> None:
 def test_units_are_subjects_of_eeg_or_recordings_of_one_subject() -> None:
     trained = tiny.eeg()
     bundle, samples = trained.bundle, trained.data.samples
+    alter = partial(with_events, band_hz=(1.0, 40.0))
     rehearsed = partial(
-        rehearse, bundle.ensemble, bundle.baselines, samples=samples, band_hz=(1.0, 40.0), seed=0
+        rehearse, bundle.ensemble, bundle.baselines, samples=samples, alter=alter, seed=0
     )
     by_subject = rehearsed()
     assert set(by_subject["unit"]) <= set(samples.meta["subject"])

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from edfio import Edf, EdfSignal
 
 from ae_pipeline.data import InputError, Windows
 from ae_pipeline.ingest.gather import Gathered, gather
-from ae_pipeline.ingest.inputs import Failure, Input, find_inputs, open_input, rows_of
+from ae_pipeline.ingest.inputs import Failure, Input, find_inputs
+from ae_pipeline.kind import kind_of
 from ae_pipeline.runtime.operation import Processes
 from ae_pipeline.runtime.workers import each
 from ae_pipeline.sources.eeg import EegSource
@@ -247,7 +249,7 @@ def test_recordings_are_found_and_opened(tmp_path: Path) -> None:
     assert [item.name for item in found] == ["S01__rest", "S02__rest", "sub-03_task-rest"]
     assert [item.subject for item in found] == ["S01", "S02", "03"]
     assert isinstance(found[0], Input)
-    recording = open_input(EEG, found[0])
+    recording = kind_of("eeg").open(EEG, found[0]).content
     assert (recording.name, recording.duration_s) == ("S01__rest", 20)
 
 
@@ -281,13 +283,14 @@ def test_a_file_given_twice_is_scored_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_images_bring_their_labels(tmp_path: Path) -> None:
-    images = idx(tmp_path / "t10k-images-idx3-ubyte", np.zeros((3, 4, 4)))
+    bundle = tiny.pictures().bundle
+    images = idx(tmp_path / "t10k-images-idx3-ubyte", np.zeros((3, *bundle.info.shape)))
     labels = idx(tmp_path / "t10k-labels-idx1-ubyte", np.arange(3))
     (item,) = find_inputs(IMAGES, [str(tmp_path)])
     assert isinstance(item, Input)
     assert item.files == (images, labels)
     only_ones = IMAGES.model_copy(update={"digits": (1,)})
-    samples, notes = rows_of(only_ones, item, columns=())
+    ((samples, notes),) = kind_of("mnist").samples(bundle, only_ones, item=item)
     assert len(samples) == 3  # what the model was trained on does not limit what is scored
     assert (samples.meta["label"].tolist(), notes) == ([0, 1, 2], ())
 
@@ -296,7 +299,7 @@ def test_a_table_is_held_to_the_models_items(tmp_path: Path) -> None:
     (item,) = find_inputs(TABLE, [str(table(tmp_path / "new.csv"))])
     assert isinstance(item, Input)
     columns = load([item.path], TABLE).samples.columns
-    samples, _ = rows_of(TABLE, item, columns=columns[::-1])
+    samples, _ = kind_of("questionnaire").read([item.path], TABLE, columns=columns[::-1])
     assert samples.entries == ("Q2", "Q1")
     assert samples.meta["recording"].tolist() == [f"p{i}" for i in range(9)]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny
 
-from ae_pipeline.jobs.fit import Fitting, cleaned_band_hz, held_out_scores, known_labels
+from ae_pipeline.jobs.fit import Fitting, held_out_scores, known_labels
+from ae_pipeline.kinds.eeg import cleaned_band_hz
 
 
 def test_the_band_ends_where_cleaning_or_sampling_ends() -> None:

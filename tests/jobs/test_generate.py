@@ -16,6 +16,7 @@ from scipy.stats import ks_2samp
 from ae_pipeline.analysis import likeness
 from ae_pipeline.config import StudyError
 from ae_pipeline.jobs.generate import decode, draw, generate
+from ae_pipeline.kind import kind_of
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.outputs.export import check_ending, sheet
 from ae_pipeline.report.pictures import portraits
@@ -147,9 +148,9 @@ def test_generated_images_come_back_from_the_file(models: Path, tmp_path: Path) 
 
 def test_a_wrong_ending_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=re.escape("eeg data is written as .fif")):
-        check_ending("eeg", tmp_path / "new.csv")
+        check_ending(kind_of("eeg"), tmp_path / "new.csv")
     with pytest.raises(StudyError, match="is a folder"):
-        check_ending("eeg", tmp_path)
+        check_ending(kind_of("eeg"), tmp_path)
 
 
 def test_answers_go_back_to_how_people_gave_them(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_the_distance_of_marginals_is_that_of_kolmogorov_and_smirnov() -> None:
 
 
 def test_portraits_are_drawn_for_every_kind() -> None:
-    for name, shape in (("mnist", (8, 8)), ("eeg", (3, 50)), ("questionnaire", (5,))):
+    for name, shape in (("grid", (8, 8)), ("series", (3, 50)), ("table", (5,))):
         rows = [("one", np.random.default_rng(0).random((4, *shape)))]
         names = tuple(f"n{i}" for i in range(shape[0]))
         drawn = portraits.rows_of(

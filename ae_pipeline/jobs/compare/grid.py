@@ -22,9 +22,10 @@ from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.ingest.gather import Gathered, gather
 from ae_pipeline.jobs.compare.probe import cross_validated_probe
-from ae_pipeline.jobs.fit import cleaned_band_hz, known_labels
+from ae_pipeline.jobs.fit import known_labels
 from ae_pipeline.jobs.job import Progress, run_plainly
 from ae_pipeline.jobs.train import TrainJob
+from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.score import SHARED
 from ae_pipeline.runtime.files import (
     key,
@@ -301,8 +302,8 @@ def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
             codes.append(fitted.latents(held_out))
             everywhere = None if study.model.head is None else fitted.latents(samples)
             if division.folds or part == ("test" if len(pairs) > 1 else "calibration"):
-                band_hz = cleaned_band_hz(study, held_out)
-                for altered, some in enumerate(originals_and_copies(held_out, band_hz, seed=seed)):
+                alter = kind_of(study.kind).alteration(study, held_out)
+                for altered, some in enumerate(originals_and_copies(held_out, alter, seed=seed)):
                     of_unit = some.meta[_unit(samples)].astype(str).to_numpy()
                     said = fitted.score(some).total
                     planted.append((said, np.full(len(some), altered == 1), of_unit))
