@@ -28,6 +28,7 @@ from ae_pipeline.ingest.origin import Origin, origin
 from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.export import open_model
 from ae_pipeline.report.pictures import portraits
+from ae_pipeline.report.wording import bracketed, fixed
 from ae_pipeline.runtime.files import write_json, write_text
 from ae_pipeline.scoring.bundle import Bundle, columns_of
 
@@ -318,19 +319,19 @@ def _view(
         numbers += (
             report.Number(
                 "Told from real",
-                _number(two["area"]),
-                f"area under the curve {_span(two['interval'])}; 0.5 is not at all; training "
-                f"against held-out data {_number(two['training_data'])}",
+                fixed(two["area"], 2),
+                f"area under the curve {bracketed(two['interval'])}; 0.5 is not at all; training "
+                f"against held-out data {fixed(two['training_data'], 2)}",
             ),
             report.Number(
                 "Nearest is training data",
-                _number(near["value"]),
-                f"of the generated {_span(near['interval'])}; 0.5 where nothing was memorised",
+                fixed(near["value"], 2),
+                f"of the generated {bracketed(near['interval'])}; 0.5 where nothing was memorised",
             ),
             report.Number(
                 "Difference of correlations",
-                _number(figures["correlation_difference"]["value"]),
-                f"training data {_number(figures['correlation_difference']['training_data'])}",
+                fixed(figures["correlation_difference"]["value"], 2),
+                f"training data {fixed(figures['correlation_difference']['training_data'], 2)}",
             ),
         )
     headline = report.Headline(
@@ -380,14 +381,6 @@ def _memorised(copied: dict[str, Any]) -> str:
         True: "generated samples lie nearer to training data than to other real data: some of it "
         "may be memorised",
     }[copied["memorised"]]
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.2f}"
-
-
-def _span(interval: list[float] | None) -> str:
-    return "" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def _examples(bundle: Bundle, drawn: Drawn, *, real: Origin | None) -> report.Section:

@@ -27,22 +27,21 @@ from ae_pipeline.ingest.inbox import Arrival, Inbox, Pin, note_inbox, open_inbox
 from ae_pipeline.ingest.inputs import Failure
 from ae_pipeline.jobs.job import Progress, Step
 from ae_pipeline.jobs.score import ScoreJob
-from ae_pipeline.outputs.masking import _copy_masked, pseudonyms
+from ae_pipeline.outputs.masking import SHARED, Masking
+from ae_pipeline.outputs.night import NightRun, copies_of, write_night
 from ae_pipeline.outputs.publish import publish
 from ae_pipeline.outputs.run_folder import score_config
-from ae_pipeline.outputs.score import SHARED, begin_score, write_failure
+from ae_pipeline.outputs.score import begin_score, write_failure
 from ae_pipeline.report.findings import night as digest
 from ae_pipeline.report.findings.night import Night
 from ae_pipeline.runtime import workers
 from ae_pipeline.runtime.files import (
     STEP_VERSION,
-    digest_json,
     held,
     read_json,
     sweep,
     write_folder,
     write_json,
-    write_text,
 )
 from ae_pipeline.runtime.messages import kept
 from ae_pipeline.runtime.operation import Sequential, due_between
@@ -187,6 +186,7 @@ class NightJob:
             if night["status"] == "begun":
                 killed.append(str(night["began"]))
                 write_json(folder / "night.json", {**night, "status": "killed"})
+                shutil.rmtree(folder / SHARED, ignore_errors=True)
         return killed
 
     def _missed(self, now: datetime) -> list[datetime]:
@@ -232,11 +232,10 @@ class NightJob:
         runner = self.inbox.operation.runner
         self._begin_results()
         works = [self._work(arrival) for arrival in self.todo]
-        codes = pseudonyms((work.arrival.item.name for work in works), "rec")
         if isinstance(runner, Sequential):
             for work in works:
-                # Prefect sees the name of the step
-                yield Step(f"score {codes[work.arrival.item.name]}", partial(self._one, work))
+                name = Masking().recording(work.arrival.item.name)  # Prefect sees it
+                yield Step(f"score {name}", partial(self._one, work))
         else:
             yield Step(f"score {len(works)} inputs", partial(self._all, works))
 
@@ -245,12 +244,21 @@ class NightJob:
             replace(self.inbox),
             arrival,
             str(self.inbox.model(self.pin.model_id)),
-            not self.other_model,
+            self._copies,
+            remember=not self.other_model,
         )
 
     def _begin_results(self) -> None:
-        job = _job(str(self.inbox.model(self.pin.model_id)), str(self._results))
+        job = self._score_job()
         begin_score(job.run)
+
+    def _score_job(self) -> ScoreJob:
+        model = str(self.inbox.model(self.pin.model_id))
+        return _job(model, str(self._results), copies=self._copies)
+
+    @property
+    def _copies(self) -> str:
+        return str(copies_of(self.folder))
 
     @property
     def _results(self) -> Path:
@@ -279,7 +287,7 @@ class NightJob:
             self.exit_status = 1
 
     def _group(self) -> None:
-        job = _job(str(self.inbox.model(self.pin.model_id)), str(self._results))
+        job = self._score_job()
         job.progress = self.progress
         job.put_together()
 
@@ -309,10 +317,20 @@ class NightJob:
             expected=None if expected is None else expected.expected,
             arrived=None if expected is None else expected.arrived,
             missing=() if expected is None else expected.missing,
-            notes=self.night.notes + self._pin_note(),
             seconds=round(time.monotonic() - self._clock, 1),
         )
-        self._write_digest()
+        write_night(
+            NightRun(
+                self.night,
+                self.folder,
+                inbox=self.inbox.place,
+                results=self._results,
+                model_digest=self.pin.digest,
+                inputs=tuple(str(a.digest) for a in self.todo),
+                is_newest=not self.other_model,
+            )
+        )
+        self._keep()
         self.result = {
             "verdict": digest.sentence(self.night),
             "out": str(self._results),
@@ -323,105 +341,6 @@ class NightJob:
             "missing": list(self.night.missing),
             "missed_runs": list(self.night.missed_runs),
         }
-
-    def _pin_note(self) -> tuple[str, ...]:
-        return ()
-
-    def _write_digest(self) -> None:
-        """The local pages with names, the shared ones with pseudonyms, then the record."""
-        night = self.night
-        reports = {
-            name: f"{self.pin.model_id}/{name}_report.html"
-            for name in night.scored
-            if (self._results / f"{name}_report.html").is_file()
-        }
-        up = {name: f"../../{address}" for name, address in reports.items()}
-        codes = pseudonyms(_names(night), "rec")
-        masked = night.masked(codes)
-        shared = self.folder / SHARED
-        write_text(self.folder / "digest.md", digest.markdown(night))
-        write_text(self.folder / "digest.html", digest.page(night, up))
-        write_text(shared / "digest.md", digest.markdown(masked))
-        write_text(shared / "digest.html", digest.page(masked))
-        write_json(self.folder / "pseudonyms.json", codes)
-        if not self.other_model:
-            write_text(self.inbox.place / "digest.md", digest.markdown(night))
-            write_text(self.inbox.place / "digest.html", digest.page(night, reports))
-        self._write_run(masked)
-        self._keep()
-
-    def _write_run(self, masked: Night) -> None:
-        """What the MLflow run of this night says."""
-        text = digest.markdown(masked)
-        write_text(self.folder / SHARED / "summary.md", text)
-        record = {
-            "kind": "night",
-            "experiment": self.title,
-            "run_name": f"night {masked.began[:16].replace('T', ' ')}",
-            "key": digest_json([self.folder.name, str(self.inbox.place), masked.began]),
-            "description": text,
-            "params": {"model_id": self.pin.model_id},
-            "metrics": {
-                "scored": float(len(masked.scored)),
-                "flagged": float(len(masked.flagged)),
-                "failed": float(len(masked.failed)),
-                "missing": float(len(masked.missing)),
-                "seconds": masked.seconds,
-            },
-            "tags": {"step": "night", "model_digest": self.pin.digest},
-            "dataset": {
-                "name": self.title,
-                "digest": digest_json(sorted(str(a.digest) for a in self.todo))[:32],
-                "source": "inbox",
-                "rows": len(masked.scored),
-            },
-            "children": self._children(),
-        }
-        write_json(self.folder / SHARED / "run.json", record)
-
-    def _children(self) -> list[dict[str, Any]]:
-        """A run for each recording that a reviewer has to look at, with its report and events."""
-        known = self._judged()
-        subjects = {a.item.name: a.item.subject for a in self.arrivals}
-        children = []
-        for name in [*self.night.flagged, *self.night.failed]:
-            failed = name in self.night.failed
-            code = pseudonyms([name], "rec")[name]
-            row = known.get(name, {})
-            verdict = "failed" if failed else str(row.get("verdict", "flagged"))
-            reason = "See the local digest." if failed else self.night.flagged[name]
-            place = self.folder / SHARED / "children" / code
-            text = f"# {code}: {verdict}\n\n{reason}\n"
-            write_text(place / "summary.md", text)
-            if not failed:
-                own = {name: code, **pseudonyms([subjects[name]], "sub")}
-                _copy_masked(
-                    self._results / f"{name}_report.html", place / "report.html", names=own
-                )
-                events = f"{name}_desc-anomaly_events.tsv"
-                _copy_masked(self._results / events, place / "events.tsv", names=own)
-            numbers = ("score", "p_value", "q_value", "events_per_hour", "usable_share")
-            children.append(
-                {
-                    "name": code,
-                    "run_name": f"{code} {verdict if failed else f'flagged: {verdict}'}",
-                    "description": text,
-                    "metrics": {n: float(row[n]) for n in numbers if row.get(n) is not None},
-                    "tags": {"verdict": verdict, "pseudonym": code, "step": "recording"},
-                }
-            )
-        return children
-
-    def _judged(self) -> dict[str, dict[str, Any]]:
-        """Rows of ``recordings.parquet`` by recording; empty for tables."""
-        file = self._results / "recordings.parquet"
-        if not self.night.flagged or not file.is_file():
-            return {}
-        import pandas as pd
-
-        frame = pd.read_parquet(file).set_index("recording")
-        frame = frame.astype(object).where(frame.notna(), None)
-        return {str(name): dict(row) for name, row in frame.iterrows()}
 
     def _publish(self) -> None:
         """Send this night and those that could not be published when they ended."""
@@ -482,11 +401,6 @@ def _worth_publishing(night: Mapping[str, Any]) -> bool:
     return any(night[name] for name in ("scored", "failed", "missed_runs", "killed_runs"))
 
 
-def _names(night: Night) -> list[str]:
-    groups = (night.scored, night.flagged, night.failed, night.set_aside, night.writing)
-    return sorted({name for g in (*groups, night.older, night.gone, night.missing) for name in g})
-
-
 def _counted(arrivals: Sequence[Arrival]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for arrival in arrivals:
@@ -516,18 +430,22 @@ class _Work:
     inbox: Inbox
     arrival: Arrival
     bundle: str
+    copies: str
+    """Where those that may be flagged stand without names, for MLflow."""
     remember: bool
     """Whether the inbox is to know it as done: not for another model's backfill."""
 
 
 @lru_cache(maxsize=2)
-def _job(bundle: str, out: str) -> ScoreJob:
+def _job(bundle: str, out: str, *, copies: str) -> ScoreJob:
     """The scoring of a model into a folder; each process loads the model once."""
     from ae_pipeline.scoring.bundle import load
 
-    return ScoreJob(
+    job = ScoreJob(
         load(bundle), [], out=Path(out), error_rate=None, progress=Progress(), fresh=False
     )
+    job.run = replace(job.run, copies=Path(copies))
+    return job
 
 
 def _results_of(work: _Work) -> Path:
@@ -538,7 +456,7 @@ def _score(work: _Work) -> dict[str, Any]:
     """Score one input: ``state`` is done, failed or writing, ``reason`` says why not done."""
     item, inbox = work.arrival.item, work.inbox
     out = _results_of(work)
-    job = _job(work.bundle, str(out))
+    job = _job(work.bundle, str(out), copies=work.copies)
     before = _now_stats(work)
     try:
         with kept():  # the digest says what came of it
@@ -568,7 +486,7 @@ def _score(work: _Work) -> dict[str, Any]:
 def _set_aside(work: _Work, reason: str) -> dict[str, Any]:
     """Record an input as failed; it is tried again when it changes."""
     item, out = work.arrival.item, _results_of(work)
-    run = _job(work.bundle, str(out)).run
+    run = _job(work.bundle, str(out), copies=work.copies).run
     write_failure(run, Failure(item.name, item.subject, reason), digest=work.arrival.digest)
     _remember(work, work.arrival.files, provenance=read_json(out / f"{item.name}_provenance.json"))
     return {"state": "failed", "reason": reason}

@@ -17,12 +17,13 @@ from ae_pipeline.ingest.inbox import Inbox
 from ae_pipeline.jobs.job import Progress, Step
 from ae_pipeline.jobs.score import score_job
 from ae_pipeline.jobs.train import TrainJob
-from ae_pipeline.outputs.masking import pseudonyms
-from ae_pipeline.outputs.publish import publish, summary_markdown
-from ae_pipeline.outputs.score import SHARED
+from ae_pipeline.outputs.masking import PLAIN, SHARED, Masking
+from ae_pipeline.outputs.publish import publish, summary_markdown, write_record
 from ae_pipeline.report import Headline, Listing, Number, listing_page
+from ae_pipeline.report.markdown import headline_markdown
 from ae_pipeline.runtime.files import digest_json, read_json, write_frame, write_json, write_text
 from ae_pipeline.study import Study, load_study
+from ae_pipeline.tracking.record import Record
 from ae_pipeline.tracking.registry import model_folder, registered_name
 
 if TYPE_CHECKING:
@@ -168,13 +169,10 @@ class RetrainJob:
             for file in before
             if read_json(file)["reference"] != reference
         ][:1]
-        names = pseudonyms(table["recording"].astype(str), "rec")
-        for folder, codes in ((place, None), (place / SHARED, names)):
-            shown, spans = table.copy(), stretches
-            if codes is not None:
-                shown["recording"] = shown["recording"].map(codes)
-                if spans is not None:
-                    spans = spans.assign(recording=spans["recording"].map(codes))
+        masks = Masking.of(new.bundle.info)
+        for folder, names in ((place, PLAIN), (place / SHARED, masks)):
+            shown = names.frame(table)
+            spans = None if stretches is None else names.frame(stretches)
             head = _headline(shown, spans, notes=notes)
             page = listing_page(
                 f"{self.title}: challenger against champion",
@@ -188,26 +186,24 @@ class RetrainJob:
             write_text(folder / "comparison.html", page)
             write_frame(folder / "comparison.tsv", shown)
         changed = int(table["changes"].sum())
-        text = _markdown(self.title, head)
-        write_text(place / SHARED / "summary.md", text)
         scores = {
             f"{which}_flagged": float(pd.Series(table[f"{which}_flagged"]).sum())
             for which in ("champion", CHALLENGER)
         }
-        record = {
-            "kind": "comparison",
-            "experiment": self.title,
-            "run_name": f"challenger {new.bundle.model_id}",
-            "key": digest_json([reference, old.identity, new.identity]),
-            "description": text,
-            "params": {"champion": old.bundle.model_id, "challenger": new.bundle.model_id},
-            "metrics": {"compared": float(len(table)), "changed": float(changed), **scores},
-            "tags": {"step": "comparison", "model_digest": new.bundle.digest},
-        }
-        write_json(place / SHARED / "run.json", record)
+        record = Record(
+            kind="comparison",
+            experiment=self.title,
+            run_name=f"challenger {new.bundle.model_id}",
+            key=digest_json([reference, old.identity, new.identity]),
+            description=headline_markdown(f"{self.title}: challenger against champion", head),
+            params={"champion": old.bundle.model_id, "challenger": new.bundle.model_id},
+            metrics={"compared": float(len(table)), "changed": float(changed), **scores},
+            tags={"step": "comparison", "model_digest": new.bundle.digest},
+        )
+        write_record(place / SHARED, record)
         write_json(
             place / "comparison.json",
-            {"reference": reference, "changed": changed, "key": record["key"]},
+            {"reference": reference, "changed": changed, "key": record.key},
         )
         self.result |= {
             "comparison": str(place / "comparison.html"),
@@ -330,11 +326,3 @@ def _cell(value: Any) -> str:
     if value is None or value != value:
         return "n/a"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _markdown(title: str, head: Headline) -> str:
-    lines = [f"# {title}: challenger against champion", "", head.verdict, ""]
-    lines += ["| | |", "|---|---|", *(f"| {n.label} | {n.value} |" for n in head.numbers), ""]
-    lines += [f"- **Note:** {warning}" for warning in head.warnings]
-    lines += ["", "The page `comparison.html` lists each flag that changes.", ""]
-    return "\n".join(lines)

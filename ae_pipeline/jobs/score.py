@@ -15,7 +15,7 @@ from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.jobs.job import Progress, Step
 from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.group import write_group
-from ae_pipeline.outputs.masking import pseudonyms
+from ae_pipeline.outputs.masking import Masking
 from ae_pipeline.outputs.publish import publish, summary_markdown
 from ae_pipeline.outputs.run_folder import ScoreRun, refuse_foreign
 from ae_pipeline.outputs.score import (
@@ -158,7 +158,6 @@ class ScoreJob:
         begin_score(self.run)
         found = list(find_inputs(self.source, self.inputs))
         items = [item for item in found if isinstance(item, Input)]
-        codes = pseudonyms([item.name for item in items], "rec")  # Prefect shows names of steps
         n_processes = min(self.processes, len(items))
         if n_processes > 1:
             name = f"score {len(items)} inputs in {n_processes} processes"
@@ -168,7 +167,7 @@ class ScoreJob:
                 self._fail(item, None)
             elif n_processes <= 1:
                 run = partial(self.score_input, item, n, total=len(found))
-                yield Step(f"score {codes[item.name]}", run)
+                yield Step(f"score {Masking().recording(item.name)}", run)  # Prefect sees it
         yield Step("put the group together", self.put_together)
         yield Step("publish to MLflow", self._publish)
 
@@ -185,7 +184,7 @@ class ScoreJob:
                 item = self.kind_of_data.open(self.source, item)
                 digest = digest_files(item.files)
                 this = key("score", digest, config=self.run.config, bundle=self.bundle.digest)
-                if not self.fresh and is_done(self.out, item.name, this=this):
+                if not self.fresh and is_done(self.run, item.name, this=this):
                     _LOG.info(f"{item.name}: already scored with this model")
                     return
                 self.kind_of_data.score(

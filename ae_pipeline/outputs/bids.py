@@ -32,7 +32,7 @@ EVENT_SIDECAR = {
 }
 
 
-def _bids_folder(name: str) -> Path | None:
+def bids_folder(name: str) -> Path | None:
     """Where BIDS tools look for what belongs to a recording; None without a BIDS name."""
     entities = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
     if not name.startswith("sub-") or "task" not in entities:
@@ -41,7 +41,7 @@ def _bids_folder(name: str) -> Path | None:
     return Path(f"sub-{entities['sub']}", *session, "eeg")
 
 
-def _write_bids(out: Path, tables: RecordingTables) -> list[str]:
+def write_bids(out: Path, tables: RecordingTables) -> list[str]:
     """Events and channel states where mne-bids and other BIDS tools find them.
 
     Returns
@@ -52,7 +52,7 @@ def _write_bids(out: Path, tables: RecordingTables) -> list[str]:
     import pandas as pd
 
     recording = tables.result.recording
-    folder = _bids_folder(recording.name)
+    folder = bids_folder(recording.name)
     if folder is None:
         return []
     bads = dict(zip(tables.bads["name"], tables.bads["reason"], strict=True))
@@ -76,7 +76,7 @@ def _write_bids(out: Path, tables: RecordingTables) -> list[str]:
 BIDS_ENDINGS = ("events.tsv", "events.json", "channels.tsv")
 
 
-def _write_annotations(path: Path, events: pd.DataFrame, *, recording: Recording) -> None:
+def write_annotations(path: Path, events: pd.DataFrame, *, recording: Recording) -> None:
     """Events as MNE's annotations, with channels as the file spells them.
 
     So they go onto the recording as MNE opens it; without a channel an event is about the whole

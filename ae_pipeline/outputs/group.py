@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ae_pipeline import __version__, report
-from ae_pipeline.outputs.masking import _masked, _pseudonyms
-from ae_pipeline.outputs.persons import _all_items, _persons
-from ae_pipeline.outputs.publish import _write_score_run
-from ae_pipeline.outputs.run_folder import _evidence, _now, _with_frame
-from ae_pipeline.outputs.score import SHARED
+from ae_pipeline.outputs.masking import IDENTITIES, PLAIN, SHARED, Masking
+from ae_pipeline.outputs.persons import items_table, person_tables
+from ae_pipeline.outputs.publish import flat, write_record
+from ae_pipeline.outputs.run_folder import now
 from ae_pipeline.report.findings.group import group_view
 from ae_pipeline.report.findings.methods import methods_paragraph
 from ae_pipeline.report.findings.rows import rows_view
+from ae_pipeline.report.findings.words import evidence
+from ae_pipeline.report.markdown import headline_markdown
+from ae_pipeline.report.wording import count
 from ae_pipeline.runtime.files import (
     digest_files,
+    digest_json,
     harmless,
     read_json,
     versions,
@@ -31,15 +33,14 @@ from ae_pipeline.runtime.files import (
 from ae_pipeline.scoring.bundle import BundleInfo
 from ae_pipeline.scoring.examples import Example
 from ae_pipeline.scoring.tables import recordings_frame
+from ae_pipeline.tracking.record import Lineage, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ae_pipeline.outputs.run_folder import ScoreRun
 
-__all__ = [
-    "write_group",
-]
+__all__ = ["score_record", "write_group"]
 
 
 def _load_examples(paths: list[Path]) -> tuple[Example, Example]:
@@ -90,7 +91,7 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
     else:
         headline = _group_of_rows(run, stems, failed=[p["summary"] for p in failed], done=done)
     inputs = {p["summary"]["recording"]: p["input"] for p in done}
-    _write_score_run(run, headline, inputs=inputs, n_failed=len(failed))
+    write_record(out / SHARED, score_record(run, headline, inputs=inputs, n_failed=len(failed)))
     group = [
         name
         for name in (
@@ -117,7 +118,7 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
         "inputs": inputs,
         "failed": {p["summary"]["recording"]: p["summary"]["reason"] for p in failed},
         "versions": dict(versions()),
-        "finished": _now(),
+        "finished": now(),
         "outputs": {name: digest_files([out / name]) for name in group},
     }
     write_json(out / "provenance.json", provenance)
@@ -157,34 +158,28 @@ def _rebuilt(out: Path, stems: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _group_of_recordings(
     run: ScoreRun, summaries: list[dict[str, Any]], *, stems: list[str]
 ) -> report.Headline:
-    out, info = run.out, run.bundle.info
+    """The tables and the page of all recordings; the headline of what leaves."""
+    out, masks = run.out, Masking.of(run.bundle.info)
     recordings = recordings_frame(summaries, run.detection)
     scores, latents = _rebuilt(out, stems)
-    view = group_view(run.bundle, run.detection, recordings=recordings, scores=scores)
-    names = _pseudonyms(recordings, info.kind)
-    write_json(out / "pseudonyms.json", names)
-    for folder in (out, out / SHARED):
-        shown = recordings if folder == out else _masked(recordings, names)
+    write_json(out / "pseudonyms.json", masks.names(recordings))
+    write_frame(out / "group_desc-quality.tsv", recordings)
+    links = {name: f"{name}_report.html" for name in stems}
+    for folder, names in ((out, PLAIN), (out / SHARED, masks)):
+        shown, windows = names.frame(recordings), names.frame(scores)
         write_frame(folder / "recordings.parquet", shown)
         if len(scores):
-            write_frame(
-                folder / "scores.parquet", scores if folder == out else _masked(scores, names)
-            )
-            write_frame(
-                folder / "latents.parquet", latents if folder == out else _masked(latents, names)
-            )
-        page = view
-        if folder != out:
-            masked = _masked(scores, names) if len(scores) else scores
-            page = group_view(run.bundle, run.detection, recordings=shown, scores=masked)
-            page = _without_links(page)
-        write_text(folder / "group_report.html", report.group_page(page))
-    write_frame(out / "group_desc-quality.tsv", recordings)
+            write_frame(folder / "scores.parquet", windows)
+            write_frame(folder / "latents.parquet", names.frame(latents))
+        view = group_view(
+            run.bundle,
+            run.detection,
+            recordings=shown,
+            scores=windows,
+            links=links if folder == out else {},
+        )
+        write_text(folder / "group_report.html", report.group_page(view))
     return view.headline
-
-
-def _without_links(view: report.GroupView) -> report.GroupView:
-    return replace(view, links={})
 
 
 def _group_of_rows(
@@ -194,65 +189,93 @@ def _group_of_rows(
     failed: list[dict[str, Any]],
     done: list[dict[str, Any]],
 ) -> report.Headline:
-    import pandas as pd
-
+    """The tables and the page of all rows; the headline of what leaves."""
     from ae_pipeline.scoring.judge import false_discoveries
 
     out, bundle = run.out, run.bundle
     if not stems:
         return report.Headline(
-            f"Nothing could be scored: {len(failed)} input(s) failed.",
-            warnings=tuple(f["reason"] for f in failed),
+            f"Nothing could be scored: {count(len(failed), 'input')} failed.",
+            next_steps=("Read the reasons in provenance.json of the results",),
         )
     scores, latents = _rebuilt(out, stems)
     scores["q_value"], scores["flagged"] = false_discoveries(
         scores["p_value"].to_numpy(), run.detection
     )
     worst, best = _load_examples([out / f"{stem}_examples.npz" for stem in stems])
-    items, about, answers = None, pd.DataFrame(index=scores.index), pd.DataFrame()
-    if bundle.ensemble.person is not None:
-        items = _all_items(
-            [pd.read_csv(out / f"{s}_items.tsv", sep="\t", dtype={"item": str}) for s in stems],
-            len(scores),
-        )
-        write_frame(out / "items.csv", harmless(items))
-        about, answers = (
-            pd.concat([pd.read_parquet(out / f"{s}_{what}.parquet") for s in stems])
-            for what in ("persons", "answers")
-        )
-        about = about.reset_index(drop=True)
-    names = _pseudonyms(scores, run.bundle.info.kind)
-    write_json(out / "pseudonyms.json", names)
+    items, about, answers = _people(run, stems, n_rows=len(scores))
+    masks = Masking.of(bundle.info)
+    write_json(out / "pseudonyms.json", masks.names(scores))
     notes = [note for p in done for note in p["summary"]["notes"]]
-    headline: report.Headline | None = None
     drawn: report.Drawn | None = None
-    for folder in (out, out / SHARED):
-        hide: Callable[[pd.DataFrame], pd.DataFrame] = (
-            (lambda f: f) if folder == out else (lambda f: _masked(f, names))
-        )
-        write_frame(folder / "scores.parquet", hide(scores))
-        write_frame(folder / "latents.parquet", hide(latents))
+    for folder, names in ((out, PLAIN), (out / SHARED, masks)):
+        rows, codes = names.frame(scores), names.frame(latents)
+        write_frame(folder / "scores.parquet", rows)
+        write_frame(folder / "latents.parquet", codes)
         sections: tuple[report.Section, ...] = ()
         if items is not None:
-            sections = _persons(
-                hide(scores), about, answers=hide(answers), write=folder == out, out=folder
-            )
+            people = person_tables(rows, about, answers=names.frame(answers))
+            sections = people.sections()
+            if folder == out:
+                people.write(folder)
         view = rows_view(
             bundle,
             run.detection,
-            scores=hide(scores),
-            latents=hide(latents),
-            worst=_evidence(bundle, _with_frame(worst, hide)),
-            best=_evidence(bundle, _with_frame(best, hide)),
+            scores=rows,
+            latents=codes,
+            worst=evidence(bundle, names.example(worst)),
+            best=evidence(bundle, names.example(best)),
             items=items,
-            notes=notes,
+            notes=names.notes(notes),
             sections=sections,
         )
-        headline = view.headline
-        if drawn is None or view.color_by in names:
+        if drawn is None or (names.hides and view.color_by in IDENTITIES):
             drawn = report.draw(view)
         page = report.rows_page(view, drawn)
         write_text(folder / "report.html", page)
         write_text(folder / "group_report.html", page)
-    assert headline is not None
-    return headline
+    return view.headline
+
+
+def _people(
+    run: ScoreRun, stems: list[str], *, n_rows: int
+) -> tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame]:
+    """``items.csv``, and what is about respondents and their answers; of tables only."""
+    import pandas as pd
+
+    out = run.out
+    if run.bundle.ensemble.person is None:
+        return None, pd.DataFrame(), pd.DataFrame()
+    parts = [pd.read_csv(out / f"{s}_items.tsv", sep="\t", dtype={"item": str}) for s in stems]
+    items = items_table(parts, n_rows)
+    write_frame(out / "items.csv", harmless(items))
+    about, answers = (
+        pd.concat([pd.read_parquet(out / f"{s}_{what}.parquet") for s in stems])
+        for what in ("persons", "answers")
+    )
+    return items, about.reset_index(drop=True), answers
+
+
+def score_record(
+    run: ScoreRun, headline: report.Headline, *, inputs: Mapping[str, str], n_failed: int
+) -> Record:
+    """Return what MLflow is to show of a scoring; ``inputs`` have the digest of each."""
+    info, study = run.bundle.info, run.bundle.info.study
+    digests = sorted(inputs.values())
+    return Record(
+        kind="score",
+        experiment=study,
+        run_name=f"score {count(len(inputs), 'input')}",
+        key=digest_json([digests, run.identity]),
+        description=headline_markdown(study, headline),
+        params=flat(run.config) | {"model_id": run.bundle.model_id},
+        metrics={"inputs": float(len(inputs)), "failed": float(n_failed)},
+        tags={"kind": info.kind, "model_digest": run.bundle.digest, "step": "score"},
+        dataset=Lineage(
+            name=study,
+            digest=digest_json(digests)[:32],
+            source=info.kind,
+            rows=len(inputs),
+            features=int(np.prod(info.shape)),
+        ),
+    )

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ae_pipeline import report
-from ae_pipeline.analysis.persons import N_SHOWN, PROPOSED, describe, flag_rates
+from ae_pipeline.analysis.persons import N_SHOWN, PROPOSED, flag_rates
 from ae_pipeline.report.findings.rows import person_sections
 from ae_pipeline.runtime.files import harmless, write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ae_pipeline.outputs.run_folder import TrainRun
+    from ae_pipeline.report import Section
+
+__all__ = ["PersonTables", "items_table", "person_tables"]
 
 
-def _write_items(run: TrainRun, place: Path) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
-    """``items.csv`` of a questionnaire's held-out rows; and what is about their people."""
-    person = run.bundle.ensemble.person
-    if person is None:
-        return None, None
-    samples = run.held_out()
-    about, answers, items = describe(
-        person, samples, source=run.study.source, frame=run.frame, latents=run.latents
-    )
-    write_frame(place / "items.csv", harmless(_all_items([items], len(samples))))
-    return about, answers
+@dataclass(frozen=True)
+class PersonTables:
+    """``persons.csv``, ``answers.csv`` and ``flag_rates.csv`` before they are written."""
+
+    persons: pd.DataFrame
+    answers: pd.DataFrame
+    rates: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Write the three files, the most suspicious first."""
+        by_p = self.persons.sort_values(
+            ["p_value", "score"], ascending=[True, False], kind="stable"
+        )
+        write_frame(folder / "persons.csv", harmless(by_p))
+        answers = self.answers.rename(columns={"recording": "id"})
+        write_frame(folder / "answers.csv", harmless(answers))
+        write_frame(folder / "flag_rates.csv", harmless(self.rates))
+
+    def sections(self) -> tuple[Section, ...]:
+        """Return what the report says of them."""
+        return person_sections(self.persons, self.rates, answers=self.answers)
 
 
-def _persons(
-    scores: pd.DataFrame, about: pd.DataFrame, *, answers: pd.DataFrame, write: bool, out: Path
-) -> tuple[report.Section, ...]:
-    """``persons.csv``, ``answers.csv`` and ``flag_rates.csv``; and the same for the report."""
+def person_tables(
+    scores: pd.DataFrame, about: pd.DataFrame, *, answers: pd.DataFrame
+) -> PersonTables:
+    """Return the tables about respondents.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        The scores file.
+    about, answers : DataFrame
+        From :func:`ae_pipeline.analysis.persons.describe`; ``about`` has the rows of ``scores``.
+    """
     import pandas as pd
 
     wanted = ["recording", "score", "p_value", "q_value", "flagged", "top_item", "reason"]
@@ -46,22 +66,16 @@ def _persons(
     persons = pd.concat(
         [persons.iloc[:, :at], about[first], persons.iloc[:, at:], about[rest]], axis=1
     )
-    rates = flag_rates(persons)
     place = scores[["recording"]].assign(_score=scores["score"])
     worst = place.nlargest(N_SHOWN, "_score", keep="first")["recording"].tolist()
     rank = {name: i for i, name in enumerate(worst)}
     answers = answers[answers["recording"].isin(worst)]
     answers = answers.assign(_r=answers["recording"].map(rank)).sort_values("_r", kind="stable")
     answers = answers.drop(columns="_r").reset_index(drop=True)
-    if write:
-        by_p = persons.sort_values(["p_value", "score"], ascending=[True, False], kind="stable")
-        write_frame(out / "persons.csv", harmless(by_p))
-        write_frame(out / "answers.csv", harmless(answers.rename(columns={"recording": "id"})))
-        write_frame(out / "flag_rates.csv", harmless(rates))
-    return person_sections(persons, rates, answers=answers)
+    return PersonTables(persons, answers, flag_rates(persons))
 
 
-def _all_items(parts: list[pd.DataFrame], n_people: int) -> pd.DataFrame:
+def items_table(parts: list[pd.DataFrame], n_people: int) -> pd.DataFrame:
     """The view of items over all inputs: counts added up, the rest from the largest input."""
     import pandas as pd
 

@@ -1,26 +1,17 @@
-"""A finished folder, sent to MLflow."""
+"""What MLflow is to show of a run, and a finished folder sent there."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+from ae_pipeline.outputs.masking import SHARED
+from ae_pipeline.runtime.files import write_json, write_text
+from ae_pipeline.tracking.record import Record
 
-from ae_pipeline import report
-from ae_pipeline.outputs.score import SHARED
-from ae_pipeline.runtime.files import digest_files, digest_json, write_json, write_text
-
-if TYPE_CHECKING:
-    from ae_pipeline.outputs.run_folder import ScoreRun
-
-__all__ = [
-    "markdown",
-    "publish",
-    "summary_markdown",
-]
+__all__ = ["flat", "publish", "summary_markdown", "write_record"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,62 +46,19 @@ def summary_markdown(out: Path) -> str:
     return summary.read_text(encoding="utf-8") if summary.is_file() else ""
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level, with dotted names."""
+    found: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            plain = value is None or isinstance(value, (str, int, float))
-            flat[f"{prefix}{name}"] = value if plain and value is not None else str(value)
-    return flat
+            plain = value is not None and isinstance(value, (str, int, float))
+            found[f"{prefix}{name}"] = value if plain else str(value)
+    return found
 
 
-def _outputs(folder: Path) -> dict[str, str]:
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
-    return {str(f.relative_to(folder)): digest_files([f]) for f in files}
-
-
-def markdown(title: str, headline: report.Headline, *, hypothesis: str | None = None) -> str:
-    """The first screen of a report, as MLflow shows it."""
-    lines = [f"# {title}", "", headline.verdict, ""]
-    if hypothesis:
-        lines += [f"*Hypothesis, stated before training:* {hypothesis}", ""]
-    if headline.baseline:
-        lines += [headline.baseline, ""]
-    lines += ["| | | |", "|---|---|---|"]
-    lines += [f"| {n.label} | {n.value} | {n.note} |" for n in headline.numbers]
-    if headline.warnings:
-        lines += ["", *(f"- **Note:** {warning}" for warning in headline.warnings)]
-    lines += ["", "Next:", "", *(f"1. {step}" for step in headline.next_steps), ""]
-    lines += ["_Research use, not a diagnosis._", ""]
-    return "\n".join(lines)
-
-
-def _write_score_run(
-    run: ScoreRun, headline: report.Headline, *, inputs: Mapping[str, str], n_failed: int
-) -> None:
-    """What the MLflow run of a scoring says."""
-    shared = run.out / SHARED
-    summary = markdown(run.bundle.info.study, headline)
-    write_text(shared / "summary.md", summary)
-    record = {
-        "kind": "score",
-        "experiment": run.bundle.info.study,
-        "run_name": f"score {len(inputs)} input{'s' if len(inputs) != 1 else ''}",
-        "key": digest_json([sorted(inputs.values()), run.identity]),
-        "description": summary,
-        "params": _flat(run.config) | {"model_id": run.bundle.model_id},
-        "metrics": {"inputs": float(len(inputs)), "failed": float(n_failed)},
-        "tags": {"kind": run.bundle.info.kind, "model_digest": run.bundle.digest, "step": "score"},
-        "dataset": {
-            "name": run.bundle.info.study,
-            "digest": digest_json(sorted(inputs.values()))[:32],
-            "source": run.bundle.info.kind,
-            "rows": len(inputs),
-            "features": int(np.prod(run.bundle.info.shape)),
-        },
-        "model_name": None,
-        "input_example": None,
-    }
-    write_json(shared / "run.json", record)
+def write_record(shared: Path, record: Record) -> None:
+    """Write what MLflow is to show of a run into the folder that leaves; summary first."""
+    write_text(shared / "summary.md", record.description)
+    write_json(shared / "run.json", record.model_dump(mode="json"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline import report
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Samples
-from ae_pipeline.report.findings.words import evidence
-from ae_pipeline.runtime.files import read_json
+from ae_pipeline.runtime.files import digest_files, read_json
 from ae_pipeline.scoring.bundle import Bundle
-from ae_pipeline.scoring.examples import Example
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ScoreRun",
     "TrainRun",
+    "digests_of",
+    "now",
     "refuse_foreign",
     "score_config",
 ]
@@ -59,11 +58,15 @@ class TrainRun:
 
 @dataclass(frozen=True)
 class ScoreRun:
-    """A folder of results of one model with one configuration."""
+    """A folder of results of one model with one configuration.
+
+    ``copies`` is where recordings that may be flagged stand without names, each in a folder.
+    """
 
     out: Path
     bundle: Bundle
     detection: Detection
+    copies: Path | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -81,8 +84,15 @@ def score_config(detection: Detection) -> dict[str, Any]:
     return {"detection": detection.model_dump(mode="json")}
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time, for provenance."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Return the digest of every file below a folder, for provenance."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+    return {str(f.relative_to(folder)): digest_files([f]) for f in files}
 
 
 def refuse_foreign(out: Path, kind: str, *, config: Mapping[str, Any] | None = None) -> None:
@@ -118,12 +128,3 @@ def refuse_foreign(out: Path, kind: str, *, config: Mapping[str, Any] | None = N
         raise StudyError(
             f"{out}: holds results of another model or error rate; name another folder with --out"
         )
-
-
-def _evidence(bundle: Bundle, example: Example) -> report.Evidence | None:
-    """Samples beside their reconstruction; people are shown by :func:`_persons` instead."""
-    return None if bundle.ensemble.person is not None else evidence(bundle.info, example)
-
-
-def _with_frame(example: Example, hide: Callable[[pd.DataFrame], pd.DataFrame]) -> Example:
-    return Example(example.values, example.reconstructions, hide(example.frame))

@@ -16,12 +16,18 @@ from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.outputs.bids import (
     BIDS_ENDINGS,
     EVENT_SIDECAR,
-    _bids_folder,
-    _write_annotations,
-    _write_bids,
+    bids_folder,
+    write_annotations,
+    write_bids,
 )
-from ae_pipeline.outputs.run_folder import _now
-from ae_pipeline.report.findings.reasons import recording_tables, scores_table, with_reasons
+from ae_pipeline.outputs.masking import Masking
+from ae_pipeline.outputs.run_folder import now
+from ae_pipeline.report.findings.reasons import (
+    RecordingTables,
+    recording_tables,
+    scores_table,
+    with_reasons,
+)
 from ae_pipeline.report.findings.recording import recording_view
 from ae_pipeline.runtime.files import (
     digest_files,
@@ -35,13 +41,12 @@ from ae_pipeline.runtime.files import (
 from ae_pipeline.scoring.examples import Example
 from ae_pipeline.scoring.recording import RecordingResult
 from ae_pipeline.scoring.rows import RowsResult
-from ae_pipeline.scoring.tables import latents_frame
+from ae_pipeline.scoring.tables import latents_frame, may_be_flagged
 
 if TYPE_CHECKING:
     from ae_pipeline.outputs.run_folder import ScoreRun
 
 __all__ = [
-    "SHARED",
     "begin_score",
     "is_done",
     "write_failure",
@@ -54,10 +59,6 @@ TABLE_ENDINGS = ("persons.parquet", "answers.parquet", "items.tsv")
 """What is written about each questionnaire, and put together for all of them."""
 
 
-SHARED = "pseudonymised"
-"""Subfolder with what may leave this machine."""
-
-
 def begin_score(run: ScoreRun) -> None:
     """Mark the folder as this model's before the first result stands in it."""
     run.out.mkdir(parents=True, exist_ok=True)
@@ -67,15 +68,24 @@ def begin_score(run: ScoreRun) -> None:
         write_json(provenance, content)
 
 
-def is_done(out: Path, name: str, *, this: str) -> bool:
+def is_done(run: ScoreRun, name: str, *, this: str) -> bool:
     """Whether the files of an input are there, complete, and made from the same things."""
-    provenance = out / f"{name}_provenance.json"
+    provenance = run.out / f"{name}_provenance.json"
     if not provenance.is_file():
         return False
     there = read_json(provenance)
     if there["key"] != this or there["status"] != "done":
         return False
-    return all((out / file).is_file() for file in there["outputs"])
+    needs_copy = run.copies is not None and may_be_flagged(there["summary"], run.detection)
+    if needs_copy and not _copy_of(run, name).is_dir():
+        return False
+    return all((run.out / file).is_file() for file in there["outputs"])
+
+
+def _copy_of(run: ScoreRun, name: str) -> Path:
+    """Where a recording stands without its name."""
+    assert run.copies is not None
+    return run.copies / Masking().recording(name)
 
 
 def write_failure(run: ScoreRun, failure: Failure, *, digest: str | None) -> None:
@@ -85,7 +95,7 @@ def write_failure(run: ScoreRun, failure: Failure, *, digest: str | None) -> Non
             f"{failure.name}_{ending}" for ending in TABLE_ENDINGS
         }:
             stale.unlink()
-    folder = _bids_folder(failure.name)
+    folder = bids_folder(failure.name)
     if folder is not None:
         for ending in BIDS_ENDINGS:
             (run.out / folder / f"{failure.name}_desc-anomaly_{ending}").unlink(missing_ok=True)
@@ -143,7 +153,7 @@ def _write_provenance(
         "preprocess": None if info.preprocess is None else info.preprocess.model_dump(mode="json"),
         "summary": {k: _plain(v) for k, v in summary.items()},
         "versions": dict(versions()),
-        "finished": _now(),
+        "finished": now(),
         "outputs": {file: digest_files([run.out / file]) for file in files},
     }
     write_json(run.out / f"{name}_provenance.json", content)
@@ -164,7 +174,7 @@ def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> Non
     write_frame(out / f"{name}_scores.parquet", tables.scores)
     write_frame(out / f"{name}_desc-anomaly_events.tsv", tables.events)
     write_json(out / f"{name}_desc-anomaly_events.json", EVENT_SIDECAR)
-    _write_annotations(
+    write_annotations(
         out / f"{name}_desc-anomaly_annot.fif", tables.events, recording=result.recording
     )
     write_frame(out / f"{name}_bads.tsv", tables.bads)
@@ -173,12 +183,25 @@ def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> Non
     assert info.threshold is not None
     view = recording_view(run.bundle, tables, threshold=info.threshold, detection=run.detection)
     write_text(out / f"{name}_report.html", report.recording_page(view))
+    if run.copies is not None and may_be_flagged(tables.row, run.detection):
+        _write_copy(run, tables)
     files = sorted(_file_names(name) - {f"{name}_examples.npz", f"{name}_items.tsv"})
-    files += _write_bids(out, tables)
+    files += write_bids(out, tables)
     digest = digest_files(result.recording.files)
     _write_provenance(
         run, name, this=this, files=files, summary=tables.row, digest=digest, status="done"
     )
+
+
+def _write_copy(run: ScoreRun, tables: RecordingTables) -> None:
+    """The page and the events of a recording without names, for MLflow."""
+    assert run.bundle.info.threshold is not None
+    masked, place = Masking().tables(tables), _copy_of(run, tables.result.recording.name)
+    view = recording_view(
+        run.bundle, masked, threshold=run.bundle.info.threshold, detection=run.detection
+    )
+    write_text(place / "report.html", report.recording_page(view))
+    write_frame(place / "events.tsv", masked.events)
 
 
 def write_rows(

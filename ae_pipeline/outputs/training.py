@@ -8,27 +8,30 @@ input once, its provenance last, and rebuilds what is about all of them (``score
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ae_pipeline import report
-from ae_pipeline.analysis.relevance import relevance
+from ae_pipeline.analysis.persons import describe
+from ae_pipeline.analysis.relevance import Relevance, relevance
 from ae_pipeline.detectors.heads import head_numbers
-from ae_pipeline.outputs.masking import _masked, _pseudonyms
-from ae_pipeline.outputs.persons import _persons, _write_items
-from ae_pipeline.outputs.publish import _flat, _outputs, markdown
-from ae_pipeline.outputs.run_folder import _evidence, _now, _with_frame
-from ae_pipeline.outputs.score import SHARED
+from ae_pipeline.outputs.masking import IDENTITIES, PLAIN, SHARED, Masking
+from ae_pipeline.outputs.persons import items_table, person_tables
+from ae_pipeline.outputs.publish import flat, write_record
+from ae_pipeline.outputs.run_folder import digests_of, now
 from ae_pipeline.report.findings import training as findings
 from ae_pipeline.report.findings.methods import methods_paragraph
 from ae_pipeline.report.findings.model_card import model_card
 from ae_pipeline.report.findings.reasons import scores_table, with_reasons
+from ae_pipeline.report.findings.words import evidence
+from ae_pipeline.report.markdown import headline_markdown
 from ae_pipeline.runtime.files import (
     digest_files,
     digest_json,
+    harmless,
     versions,
     write_bytes,
     write_frame,
@@ -37,24 +40,22 @@ from ae_pipeline.runtime.files import (
 )
 from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.scoring.bundle import Bundle
-from ae_pipeline.scoring.examples import pick_examples
+from ae_pipeline.scoring.examples import Example, pick_examples
 from ae_pipeline.scoring.tables import contract_frame, latents_frame
+from ae_pipeline.tracking.record import InputShape, Lineage, Record
 from ae_pipeline.tracking.registry import registered_name
 from ae_pipeline.training.snapshots import pictures
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ae_pipeline.outputs.run_folder import TrainRun
 
 __all__ = [
     "count_parameters",
+    "train_record",
     "write_train",
 ]
-
-
-# --------------------------------------------------------------------------- the folder
-
-
-# -------------------------------------------------------------------------------- train
 
 
 def count_parameters(bundle: Bundle) -> int:
@@ -62,6 +63,19 @@ def count_parameters(bundle: Bundle) -> int:
     from ae_pipeline.models.layers import n_parameters
 
     return n_parameters(bundle.autoencoder.model)
+
+
+@dataclass(frozen=True)
+class _TrainTables:
+    """What the files of a training hold, computed and in words; ``people`` of questionnaires."""
+
+    history: pd.DataFrame
+    scores: pd.DataFrame
+    latents: pd.DataFrame
+    worst: Example
+    best: Example
+    relevant: Relevance
+    people: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None
 
 
 def write_train(run: TrainRun, place: Path, *, growth: Path | None = None) -> None:
@@ -75,137 +89,173 @@ def write_train(run: TrainRun, place: Path, *, growth: Path | None = None) -> No
     growth : Path, optional
         What :class:`ae_pipeline.training.snapshots.Snapshots` has kept.
     """
-    import pandas as pd
-    import yaml
-
     bundles.save(place / "model", run.bundle)
     digest = digest_files([place / "model/bundle.json", place / "model/weights.safetensors"])
-    history = pd.DataFrame(run.history.rows)
+    tables, shared = _tables(run), place / SHARED
+    _write_once(run, tables, place=place)
+    drawn = _write_copies(run, tables, digest=digest, place=place)
+    for name, picture in report.train_figures(drawn).items():
+        write_bytes(shared / "figures" / name, picture)
+    for name, picture in ({} if growth is None else pictures(growth)).items():
+        write_bytes(shared / "reconstructions" / name, picture)
+    model_id = replace(run.bundle, digest=digest).model_id
+    card = model_card(run.bundle.info, run.metrics, model_id=model_id)
+    write_text(shared / "model_card.md", card)
+    _write_yaml(shared / "study.yaml", _public_study(run))
+    write_frame(shared / "history.csv", tables.history)
+    headline = findings.train_headline(run.bundle.info, run.metrics, claims=run.bundle.info.claims)
+    write_record(shared, train_record(run, digest, headline=headline))
+    provenance = {
+        "kind": "train",
+        "status": "done",
+        "key": run.key,
+        "verdict": headline.verdict,
+        "model": digest,
+        "inputs": run.data.digests,
+        "failed": [vars(failure) for failure in run.data.failures],
+        "versions": dict(versions()),
+        "finished": now(),
+        "outputs": digests_of(place),
+    }
+    write_json(place / "provenance.json", provenance)
+
+
+def _tables(run: TrainRun) -> _TrainTables:
+    """Compute what is written; examples are rows that nothing was fitted on."""
+    import pandas as pd
+
+    bundle, held_out = run.bundle, run.held_out()
+    scores = scores_table(contract_frame(run.frame, bundle.info.layout), bundle)
+    worst, best = pick_examples(bundle, held_out, frame=run.frame)
+    people = None
+    if bundle.ensemble.person is not None:
+        about, answers, items = describe(
+            bundle.ensemble.person,
+            held_out,
+            source=run.study.source,
+            frame=run.frame,
+            latents=run.latents,
+        )
+        people = about, answers, items_table([items], len(held_out))
+    return _TrainTables(
+        pd.DataFrame(run.history.rows),
+        scores,
+        latents_frame(scores, run.latents),
+        with_reasons(worst, bundle),
+        with_reasons(best, bundle),
+        relevance(bundle.autoencoder, held_out, seed=run.study.training.seed),
+        people,
+    )
+
+
+def _write_once(run: TrainRun, tables: _TrainTables, *, place: Path) -> None:
+    """The files that only stay here."""
     methods = methods_paragraph(run.bundle, run.study.detection)
     write_text(place / "methods.txt", methods + "\n")
-    write_frame(place / "history.csv", history)
+    write_frame(place / "history.csv", tables.history)
     write_json(place / "metrics.json", run.metrics)
-    scores = scores_table(contract_frame(run.frame, run.bundle.info.layout), run.bundle)
-    latents = latents_frame(scores, run.latents)
-    names = _pseudonyms(scores, run.bundle.info.kind)
-    write_json(place / "pseudonyms.json", names)
-    study = run.study.model_dump(mode="json")
-    write_text(place / "study.yaml", yaml.safe_dump(study, sort_keys=False, allow_unicode=True))
-    # what the worst and best look like, taken from rows that nothing was fitted on
-    examples = pick_examples(run.bundle, run.held_out(), frame=run.frame)
-    worst, best = (with_reasons(each, run.bundle) for each in examples)
-
-    about, answers = _write_items(run, place)
+    write_json(place / "pseudonyms.json", Masking.of(run.bundle.info).names(tables.scores))
+    _write_yaml(place / "study.yaml", run.study.model_dump(mode="json"))
+    write_frame(place / "relevance.csv", tables.relevant.frame())
     if run.metrics.get("factors"):
         write_json(place / "latents.json", _latents_sidecar(run.metrics["factors"]))
-    relevant = relevance(run.bundle.autoencoder, run.held_out(), seed=run.study.training.seed)
-    write_frame(place / "relevance.csv", relevant.frame())
+    if tables.people is not None:
+        write_frame(place / "items.csv", harmless(tables.people[2]))
 
-    shared = place / SHARED
+
+def _write_copies(run: TrainRun, tables: _TrainTables, *, digest: str, place: Path) -> report.Drawn:
+    """Scores, latents and the page: with names here, and without them where they may leave."""
     view = findings.train_view(
         run.study,
         run.bundle,
         metrics=run.metrics,
-        history=history,
-        scores=scores,
-        latents=latents,
-        worst=worst,
-        best=best,
+        history=tables.history,
+        scores=tables.scores,
+        latents=tables.latents,
         digest=digest,
-        notes=run.data.notes,
-        relevant=relevant,
+        relevant=tables.relevant,
     )
     drawn: report.Drawn | None = None
-    for folder, mapping in ((place, None), (shared, names)):
-        hide = (lambda f: f) if mapping is None else (lambda f: _masked(f, names))
-        write_frame(folder / "scores.parquet", hide(scores))
-        write_frame(folder / "latents.parquet", hide(latents))
-        persons: tuple[report.Section, ...] = ()
-        if about is not None and answers is not None:
-            persons = _persons(
-                hide(scores), about, answers=hide(answers), write=folder == place, out=folder
-            )
-        page = replace(  # what says nothing of anybody was drawn once
+    for folder, masks in ((place, PLAIN), (place / SHARED, Masking.of(run.bundle.info))):
+        scores, latents = masks.frame(tables.scores), masks.frame(tables.latents)
+        write_frame(folder / "scores.parquet", scores)
+        write_frame(folder / "latents.parquet", latents)
+        sections = view.sections
+        if tables.people is not None:
+            about, answers, _ = tables.people
+            people = person_tables(scores, about, answers=masks.frame(answers))
+            sections += people.sections()
+            if folder == place:
+                people.write(folder)
+        page = replace(
             view,
-            scores=hide(scores),
-            latents=hide(latents),
-            worst=_evidence(run.bundle, _with_frame(worst, hide)),
-            best=_evidence(run.bundle, _with_frame(best, hide)),
-            sections=(*view.sections, *persons),
+            scores=scores,
+            latents=latents,
+            worst=evidence(run.bundle, masks.example(tables.worst)),
+            best=evidence(run.bundle, masks.example(tables.best)),
+            sections=sections,
+            notes=masks.notes(run.data.notes),
         )
-        if drawn is None or view.color_by in names:
+        # what says nothing of anybody is drawn once
+        if drawn is None or (masks.hides and view.color_by in IDENTITIES):
             drawn = report.draw(page)
         write_text(folder / "report.html", report.train_page(page, drawn))
     assert drawn is not None
-    for name, picture in report.train_figures(drawn).items():
-        write_bytes(shared / "figures" / name, picture)
-    headline = findings.train_headline(run.bundle.info, run.metrics, claims=run.bundle.info.claims)
-    summary = markdown(run.study.study, headline, hypothesis=run.study.hypothesis)
-    write_text(shared / "summary.md", summary)
-    model_id = replace(run.bundle, digest=digest).model_id
-    write_text(
-        shared / "model_card.md", model_card(run.bundle.info, run.metrics, model_id=model_id)
-    )
-    for name, picture in ({} if growth is None else pictures(growth)).items():
-        write_bytes(shared / "reconstructions" / name, picture)
-    public = {**study, "source": {k: v for k, v in study["source"].items() if k != "path"}}
-    public["model"] = run.bundle.info.model.model_dump(mode="json")  # without paths
-    public.pop("outputs")
-    write_text(shared / "study.yaml", yaml.safe_dump(public, sort_keys=False, allow_unicode=True))
-    write_frame(shared / "history.csv", history)
-    info = run.bundle.info
+    return drawn
+
+
+def _write_yaml(file: Path, content: Mapping[str, Any]) -> None:
+    import yaml
+
+    write_text(file, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
+
+
+def _public_study(run: TrainRun) -> dict[str, Any]:
+    """The study as it was trained, without paths."""
+    study = run.study.model_dump(mode="json")
+    study["source"].pop("path")
+    study["model"] = run.bundle.info.model.model_dump(mode="json")
+    study.pop("outputs")
+    return study
+
+
+def train_record(run: TrainRun, digest: str, *, headline: report.Headline) -> Record:
+    """Return what MLflow is to show of a training; ``digest`` is that of the bundle."""
+    info, metrics, study = run.bundle.info, run.metrics, run.study
     numbers = {
-        "train_loss": run.metrics["train_loss"],
-        "validation_loss": run.metrics["validation_loss"],
-        "test_loss": run.metrics["test_loss"],
-        "pca_test_loss": run.metrics["baselines"]["pca"]["test_loss"],
-        "gain_over_pca": run.metrics["beats_baselines"]["difference"],
-        "parameters": run.metrics["parameters"],
-        "epochs": run.metrics["epochs"],
-        "seconds": run.metrics["seconds"],
-        **head_numbers(run.metrics.get("head")),
+        name: metrics[name]
+        for name in ("train_loss", "validation_loss", "test_loss", "parameters", "epochs")
+    } | {
+        "pca_test_loss": metrics["baselines"]["pca"]["test_loss"],
+        "gain_over_pca": metrics["beats_baselines"]["difference"],
+        "seconds": metrics["seconds"],
+        **head_numbers(metrics.get("head")),
     }
-    record = {
-        "kind": "train",
-        "experiment": run.study.study,
-        "run_name": f"train {info.model.architecture.kind} {info.model.objective.kind} "
-        f"{info.model.latent_dim}",
-        "key": digest_json([run.key, digest]),
-        "work": run.key,
-        "description": summary,
-        "params": _flat(public),
-        "metrics": {name: value for name, value in numbers.items() if value is not None},
-        "tags": {
+    model = info.model
+    return Record(
+        kind="train",
+        experiment=study.study,
+        run_name=f"train {model.architecture.kind} {model.objective.kind} {model.latent_dim}",
+        key=digest_json([run.key, digest]),
+        work=run.key,
+        description=headline_markdown(study.study, headline, hypothesis=study.hypothesis),
+        params=flat(_public_study(run)),
+        metrics={name: value for name, value in numbers.items() if value is not None},
+        tags={
             "kind": info.kind,
             "model_digest": digest,
             "step": "train",
-            "primary_metric": run.study.primary_metric,
+            "primary_metric": study.primary_metric,
         },
-        "dataset": {
-            "name": run.study.study,
-            "digest": info.training_digest[:32],
-            "source": info.kind,
-            "rows": len(run.data.samples),
-            "features": int(np.prod(info.shape)),
-        },
-        "model_name": registered_name(run.study.study),
-        "input_example": {"shape": list(info.shape)},
-    }
-    write_json(shared / "run.json", record)
-    write_json(
-        place / "provenance.json",
-        {
-            "kind": "train",
-            "status": "done",
-            "key": run.key,
-            "verdict": headline.verdict,
-            "model": digest,
-            "inputs": run.data.digests,
-            "failed": [vars(failure) for failure in run.data.failures],
-            "versions": dict(versions()),
-            "finished": _now(),
-            "outputs": _outputs(place),
-        },
+        dataset=Lineage(
+            name=study.study,
+            digest=info.training_digest[:32],
+            source=info.kind,
+            rows=len(run.data.samples),
+            features=int(np.prod(info.shape)),
+        ),
+        model_name=registered_name(study.study),
+        input_example=InputShape(shape=info.shape),
     )
 
 
@@ -224,9 +274,3 @@ def _latents_sidecar(found: Mapping[str, Any]) -> dict[str, Any]:
             "seed, or in half of the people, after linear alignment; 1 is the same latent"
         }
     }
-
-
-# -------------------------------------------------------------------------------- score
-
-
-# -------------------------------------------------------------------------------- group

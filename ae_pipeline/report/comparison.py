@@ -19,7 +19,7 @@ from ae_pipeline.report.drawing import (
 from ae_pipeline.report.pages import facts_rows, render
 from ae_pipeline.report.tables import Cell, Column, Table, link
 from ae_pipeline.report.views import CompareView
-from ae_pipeline.report.wording import shorten, show
+from ae_pipeline.report.wording import fixed, shorten, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,10 +81,10 @@ def _table(view: CompareView) -> Table:
         target = view.links.get(str(row["model"]))
         cells = [Cell(shorten(row["model"], 60), "" if target is None else link(target))]
         for name in measures:
-            cells += [Cell(_fine(row[name])), Cell(_span(row, name))]
+            cells += [Cell(fixed(row[name])), Cell(_span(row, name))]
             if name == "test_loss" and several:
                 least, most = row["test_loss_least"], row["test_loss_most"]
-                cells.append(Cell(f"{_fine(least)} to {_fine(most)}" if row["seeds"] > 1 else ""))
+                cells.append(Cell(f"{fixed(least)} to {fixed(most)}" if row["seeds"] > 1 else ""))
         cells += [
             Cell("" if not row["behind"] else f"{row['behind']:.2g}"),
             Cell(_span(row, "behind") if row["behind"] else ""),
@@ -99,11 +99,7 @@ def _table(view: CompareView) -> Table:
 
 def _span(row: pd.Series[Any], name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if not np.isfinite(low) else f"{_fine(low)} to {_fine(high)}"
-
-
-def _fine(value: Any) -> str:
-    return "n/a" if not np.isfinite(value) else f"{value:.4f}".replace("-", "−")
+    return "" if not np.isfinite(low) else f"{fixed(low)} to {fixed(high)}"
 
 
 def _dots(table: pd.DataFrame) -> Picture | None:
@@ -132,7 +128,7 @@ def _dots(table: pd.DataFrame) -> Picture | None:
         best = shown.iloc[0]
         alt = (
             f"{len(shown)} models, best first: {shorten(best['model'], 40)} "
-            + ", ".join(f"{MEASURES[name]} {_fine(best[name])}" for name in measures)
+            + ", ".join(f"{MEASURES[name]} {fixed(best[name])}" for name in measures)
             + f"; last {shorten(shown.iloc[-1]['model'], 40)}."
         )
         caption = (
@@ -155,7 +151,7 @@ def text_table(table: pd.DataFrame) -> list[str]:
     for _, row in table.iterrows():
         lines.append(
             f"{row['model']:{wide}}  "
-            + "  ".join(f"{_fine(row[name]):>9}" for name in measures)
+            + "  ".join(f"{fixed(row[name]):>9}" for name in measures)
             + f"  {int(row['parameters']):>10,}  {row['seconds']:>7.1f}"
         )
     return lines

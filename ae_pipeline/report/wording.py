@@ -14,10 +14,11 @@ from typing import Any
 
 __all__ = [
     "MISSING",
+    "bracketed",
     "clean",
     "comma_list",
     "count",
-    "fine",
+    "fixed",
     "interval",
     "listed",
     "number",
@@ -94,9 +95,16 @@ def number(value: float | None, digits: int = 4) -> str:
     return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
 
 
-def fine(value: float | None) -> str:
-    """A loss to four decimals: models differ in the fourth."""
-    return MISSING if _missing(value) else f"{value:.4f}".replace("-", "−")
+def fixed(value: float | None, decimals: int = 4) -> str:
+    """A number with so many decimals."""
+    return MISSING if _missing(value) else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def bracketed(bounds: Sequence[float] | None, decimals: int = 2) -> str:
+    """An interval in brackets; empty where there is none."""
+    if bounds is None:
+        return ""
+    return f"[{bounds[0]:.{decimals}f}, {bounds[1]:.{decimals}f}]"
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:

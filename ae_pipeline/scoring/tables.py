@@ -24,6 +24,7 @@ __all__ = [
     "contract_frame",
     "events_frame",
     "latents_frame",
+    "may_be_flagged",
     "recordings_frame",
 ]
 
@@ -160,6 +161,12 @@ def latents_frame(frame: pd.DataFrame, latents: NDArray[np.float32]) -> pd.DataF
     keys = [name for name in (*LATENT_KEYS, "part", "label") if name in frame]
     codes = pd.DataFrame(latents, columns=names, index=frame.index)
     return pd.concat([frame[keys], codes], axis=1)
+
+
+def may_be_flagged(summary: Mapping[str, Any], detection: Detection) -> bool:
+    """Whether a recording can be flagged in any batch: its q is never below its p."""
+    p_value = summary.get("p_value")
+    return p_value is not None and p_value <= detection.error_rate
 
 
 def recordings_frame(summaries: list[dict[str, Any]], detection: Detection) -> pd.DataFrame:

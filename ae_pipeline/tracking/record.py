@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ae_pipeline.config import Config
 
-__all__ = ["Child", "Example", "Lineage", "Published", "Record"]
+__all__ = ["Child", "InputShape", "Lineage", "Published", "Record"]
 
 
 class Lineage(Config):
@@ -27,7 +27,7 @@ class Lineage(Config):
     """Entries of one of them."""
 
 
-class Example(Config):
+class InputShape(Config):
     """What a model takes."""
 
     shape: tuple[int, ...]
@@ -74,7 +74,7 @@ class Record(Config):
     """Where the data came from."""
     model_name: str | None = None
     """Name under which the bundle in ``model/`` is registered."""
-    input_example: Example | None = None
+    input_example: InputShape | None = None
     """Size of the example that the model is stored with; none is stored where it is null."""
     children: tuple[Child, ...] = ()
     """Runs below this one."""

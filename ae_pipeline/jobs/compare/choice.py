@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_pipeline.jobs.compare.grid import LINEAR, Outcome, in_words
+from ae_pipeline.report.wording import listed, number
 from ae_pipeline.stats import mean_interval
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _reason(
     by_loss: bool,
 ) -> str:
     best = table.iloc[0]
-    words, form = ("held-out loss", _number) if by_loss else ("rehearsal area", "{:.3f}".format)
+    words, form = ("held-out loss", number) if by_loss else ("rehearsal area", "{:.3f}".format)
     value = form(best["test_loss" if by_loss else "detection"])
     said = [f"{in_words(best['model'])} has the best {words}, {value}"]
     if len(table) > 1:
@@ -181,8 +182,7 @@ def _reason(
         said[0] += f"; the next, {in_words(second['model'])}, is {gap} behind"
     others = [in_words(model) for model in alike["model"] if model != best["model"]]
     if others:
-        shown = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
-        said.append(f"It cannot be told from {shown}")
+        said.append(f"It cannot be told from {listed(others, 4)}")
         if smallest != best["model"]:
             said.append(
                 f"The smallest of these is {in_words(smallest)}: take it unless you know why"
@@ -193,10 +193,6 @@ def _reason(
     if by_halves is not None:
         said.append(
             "Chosen on one half of the held-out data and judged on the other, the loss is "
-            f"{_number(by_halves)}"
+            f"{number(by_halves)}"
         )
     return ". ".join(said) + "."
-
-
-def _number(value: Any) -> str:
-    return "n/a" if value is None or not np.isfinite(value) else f"{value:.4g}"

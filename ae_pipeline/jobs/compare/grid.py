@@ -26,7 +26,9 @@ from ae_pipeline.jobs.fit import known_labels
 from ae_pipeline.jobs.job import Progress, run_plainly
 from ae_pipeline.jobs.train import TrainJob
 from ae_pipeline.kind import kind_of
-from ae_pipeline.outputs.score import SHARED
+from ae_pipeline.outputs.masking import SHARED
+from ae_pipeline.outputs.publish import write_record
+from ae_pipeline.report.wording import number
 from ae_pipeline.runtime.files import (
     key,
     read_json,
@@ -39,6 +41,7 @@ from ae_pipeline.runtime.messages import kept
 from ae_pipeline.runtime.operation import Processes
 from ae_pipeline.runtime.workers import Died, each
 from ae_pipeline.study import Study, load_study
+from ae_pipeline.tracking.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -376,16 +379,16 @@ def _write_linear(
         names = [f"z{i:02d}" for i in range(codes.shape[1])]
         write_frame(place / "latents.parquet", pd.DataFrame(codes, columns=names))
         name = in_words(cell.model)
-        record = {
-            "kind": "train",
-            "experiment": study.study,
-            "run_name": name,
-            "key": this,
-            "description": f"# {study.study}\n\n{name}, held-out loss "
-            f"{metrics['test_loss']:.4g}.\n",
-            "params": {"method": cell.architecture, "latent_dim": cell.latent_dim},
-            "metrics": {n: v for n, v in metrics.items() if isinstance(v, int | float)},
-            "tags": {"kind": study.kind, "step": "train"},
-        }
-        write_json(place / SHARED / "run.json", record)
+        loss = number(metrics["test_loss"])
+        record = Record(
+            kind="train",
+            experiment=study.study,
+            run_name=name,
+            key=this,
+            description=f"# {study.study}\n\n{name}, held-out loss {loss}.\n",
+            params={"method": cell.architecture, "latent_dim": cell.latent_dim},
+            metrics={n: v for n, v in metrics.items() if isinstance(v, int | float)},
+            tags={"kind": study.kind, "step": "train"},
+        )
+        write_record(place / SHARED, record)
         write_json(place / "provenance.json", {"kind": "linear", "status": "done", "key": this})

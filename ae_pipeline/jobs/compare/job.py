@@ -21,9 +21,11 @@ from ae_pipeline.ingest.gather import gather
 from ae_pipeline.jobs.compare.choice import choose, tabulate
 from ae_pipeline.jobs.compare.grid import ARCHITECTURES, LINEAR, Cell, Outcome, in_words, run_cells
 from ae_pipeline.jobs.job import Progress, Step
-from ae_pipeline.outputs.publish import markdown, publish, summary_markdown
+from ae_pipeline.outputs.masking import SHARED
+from ae_pipeline.outputs.publish import publish, summary_markdown, write_record
 from ae_pipeline.outputs.run_folder import refuse_foreign
-from ae_pipeline.outputs.score import SHARED
+from ae_pipeline.report.markdown import headline_markdown
+from ae_pipeline.report.wording import count, interval, number
 from ae_pipeline.runtime.files import (
     digest_json,
     read_json,
@@ -33,6 +35,7 @@ from ae_pipeline.runtime.files import (
     write_text,
 )
 from ae_pipeline.study import load_study
+from ae_pipeline.tracking.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +177,7 @@ class CompareJob:
                 _LOG.warning(f"{cell.name}: {outcome.reason}")
             else:
                 _LOG.info(
-                    f"{cell.name}: held-out loss {_number(outcome.test_loss)}"
+                    f"{cell.name}: held-out loss {number(outcome.test_loss)}"
                     f" ({outcome.seconds or 0:.0f} s)"
                 )
         order = {cell: i for i, cell in enumerate(self.cells)}
@@ -216,25 +219,8 @@ class CompareJob:
             )
             write_text(folder / "report.html", report.compare_page(view))
         headline = view.headline
-        write_text(shared / "summary.md", markdown(self.study.study, headline))
         this = digest_json([sorted(o.cell.name for o in self.outcomes), self._keys()])
-        best = table[table["model"] == choice["model"]].iloc[0]
-        measured = {n: best[n] for n in ("test_loss", "downstream", "detection", "parameters")}
-        record = {
-            "kind": "compare",
-            "experiment": self.study.study,
-            "run_name": f"compare {len(table)} models",
-            "key": this,
-            "description": markdown(self.study.study, headline),
-            "params": {"chosen": choice["model"], "models": len(table), "seeds": self._seeds()},
-            "metrics": {name: _plain(value) for name, value in measured.items()},
-            "tags": {
-                "kind": self.study.kind,
-                "step": "compare",
-                "primary_metric": self.study.primary_metric,
-            },
-        }
-        write_json(shared / "run.json", record)
+        write_record(shared, self._record(table, choice, headline=headline, key=this))
         write_json(
             self.out / "provenance.json",
             {
@@ -261,6 +247,27 @@ class CompareJob:
         if (self.chosen / "model").is_dir():
             self.result["bundle"] = str(self.chosen / "model")
         self.findings = [choice["reason"], "", *report.text_table(table), ""]
+
+    def _record(
+        self, table: pd.DataFrame, choice: Mapping[str, Any], *, headline: report.Headline, key: str
+    ) -> Record:
+        """What MLflow is to show of the comparison."""
+        best = table[table["model"] == choice["model"]].iloc[0]
+        measured = {n: best[n] for n in ("test_loss", "downstream", "detection", "parameters")}
+        return Record(
+            kind="compare",
+            experiment=self.study.study,
+            run_name=f"compare {count(len(table), 'model')}",
+            key=key,
+            description=headline_markdown(self.study.study, headline),
+            params={"chosen": choice["model"], "models": len(table), "seeds": self._seeds()},
+            metrics={n: float(v) if np.isfinite(v) else None for n, v in measured.items()},
+            tags={
+                "kind": self.study.kind,
+                "step": "compare",
+                "primary_metric": self.study.primary_metric,
+            },
+        )
 
     def _publish(self) -> None:
         """The comparison, then its models under it; only the chosen model is registered."""
@@ -293,8 +300,8 @@ class CompareJob:
         numbers = [
             report.Number(
                 "Held-out loss",
-                _number(best["test_loss"]),
-                _span(best["test_loss_low"], best["test_loss_high"]),
+                number(best["test_loss"]),
+                interval((best["test_loss_low"], best["test_loss_high"]), 4),
             )
         ]
         for name, label in (
@@ -302,7 +309,7 @@ class CompareJob:
             ("detection", "Detection (rehearsal)"),
         ):
             if best[name] == best[name]:
-                span = _span(best[f"{name}_low"], best[f"{name}_high"])
+                span = interval((best[f"{name}_low"], best[f"{name}_high"]), 4)
                 numbers.append(report.Number(label, f"{best[name]:.3f}", span))
         if len(numbers) < 4:
             numbers.append(report.Number("Models", str(len(table)), f"{self._seeds()} seed(s)"))
@@ -336,18 +343,6 @@ class CompareJob:
 
 def _distinct(given: Sequence[Any], own: Any) -> list[Any]:
     return list(dict.fromkeys(given)) or [own]
-
-
-def _number(value: Any) -> str:
-    return "n/a" if value is None or not np.isfinite(value) else f"{value:.4g}"
-
-
-def _span(low: Any, high: Any) -> str:
-    return "" if not np.isfinite(low) else f"95% interval {low:.4g} to {high:.4g}"
-
-
-def _plain(value: Any) -> float | None:
-    return float(value) if value is not None and np.isfinite(value) else None
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ae_pipeline.detectors.calibration import Detection, reach
@@ -26,6 +27,7 @@ def group_view(
     *,
     recordings: pd.DataFrame,
     scores: pd.DataFrame | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> GroupView:
     """The page of everything scored into one folder; ``scores`` are all its windows."""
     info = bundle.info
@@ -67,14 +69,13 @@ def group_view(
         rehearsal_sentence(info.rehearsal),
         tuple(warnings),
     )
-    links = {name: f"{name}_report.html" for name in done["recording"]}
     return GroupView(
         title=info.study,
         headline=headline,
         recordings=recordings,
         scores=scores,
         threshold=info.threshold,
-        links=links,
+        links=links or {},
         facts=facts_of(info, bundle.digest),
         methods=methods_paragraph(bundle, detection),
     )

@@ -7,16 +7,20 @@ one that leaves the machine is the same code on :meth:`Night.masked`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ae_pipeline.report import Headline, Listing, Number, listing_page
+from ae_pipeline.report.markdown import escaped, headline_markdown
+from ae_pipeline.report.wording import count, listed
 
 __all__ = ["Night", "headline", "markdown", "page", "sentence"]
 
 HIDDEN = "see the local digest"
+
+COUNTED = ("scored", "flagged", "failed", "missing")
+"""What is counted of a night."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,13 @@ class Night:
         """What :meth:`read` takes, as plain values."""
         return asdict(self)
 
-    def masked(self, names: Mapping[str, str]) -> Night:
-        """The same with pseudonyms, and without reasons that quote a file's name."""
+    def names(self) -> list[str]:
+        """Every name in it."""
+        groups = (self.scored, self.flagged, self.failed, self.set_aside, self.writing, self.older)
+        return sorted({name for g in (*groups, self.gone, self.missing) for name in g})
 
-        def code(name: str) -> str:
-            return names.get(name, HIDDEN)
-
+    def masked(self, code: Callable[[str], str]) -> Night:
+        """The same with a pseudonym for each name, and without reasons that quote a file's."""
         return replace(
             self,
             process="",
@@ -94,43 +99,36 @@ class Night:
 def sentence(night: Night) -> str:
     """The verdict: ``3 scored, 1 flagged, 1 failed; expected 12, arrived 11: sub-07 missing``."""
     parts = [f"{len(night.scored)} scored" if night.scored else "Nothing new"]
-    for count, word in (
+    for n, word in (
         (len(night.flagged), "flagged"),
         (len(night.failed), "failed"),
         (len(night.writing), "still being written"),
     ):
-        if count:
-            parts.append(f"{count} {word}")
+        if n:
+            parts.append(f"{n} {word}")
     said = ", ".join(parts)
     if night.expected is not None:
         said += f"; expected {night.expected}, arrived {night.arrived}"
         if night.missing:
-            said += f": {_some(night.missing)} missing"
+            said += f": {listed(night.missing)} missing"
     return said + "."
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
 
 
 def headline(night: Night) -> Headline:
     """The first screen of the page."""
     warnings = []
     if night.missed_runs:
-        n = len(night.missed_runs)
-        warnings.append(
-            f"{n} scheduled run{'s' if n > 1 else ''} did not happen: {_some(night.missed_runs)}"
-        )
+        n = count(len(night.missed_runs), "scheduled run")
+        warnings.append(f"{n} did not happen: {listed(night.missed_runs)}")
     if night.killed_runs:
-        warnings.append(f"Ended before it was done: the run of {_some(night.killed_runs)}")
+        warnings.append(f"Ended before it was done: the run of {listed(night.killed_runs)}")
     if night.older:
         warnings.append(
             f"{len(night.older)} scored by an earlier version of the software; "
             "run-inbox --from DATE scores them again"
         )
     if night.gone:
-        warnings.append(f"No longer in the inbox, results kept: {_some(night.gone)}")
+        warnings.append(f"No longer in the inbox, results kept: {listed(night.gone)}")
     warnings += night.notes
     steps = []
     if night.flagged:
@@ -150,20 +148,20 @@ def headline(night: Night) -> Headline:
 
 def markdown(night: Night) -> str:
     """The digest as Markdown."""
-    top = headline(night)
-    lines = [f"# {_plain(night.study)}: {night.began[:16].replace('T', ' ')}", ""]
-    lines += [_plain(top.verdict), ""]
-    lines += [f"- **Note:** {_plain(warning)}" for warning in top.warnings]
-    lines += [""] if top.warnings else []
+    below = []
     for title, rows in _lists(night):
         if rows:
-            lines += [f"## {title}", ""]
-            lines += [f"- {_plain(name)}" + (f": {_plain(r)}" if r else "") for name, r in rows]
-            lines.append("")
-    lines += [f"- [{_plain(words)}]({address})" for words, address in night.links.items()]
-    model = f"Model {_plain(night.model_id)}. " if night.model_id else ""
-    lines += ["", f"{model}{night.seconds:.0f} s. _Research use, not a diagnosis._", ""]
-    return "\n".join(lines)
+            below += [f"## {title}", ""]
+            below += [f"- {escaped(name)}" + (f": {escaped(r)}" if r else "") for name, r in rows]
+            below.append("")
+    below += [f"- [{escaped(words)}]({address})" for words, address in night.links.items()]
+    model = f"Model {escaped(night.model_id)}. " if night.model_id else ""
+    below += [f"{model}{night.seconds:.0f} s.", ""]
+    return headline_markdown(_title(night), headline(night), below=below)
+
+
+def _title(night: Night) -> str:
+    return f"{night.study}: {night.began[:16].replace('T', ' ')}"
 
 
 def _lists(night: Night) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -198,11 +196,4 @@ def page(night: Night, reports: Mapping[str, str] | None = None) -> str:
         )
         for title, rows in _lists(night)
     ]
-    title = f"{night.study}: {night.began[:16].replace('T', ' ')}"
-    return listing_page(title, "Digest", headline=headline(night), listings=sections)
-
-
-def _plain(text: str) -> str:
-    """Text from files as text: nothing in it is Markdown or HTML."""
-    text = " ".join(text.split())
-    return re.sub(r"([\\`*\[\]<>|#~])", r"\\\1", text).replace("\\<", "&lt;").replace("\\>", "&gt;")
+    return listing_page(_title(night), "Digest", headline=headline(night), listings=sections)

@@ -22,11 +22,10 @@ from ae_pipeline.report import (
 )
 from ae_pipeline.report.drawing import Picture
 from ae_pipeline.report.findings.methods import methods_paragraph
-from ae_pipeline.report.findings.words import LOSS_NAMES, THINGS, evidence
+from ae_pipeline.report.findings.words import LOSS_NAMES, THINGS
 from ae_pipeline.report.pictures import people, portraits
 from ae_pipeline.report.wording import interval, number, spoken
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo
-from ae_pipeline.scoring.examples import Example
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,13 +150,10 @@ def train_view(
     history: pd.DataFrame,
     scores: pd.DataFrame,
     latents: pd.DataFrame,
-    worst: Example,
-    best: Example,
     digest: str,
-    notes: Sequence[str],
     relevant: Relevance | None = None,
 ) -> TrainView:
-    """The training page."""
+    """The training page, but for what names somebody."""
     info = bundle.info
     label = "label" if "label" in scores and scores["label"].notna().any() else None
     color = {"eeg": "subject", "mnist": label, "questionnaire": "score"}[info.kind]
@@ -173,8 +169,6 @@ def train_view(
         hypothesis=study.hypothesis,
         latents=latents,
         color_by=color,
-        worst=evidence(info, worst),
-        best=evidence(info, best),
         layers=layers_of(bundle),
         sections=(
             *head_sections(metrics.get("head")),
@@ -182,7 +176,6 @@ def train_view(
             *factor_sections(metrics.get("factors")),
         ),
         facts=facts_of(info, digest),
-        notes=tuple(notes),
         methods=methods_paragraph(bundle, info.detection),
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ae_pipeline.report import Evidence
 from ae_pipeline.report.wording import spoken
-from ae_pipeline.scoring.bundle import Bundle, BundleInfo
+from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.examples import Example
 
 if TYPE_CHECKING:
@@ -21,8 +21,11 @@ LOSS_NAMES = {"eeg": "mean squared error", "mnist": "binary cross-entropy"}
 THINGS = {"eeg": "windows", "mnist": "images", "questionnaire": "respondents"}
 
 
-def evidence(info: BundleInfo, example: Example) -> Evidence:
-    """Examples for a page, in the data's units."""
+def evidence(bundle: Bundle, example: Example) -> Evidence | None:
+    """Examples for a page, in the data's units; people have sections of their own instead."""
+    info = bundle.info
+    if bundle.ensemble.person is not None:
+        return None
     units = {"eeg": "µV", "mnist": "", "questionnaire": "answer"}
     return Evidence(
         example.values,
