@@ -40,6 +40,7 @@ from ae_pipeline.jobs.fit import Fitting
 from ae_pipeline.jobs.init import initial_study
 from ae_pipeline.jobs.train import TrainJob
 from ae_pipeline.models.objectives import Vanilla
+from ae_pipeline.scoring.bundle import load
 from ae_pipeline.sources.sample_data import fetch
 from ae_pipeline.study import load_study
 
@@ -97,7 +98,7 @@ def through_the_pipeline(table: Path, folder: Path, **changes: Any) -> tuple[pd.
     for step in job.steps():
         if not step.name.startswith("publish"):
             step.run()
-    return pd.read_parquet(folder / "train/scores.parquet"), job.run.bundle
+    return pd.read_parquet(folder / "train/scores.parquet"), load(folder / "train/model")
 
 
 class _Silent:
@@ -212,8 +213,8 @@ def survey(folder: Path) -> None:
             }
         )
         plainly = study.model_copy(update={"model": plain})
-        fitted, _, _ = Fitting(plainly, samples, None, study.training).everything()
-        mse = fitted.autoencoder.score(samples).total
+        fitted, _ = Fitting(plainly, samples, None, study.training).network()
+        mse = fitted.score(samples).total
     person = scores["recording"].to_numpy()
     y = (labels.loc[samples.meta["recording"]] >= 2).to_numpy()
     raw = items[list(samples.entries)].to_numpy(float)

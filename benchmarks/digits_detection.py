@@ -57,13 +57,13 @@ SIMPLE = {
 
 def detect(train: Samples, validation: Samples, test: Samples, study: Study) -> dict[str, Float]:
     """Every detector's scores of the test images, larger for what looks more abnormal."""
-    ensemble, baselines, _ = Fitting(study, train, validation, study.training).everything()
-    seen = ensemble.look(test)
+    fitted = Fitting(study, train, validation, study.training).everything()
+    seen = fitted.ensemble.look(test)
     found = {OURS: seen.total, "autoencoder's error": seen.autoencoder.total}
     for name, values in seen.deviations.items():
         sides = ", two-sided" if name in TWO_SIDED else ""
         found[f"view: {VIEW_WORDS[name]}{sides}"] = values
-    found |= {SIMPLE[name]: scorer.score(test).total for name, scorer in baselines.items()}
+    found |= {SIMPLE[name]: scorer.score(test).total for name, scorer in fitted.baselines.items()}
     known, new = _flat(train), _flat(test)
     found["Isolation Forest (pixels)"] = _forest(known, new, study.training.seed)
     intensity, usual = new.mean(1), known.mean()

@@ -155,7 +155,7 @@ class Ours:
         meta = samples.meta.assign(subject=samples.meta["recording"])
         blocks = divide(meta, study.split)
         inside, held = blocks.rows("train"), blocks.rows("validation")
-        self.ensemble, self.baselines, self.history = Fitting(
+        self.fitted = Fitting(
             study, samples.take(inside), samples.take(held), study.training
         ).everything()
 
@@ -173,7 +173,7 @@ class Ours:
         assert self.study.windows is not None
         plan = self._plan(recording)
         parts = [
-            raw_scores(self.ensemble, self.baselines, samples=samples)[0]
+            raw_scores(self.fitted.ensemble, self.fitted.baselines, samples=samples)[0]
             for samples in cut(recording, plan, windowing=self.study.windows)
         ]
         frame = pd.concat(parts, ignore_index=True)

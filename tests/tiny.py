@@ -101,7 +101,7 @@ def train(study: Study, data: Gathered) -> Trained:
 
     from ae_pipeline.detectors.baselines import BASELINES, PrincipalComponents
     from ae_pipeline.detectors.ensemble import Ensemble
-    from ae_pipeline.jobs.fit import make_bundle
+    from ae_pipeline.jobs.fit import Fitted, Prepared, make_bundle
     from ae_pipeline.models.autoencoder import Autoencoder
     from ae_pipeline.models.scaler import Scaler
     from ae_pipeline.scoring.judge import Judge, raw_scores
@@ -143,15 +143,8 @@ def train(study: Study, data: Gathered) -> Trained:
         detection=study.detection,
         windowed=samples.kind == "eeg",
     )
-    bundle = make_bundle(
-        study,
-        data,
-        division=division,
-        ensemble=ensemble,
-        baselines=baselines,
-        judge=judge,
-        history=history,
-    )
+    prepared = Prepared(study, data, division, known=None, key="")
+    bundle = make_bundle(prepared, Fitted(ensemble, baselines, history), judge=judge)
     return Trained(
         study,
         data,

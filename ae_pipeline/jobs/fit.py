@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import InputError, Samples
+from ae_pipeline.data import Samples
 from ae_pipeline.ingest.gather import Gathered
 from ae_pipeline.kind import kind_of
 from ae_pipeline.report.findings.reasons import claims
@@ -37,14 +37,51 @@ if TYPE_CHECKING:
     from ae_pipeline.training.split import Division
 
 __all__ = [
+    "Fitted",
     "Fitting",
     "HeldOut",
-    "heads_of",
+    "Prepared",
     "held_out_scores",
     "known_labels",
     "make_bundle",
     "train_metrics",
 ]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a study reads, who trains and who is held out, and what is known of them."""
+
+    study: Study
+    data: Gathered
+    division: Division
+    known: Known | None
+    key: str
+
+    def part(self, name: str) -> Samples:
+        """The samples of a part: train, validation, calibration or test."""
+        return self.data.samples.take(self.division.rows(name))
+
+    def labels(self, rows: NDArray[np.int64]) -> Labels | None:
+        """What a jointly trained head is to say of ``rows``."""
+        joint = self.known is not None and self.known.head.fitted == "jointly"
+        return self.known.labels(rows) if self.known is not None and joint else None
+
+    def as_long_as(self, history: History) -> Training:
+        """Training for as long as another model's best epoch."""
+        epochs = max(1, history.best_epoch)
+        return self.study.training.model_copy(update={"epochs": epochs, "early_stopping": None})
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was fitted on the training part; ``head_figures`` say what the head is worth."""
+
+    ensemble: Ensemble
+    baselines: dict[str, Scorer]
+    history: History
+    head: FittedHead | None = None
+    head_figures: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +144,7 @@ class Fitting:
         with one_thread(train.layout == "table"):  # steps of microseconds
             return fit(*given, labels=self.labels)
 
-    def everything(self) -> tuple[Ensemble, dict[str, Scorer], History]:
+    def everything(self) -> Fitted:
         """The network, its views and the baselines, all on the same training data."""
         from ae_pipeline.detectors.baselines import BASELINES
         from ae_pipeline.detectors.ensemble import Ensemble
@@ -120,7 +157,7 @@ class Fitting:
                 name: scorer.fit(self.train, fitted.scaler, latent_dim=latent_dim, seed=seed)
                 for name, scorer in BASELINES.items()
             }
-        return ensemble, baselines, history
+        return Fitted(ensemble, baselines, history)
 
 
 @dataclass(frozen=True)
@@ -132,21 +169,15 @@ class HeldOut:
     latents: NDArray[np.float32]
 
 
-def held_out_scores(
-    ensemble: Ensemble,
-    baselines: dict[str, Scorer],
-    *,
-    samples: Samples,
-    part: str,
-    head: FittedHead | None = None,
-) -> HeldOut:
+def held_out_scores(fitted: Fitted, samples: Samples, *, part: str) -> HeldOut:
     """Scores, what a head says, and the loss of PCA, of samples that nothing was fitted on."""
     with one_thread(samples.layout != "grid"):
-        frame, scores, latents = raw_scores(ensemble, baselines, samples=samples)
-    if head is not None:
-        frame = frame.assign(**head.predict(samples, latents, ensemble.autoencoder.scaler))
+        frame, scores, latents = raw_scores(fitted.ensemble, fitted.baselines, samples=samples)
+    network = fitted.ensemble.autoencoder
+    if fitted.head is not None:
+        frame = frame.assign(**fitted.head.predict(samples, latents, network.scaler))
     frame["part"] = part
-    frame["pca_loss"] = _pca_losses(ensemble.autoencoder, baselines, samples=samples)
+    frame["pca_loss"] = _pca_losses(network, fitted.baselines, samples=samples)
     n_entries = int(np.prod(samples.shape))
     frame["n_observed"] = n_entries if samples.mask is None else samples.mask.sum(1)
     return HeldOut(frame, scores.by_entry, latents)
@@ -183,53 +214,13 @@ def known_labels(study: Study, data: Gathered) -> Known | None:
     return read_known(study.model.head, data.samples, beside=beside)
 
 
-def heads_of(
-    known: Known,
-    fitted: FittedAutoencoder,
-    *,
-    samples: Samples,
-    inside: NDArray[np.int64],
-    outside: NDArray[np.int64],
-) -> tuple[FittedHead | None, dict[str, NDArray[np.float64]]]:
-    """A head on one network's codes, and what it and one on the input say of ``outside``.
-
-    Nothing where ``inside`` knows one class only.
-    """
-    from ae_pipeline.detectors.heads import fit_head, look_at
-
-    rows = np.concatenate([inside, outside])
-    chosen = samples.take(rows)
-    latents = fitted.latents(chosen)
-    head: FittedHead | None = None
-    outputs_of: dict[str, NDArray[np.float64]] = {}
-    for what in dict.fromkeys((known.head.from_, "input")):
-        x = look_at(what, chosen, latents=latents, scaler=fitted.scaler)
-        everywhere = np.full((len(samples), x.shape[1]), np.nan)
-        everywhere[rows] = x
-        try:
-            fitted_head = fit_head(known, everywhere, rows=inside, seed=0)
-        except InputError:
-            return None, {}
-        outputs_of[what] = fitted_head.outputs(x[len(inside) :])
-        head = fitted_head if what == known.head.from_ else head
-    return head, outputs_of
-
-
 def make_bundle(
-    study: Study,
-    data: Gathered,
-    *,
-    division: Division,
-    ensemble: Ensemble,
-    baselines: dict[str, Scorer],
-    judge: Judge,
-    history: History,
-    rehearsal: dict[str, Any] | None = None,
-    head: FittedHead | None = None,
+    prepared: Prepared, fitted: Fitted, *, judge: Judge, rehearsal: dict[str, Any] | None = None
 ) -> Bundle:
     """Put together everything that scoring needs."""
-    samples = data.samples
+    study, data, division = prepared.study, prepared.data, prepared.division
     kind = kind_of(study.kind)
+    samples, ensemble, head = data.samples, fitted.ensemble, fitted.head
     preprocess = study.preprocess
     if preprocess is not None:
         preprocess = preprocess.model_copy(update={"sfreq_hz": data.sfreq_hz})
@@ -261,7 +252,7 @@ def make_bundle(
                 part: int((division.part == part).sum())
                 for part in ("train", "validation", "calibration", "test")
             },
-            "epochs": len(history.rows),
+            "epochs": len(fitted.history.rows),
             "seed": study.training.seed,
         },
         training_digest=digest_json(sorted(data.digests.values())),
@@ -269,7 +260,7 @@ def make_bundle(
         rehearsal=rehearsal or {},
         versions=dict(versions()),
     )
-    return Bundle(info, ensemble, baselines, judge.calibration, head=head)
+    return Bundle(info, ensemble, fitted.baselines, judge.calibration, head=head)
 
 
 def _without_paths(model: Model) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -33,13 +33,23 @@ class Progress:
         """An epoch or a batch has ended."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One piece of a job; ``retries`` only where input or output may fail for a moment."""
 
     name: str
-    run: Callable[[], None]
+    work: Callable[[], Any]
     retries: int = 0
+    _found: list[Any] = field(default_factory=list, repr=False)
+
+    def run(self) -> None:
+        """Do the work and keep what it came to for the steps that follow."""
+        self._found[:] = [self.work()]
+
+    @property
+    def value(self) -> Any:
+        """What the work came to; there once the step has run."""
+        return self._found[0]
 
 
 class Job(Protocol):

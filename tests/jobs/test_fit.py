@@ -30,9 +30,9 @@ def test_held_out_rows_are_scored_as_the_network_scores_them() -> None:
     samples = tiny.images(60)
     train, other = samples.take(np.arange(40)), samples.take(np.arange(40, 60))
     study = tiny.pictures().study
-    ensemble, baselines, history = Fitting(study, train, None, study.training).everything()
-    found = held_out_scores(ensemble, baselines, samples=other, part="test")
-    assert len(history.rows) == study.training.epochs
+    fitted = Fitting(study, train, None, study.training).everything()
+    found = held_out_scores(fitted, other, part="test")
+    assert len(fitted.history.rows) == study.training.epochs
     assert (found.frame["part"] == "test").all()
     assert (found.frame["n_observed"] == np.prod(samples.shape)).all()
-    np.testing.assert_allclose(found.latents, ensemble.autoencoder.latents(other), atol=1e-5)
+    np.testing.assert_allclose(found.latents, fitted.ensemble.autoencoder.latents(other), atol=1e-5)

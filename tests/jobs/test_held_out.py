@@ -96,20 +96,14 @@ def test_only_windows_have_a_threshold() -> None:
 
 
 def test_the_order_of_the_inputs_does_not_change_the_training_digest() -> None:
-    from ae_pipeline.jobs.fit import make_bundle
+    from ae_pipeline.jobs.fit import Fitted, Prepared, make_bundle
 
     trained = tiny.eeg()
     digests = dict(reversed(trained.data.digests.items()))
     data = replace(trained.data, digests=digests)
-    again = make_bundle(
-        trained.study,
-        data,
-        division=trained.division,
-        ensemble=trained.bundle.ensemble,
-        baselines=trained.baselines,
-        judge=trained.bundle.by_calibration,
-        history=trained.history,
-    )
+    prepared = Prepared(trained.study, data, trained.division, known=None, key="")
+    fitted = Fitted(trained.bundle.ensemble, trained.baselines, trained.history)
+    again = make_bundle(prepared, fitted, judge=trained.bundle.by_calibration)
     assert again.info.training_digest == trained.bundle.info.training_digest
 
 

@@ -85,11 +85,14 @@ class TextbookJob:
             progress=self.progress,
             fresh=not steps_file.is_file(),
         )
-        yield from job.steps()
+        steps = job.steps()
+        read = next(steps)
+        yield read
+        yield from steps
         self._keep_steps(steps_file)
         self.result |= job.result
         self.exit_status = job.exit_status
-        yield Step("show it beside the text", lambda: self._page(job.data.samples))
+        yield Step("show it beside the text", lambda: self._page(read.value.data.samples))
 
     def summary(self) -> str:
         """Markdown: the verdict."""
