@@ -26,6 +26,7 @@ __all__ = [
     "Outputs",
     "Study",
     "load_study",
+    "merge_defaults",
 ]
 
 
@@ -91,7 +92,7 @@ class Study(Config):
         kind = str(given["source"].get("kind"))
         defaults = kind_of(kind).defaults if kind in names() else {}
         # a key with nothing behind it is a part left open
-        return _merge(defaults, {name: v for name, v in given.items() if v is not None})
+        return merge_defaults(defaults, {name: v for name, v in given.items() if v is not None})
 
     @field_validator("preprocess", "windows")
     @classmethod
@@ -118,14 +119,14 @@ class Study(Config):
         return content
 
 
-def _merge(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def merge_defaults(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """``given`` over ``defaults``, part by part; another ``kind`` takes no default of the first."""
     merged = dict(defaults)
     for name, value in given.items():
         old = defaults.get(name)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             other_kind = "kind" in old and value.get("kind", old["kind"]) != old["kind"]
-            merged[name] = dict(value) if other_kind else _merge(old, value)
+            merged[name] = dict(value) if other_kind else merge_defaults(old, value)
         elif value is not None or not isinstance(old, Mapping):
             merged[name] = value
     return merged

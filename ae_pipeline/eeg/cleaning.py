@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ae_pipeline.data import Block, Recording
-from ae_pipeline.eeg.filters import _resampling_margin, _resampling_taps
+from ae_pipeline.eeg.filters import resampling_margin, resampling_taps
 from ae_pipeline.eeg.preprocess import Plan
 
 if TYPE_CHECKING:
@@ -173,14 +173,14 @@ class _Cleaner:
         kernel = plan.filter.kernel
         self.up, self.down = plan.up, plan.down
         self.half = len(kernel) // 2
-        self.margin = _resampling_margin(plan.up, plan.down)
+        self.margin = resampling_margin(plan.up, plan.down)
         self.halo = self.half + self.margin
         self.n_fft = fft.next_fast_len(
             max(8192, 8 * self.halo, 2 * self.halo + 4 * plan.down), real=True
         )
         self.step = (self.n_fft - 2 * self.halo) // plan.down * plan.down
         self.response = fft.rfft(kernel, self.n_fft).astype(np.complex64)
-        self.taps = _resampling_taps(plan.up, plan.down)
+        self.taps = resampling_taps(plan.up, plan.down)
         names, bad = plan.ch_names, set(plan.bad_names)
         good = np.array([name not in bad for name in names])
         self.weights = (good / good.sum()).astype(np.float32)

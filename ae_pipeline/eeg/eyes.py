@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError, Recording
-from ae_pipeline.eeg.interpolation import _rows
+from ae_pipeline.eeg.interpolation import as_rows
 
 if TYPE_CHECKING:
     import mne
@@ -97,7 +97,7 @@ def eye_map(
                 raw.set_eeg_reference([], verbose="ERROR")
                 model = mne.preprocessing.EOGRegression(picks="eeg", exclude=[]).fit(raw)
                 whole[:, len(names) :] = -model.coef_
-                return _rows(whole), f"eyes regressed out ({', '.join(recording.eog)})"
+                return as_rows(whole), f"eyes regressed out ({', '.join(recording.eog)})"
             found, row = _ica_map(raw, list(good), eyes=list(eye_names) or proxies)
     except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
         raise InputError(
@@ -107,7 +107,7 @@ def eye_map(
     at = [names.index(name) for name in good]
     whole[np.ix_(at, at)] = found
     by = ", ".join(recording.eog) or " and ".join(proxies)
-    return _rows(whole), f"eyes taken out by ICA: {row} component(s) that follow {by}"
+    return as_rows(whole), f"eyes taken out by ICA: {row} component(s) that follow {by}"
 
 
 def _ica_map(

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 __all__ = [
     "Filter",
     "lowest_high_pass_hz",
+    "resampling_margin",
+    "resampling_taps",
 ]
 
 
@@ -107,7 +109,7 @@ def _kernel(design: Filter) -> NDArray[np.float64]:
     return np.convolve(kernel, stop_band)
 
 
-def _resampling_margin(up: int, down: int) -> int:
+def resampling_margin(up: int, down: int) -> int:
     """Input samples that the resampling kernel reaches to either side, a multiple of ``down``."""
     if up == down:
         return 0
@@ -115,7 +117,7 @@ def _resampling_margin(up: int, down: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def _resampling_taps(up: int, down: int) -> Float | None:
+def resampling_taps(up: int, down: int) -> Float | None:
     """SciPy's (and MNE's) default anti-aliasing kernel for ``resample_poly``."""
     if up == down:
         return None

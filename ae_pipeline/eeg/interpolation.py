@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_INTERPOLATED",
+    "as_rows",
     "spline_weights",
     "with_channels",
 ]
@@ -138,7 +139,8 @@ def with_channels(
 # --------------------------------------------------------------------------------- eyes
 
 
-def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+def as_rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    """Return a matrix as nested tuples, which can be hashed and compared."""
     return tuple(tuple(row) for row in matrix.tolist())
 
 

@@ -31,10 +31,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Grid",
     "Windowing",
     "count_windows",
     "cut",
     "cut_again",
+    "grid_of",
+    "meta_of",
+    "samples_of",
+    "some_names",
     "usual_of",
 ]
 
@@ -75,7 +80,7 @@ class Windowing(Config):
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """Where the windows of one recording are.
 
     ``starts[i]`` holds the first samples of segment i's windows, at the plan's rate, counted from
@@ -95,7 +100,7 @@ def count_windows(recording: Recording, plan: Plan, *, windowing: Windowing) -> 
     InputError
         There is none, as in :func:`cut`.
     """
-    return sum(len(starts) for starts in _grid(recording, plan, windowing=windowing).starts)
+    return sum(len(starts) for starts in grid_of(recording, plan, windowing=windowing).starts)
 
 
 def cut(
@@ -125,7 +130,7 @@ def cut(
     InputError
         A window is longer than every uninterrupted stretch, or none is clear of ``BAD_*``.
     """
-    grid = _grid(recording, plan, windowing=windowing)
+    grid = grid_of(recording, plan, windowing=windowing)
     stats = usual_of(recording, plan, windowing=windowing)
     for samples in _cut(recording, plan, grid=grid, block_s=block_s):
         yield replace(samples, robust_stats=stats)
@@ -143,7 +148,7 @@ def cut_again(
     """
     import pandas as pd
 
-    grid = _grid(recording, plan, windowing=windowing)
+    grid = grid_of(recording, plan, windowing=windowing)
     before = np.cumsum([0, *(len(starts) for starts in grid.starts)])
     n, n_raw = len(numbers), grid.length * plan.down // plan.up
     values = np.empty((n, len(plan.ch_names), grid.length), np.float32)
@@ -159,12 +164,12 @@ def cut_again(
         at = plan.segments[segment][0] + start * plan.down // plan.up
         raw[i] = np.nan_to_num(recording.read(at, at + n_raw), nan=0.0, posinf=0.0, neginf=0.0)
     meta = pd.DataFrame({"window": list(numbers)})
-    return _samples(
+    return samples_of(
         values, meta, plan=plan, raw=raw, common=None if plan.reference == "none" else common
     )
 
 
-def _cut(recording: Recording, plan: Plan, *, grid: _Grid, block_s: float) -> Iterator[Samples]:
+def _cut(recording: Recording, plan: Plan, *, grid: Grid, block_s: float) -> Iterator[Samples]:
     enough = block_s * plan.rate_hz
     waiting: list[_Piece] = []
     done = 0
@@ -192,7 +197,7 @@ class _Piece(NamedTuple):
     onsets_s: NDArray[np.float64]
 
 
-def _pieces(recording: Recording, plan: Plan, *, grid: _Grid, block_s: float) -> Iterator[_Piece]:
+def _pieces(recording: Recording, plan: Plan, *, grid: Grid, block_s: float) -> Iterator[_Piece]:
     up, down = plan.up, plan.down  # a cleaned sample stands for down / up recorded ones
     clean = raw = np.empty((0, 0), np.float32)
     segment = begin = raw_begin = -1  # of which segment, and from where in it, `clean` is
@@ -217,15 +222,15 @@ def _pieces(recording: Recording, plan: Plan, *, grid: _Grid, block_s: float) ->
 
 
 def _chunk(
-    recording: Recording, plan: Plan, *, grid: _Grid, pieces: list[_Piece], done: int
+    recording: Recording, plan: Plan, *, grid: Grid, pieces: list[_Piece], done: int
 ) -> Samples:
     clean, starts = _joined([(piece.clean, piece.starts) for piece in pieces])
     raw, raw_starts = _joined([(piece.raw, piece.raw_starts) for piece in pieces])
     onsets_s = np.concatenate([piece.onsets_s for piece in pieces])
     common = None if plan.reference == "none" else Windows(clean[-1:].T, starts, grid.length)
-    return _samples(
+    return samples_of(
         Windows(clean[:-1].T, starts, grid.length),
-        _meta(recording, plan, grid=grid, onsets_s=onsets_s, done=done),
+        meta_of(recording, plan, grid=grid, onsets_s=onsets_s, done=done),
         plan=plan,
         raw=Windows(raw.T, raw_starts, grid.length * plan.down // plan.up),
         common=common,
@@ -253,9 +258,9 @@ def usual_of(recording: Recording, plan: Plan, *, windowing: Windowing) -> dict[
     whole = sum(b - a for a, b in plan.segments) / plan.sfreq_in_hz
     looked = plan if whole <= WHOLE_S else replace(plan, segments=_stretches(plan))
     try:
-        grid = _grid(recording, looked, windowing=windowing)
+        grid = grid_of(recording, looked, windowing=windowing)
     except InputError:  # nothing but bad stretches was met
-        grid = _grid(recording, plan, windowing=windowing)
+        grid = grid_of(recording, plan, windowing=windowing)
         looked = plan
     n = sum(len(starts) for starts in grid.starts)
     room = max(FEWEST_WINDOWS, MOST_NUMBERS // (len(plan.ch_names) * grid.length))
@@ -287,7 +292,7 @@ def _stretches(plan: Plan) -> tuple[tuple[int, int], ...]:
 # --------------------------------------------------------------------------------- grid
 
 
-def _grid(recording: Recording, plan: Plan, *, windowing: Windowing) -> _Grid:
+def grid_of(recording: Recording, plan: Plan, *, windowing: Windowing) -> Grid:
     """Where windows are; InputError where there is none."""
     rate_hz = plan.rate_hz
     length = max(1, round(windowing.length_s * rate_hz))
@@ -332,7 +337,7 @@ def _grid(recording: Recording, plan: Plan, *, windowing: Windowing) -> _Grid:
             f"BAD annotations ({bad_s:.3g} of {recording.duration_s:.3g} s are bad); shorten "
             "windows.length_s, look at the annotations or drop the file"
         )
-    return _Grid(length, tuple(starts), tuple(onsets_s))
+    return Grid(length, tuple(starts), tuple(onsets_s))
 
 
 def _check_epochs(recording: Recording, plan: Plan, *, windowing: Windowing) -> None:
@@ -372,9 +377,10 @@ def _clear(
     return clear
 
 
-def _meta(
-    recording: Recording, plan: Plan, *, grid: _Grid, onsets_s: NDArray[np.float64], done: int
+def meta_of(
+    recording: Recording, plan: Plan, *, grid: Grid, onsets_s: NDArray[np.float64], done: int
 ) -> pd.DataFrame:
+    """Return one row a window: recording, subject, number, onset and duration."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -389,7 +395,7 @@ def _meta(
     )
 
 
-def _samples(
+def samples_of(
     values: Float | Windows,
     meta: pd.DataFrame,
     *,
@@ -397,6 +403,7 @@ def _samples(
     raw: Float | Windows | None = None,
     common: Float | Windows | None = None,
 ) -> Samples:
+    """Return windows as samples, with their axes and what is masked."""
     channels = Axis("channel", plan.ch_names, unit="uV")
     times = Axis("time", step=1 / plan.rate_hz, unit="s")
     return Samples(
@@ -404,5 +411,6 @@ def _samples(
     )
 
 
-def _some(names: list[str]) -> str:
+def some_names(names: list[str]) -> str:
+    """Return at most five names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -42,8 +42,10 @@ __all__ = [
     "Expected",
     "Inbox",
     "Pin",
+    "known_inboxes",
     "note_inbox",
     "open_inbox",
+    "read_or_none",
 ]
 
 State = Literal["new", "changed", "unchanged", "failed", "older", "writing", "outside"]
@@ -154,7 +156,7 @@ class Inbox:
 
     def last_pin(self) -> Pin | None:
         """What is pinned, whatever the study says now."""
-        content = _read(self.place / "model.json")
+        content = read_or_none(self.place / "model.json")
         return None if content is None else Pin(**content)
 
     # ------------------------------------------------------------------------- arrivals
@@ -281,7 +283,7 @@ class Inbox:
         found = {}
         for folder in self._result_folders():
             for file in folder.glob("*_provenance.json"):
-                content = _read(file)
+                content = read_or_none(file)
                 if content is not None:
                     name = file.name.removesuffix("_provenance.json")
                     found[folder.name, name] = content
@@ -365,13 +367,13 @@ class Inbox:
 
     def seen(self, rel: str) -> dict[str, Any] | None:
         """What is known of a path of the inbox; None where nothing is."""
-        found: dict[str, Any] | None = _read(self._seen_file(rel))
+        found: dict[str, Any] | None = read_or_none(self._seen_file(rel))
         return found
 
     def _all_seen(self) -> Iterator[dict[str, Any]]:
         folder = self.place / ".seen"
         for file in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-            content = _read(file)
+            content = read_or_none(file)
             if content is not None:
                 yield content
 
@@ -416,7 +418,7 @@ class Inbox:
         folder = self.place / "nights"
         found = []
         for file in sorted(folder.glob("*/night.json")) if folder.is_dir() else ():
-            content = _read(file)
+            content = read_or_none(file)
             if content is not None:
                 found.append((file.parent, content))
         return found
@@ -451,7 +453,7 @@ def _seen_from(
     }
 
 
-def _read(file: Path) -> Any:
+def read_or_none(file: Path) -> Any:
     """Content of a JSON file; None where there is none or it is damaged."""
     try:
         return read_json(file)
@@ -498,14 +500,15 @@ def _expected_names(file: Path) -> list[str]:
 # ----------------------------------------------------------------------- status and why
 
 
-def _known_inboxes() -> Path:
+def known_inboxes() -> Path:
+    """Return the file in which this project notes its inboxes."""
     return project_root() / "data" / "inboxes.json"
 
 
 def note_inbox(inbox: Inbox) -> None:
     """Remember which study an inbox belongs to, for :func:`study_of`."""
-    file = _known_inboxes()
-    known = _read(file) or {}
+    file = known_inboxes()
+    known = read_or_none(file) or {}
     place = os.path.abspath(inbox.operation.inbox)
     if known.get(place) != str(inbox.file):
         write_json(file, {**known, place: str(inbox.file)})

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ae_pipeline.data import InputError, Recording, RobustStats, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply
 from ae_pipeline.eeg.preprocess import Plan
-from ae_pipeline.eeg.windows import _grid, _meta, _samples, _some, usual_of
+from ae_pipeline.eeg.windows import grid_of, meta_of, samples_of, some_names, usual_of
 from ae_pipeline.runtime.files import write_through
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def materialise(
         raise InputError("no recording to cut into windows; check source.path and source.pattern")
     for recording, plan in parts[1:]:
         _check_alike(recording, plan, *parts[0])
-    grids = [_grid(recording, plan, windowing=windowing) for recording, plan in parts]
+    grids = [grid_of(recording, plan, windowing=windowing) for recording, plan in parts]
     metas, starts, total = [], [], 0
     for (recording, plan), grid in zip(parts, grids, strict=True):
         metas.append(
-            _meta(recording, plan, grid=grid, onsets_s=np.concatenate(grid.onsets_s), done=0)
+            meta_of(recording, plan, grid=grid, onsets_s=np.concatenate(grid.onsets_s), done=0)
         )
         for segment, here in enumerate(grid.starts):
             starts.append(here + total)
@@ -88,7 +88,7 @@ def materialise(
     assert usual is not None
     every, length = np.concatenate(starts), grids[0].length
     average = any(plan.reference == "average" for _, plan in parts)
-    samples = _samples(
+    samples = samples_of(
         Windows(signal, every, length),
         pd.concat(metas, ignore_index=True),
         plan=parts[0][1],
@@ -161,9 +161,9 @@ def _check_alike(recording: Recording, plan: Plan, first: Recording, first_plan:
     if recording.ch_names != first.ch_names:
         extra = [name for name in recording.ch_names if name not in first.ch_names]
         lacking = [name for name in first.ch_names if name not in recording.ch_names]
-        found = [f"has {_some(extra)} more"] * bool(extra) + [f"lacks {_some(lacking)}"] * bool(
-            lacking
-        )
+        found = [f"has {some_names(extra)} more"] * bool(extra) + [
+            f"lacks {some_names(lacking)}"
+        ] * bool(lacking)
         raise InputError(
             f"recording {recording.name!r} {' and '.join(found) or 'has the same channels in '}"
             f"{'' if found else 'another order'} compared with {first.name!r}; set source.pick to "

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from ae_pipeline.config import Config, described
 from ae_pipeline.kind import kind_of
-from ae_pipeline.study import Study, _merge
+from ae_pipeline.study import Study, merge_defaults
 
 __all__ = [
     "initial_study",
@@ -69,7 +69,7 @@ def study_file(given: Mapping[str, Any], notes: Mapping[str, str] | None = None)
         YAML with comments.
     """
     kind = kind_of(given["source"]["kind"])
-    content = _merge(kind.defaults, given)
+    content = merge_defaults(kind.defaults, given)
     content["source"] = {"path": "path/to/the/data", **content["source"]}
     lines = [
         "# A study: one file that decides everything. Change what you like, then check it with",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.ingest.inbox import _known_inboxes, _read
+from ae_pipeline.ingest.inbox import known_inboxes, read_or_none
 from ae_pipeline.runtime.files import STEP_VERSION
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def study_of(file: Path) -> Path:
     StudyError
         Where none is known.
     """
-    known = _read(_known_inboxes()) or {}
+    known = read_or_none(known_inboxes()) or {}
     for folder in Path(os.path.abspath(file)).parents:
         if str(folder) in known:
             return Path(known[str(folder)])

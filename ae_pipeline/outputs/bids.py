@@ -12,6 +12,8 @@ from ae_pipeline.runtime.files import write_frame, write_json, write_through
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["bids_folder", "write_annotations", "write_bids"]
+
 
 EVENT_SIDECAR = {
     "onset": {"Description": "Start of the event from the start of the recording", "Units": "s"},

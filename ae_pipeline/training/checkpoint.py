@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from ae_pipeline.models.autoencoder import Autoencoder
 
+__all__ = ["resume_checkpoint", "save_checkpoint"]
 
-def _save(
+
+def save_checkpoint(
     path: Path,
     model: Autoencoder,
     *,
@@ -44,7 +46,7 @@ def _save(
         save_file(contiguous, temporary, {"state": note})
 
 
-def _resume(
+def resume_checkpoint(
     path: Path, model: Autoencoder, *, optimizer: torch.optim.Optimizer
 ) -> tuple[History, dict[str, Tensor]] | None:
     """Go on from a checkpoint; None where it is damaged or of another model, and says nothing."""

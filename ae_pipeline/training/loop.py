@@ -30,7 +30,7 @@ from ae_pipeline.config import Config, StudyError
 from ae_pipeline.data import Samples, Scores, Windows
 from ae_pipeline.models.scaler import LIMIT, Scaler
 from ae_pipeline.training import distributed as together
-from ae_pipeline.training.checkpoint import _resume, _save
+from ae_pipeline.training.checkpoint import resume_checkpoint, save_checkpoint
 from ae_pipeline.training.history import Batch, Epoch, History
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ __all__ = [
     "TrainingError",
     "choose_device",
     "fit",
+    "learning_rate_of",
+    "optimizer_of",
 ]
 
 EXTREME = 1e4
@@ -402,11 +404,11 @@ def fit(
     feed = _Feed(train, scaler, device=device)
     held_out = None if validation is None or not len(validation) else validation
     fitted = FittedAutoencoder(model, scaler)
-    optimizer = _optimizer(config, model)
+    optimizer = optimizer_of(config, model)
     history = History()
     best = {name: p.detach().clone() for name, p in model.state_dict().items()}
     if checkpoint is not None and checkpoint.is_file():
-        history, best = _resume(checkpoint, model, optimizer=optimizer) or (history, best)
+        history, best = resume_checkpoint(checkpoint, model, optimizer=optimizer) or (history, best)
     saved_at = -math.inf
     n = len(train)
     n_batches = -(-n // batch_size)
@@ -415,7 +417,7 @@ def fit(
             break
         started = time.perf_counter()
         for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(config, epoch)
+            group["lr"] = learning_rate_of(config, epoch)
         noise = _seed(config.seed + 7919 * together.rank(), epoch)
         generator = torch.Generator(device).manual_seed(noise)
         order = torch.randperm(
@@ -455,10 +457,10 @@ def fit(
             kept = ""
             if checkpoint is not None and history.rows and not together.rank():
                 model.load_state_dict(best)
-                _save(
+                save_checkpoint(
                     checkpoint,
                     model,
-                    optimizer=_optimizer(config, model),
+                    optimizer=optimizer_of(config, model),
                     history=history,
                     best=best,
                 )
@@ -486,7 +488,7 @@ def fit(
             listener(Epoch(epoch, config.epochs, train_loss, validation_loss, seconds, is_best))
         due = time.monotonic() - saved_at >= checkpoint_every_s
         if checkpoint is not None and due and not together.rank():
-            _save(checkpoint, model, optimizer=optimizer, history=history, best=best)
+            save_checkpoint(checkpoint, model, optimizer=optimizer, history=history, best=best)
             saved_at = time.monotonic()
     model.load_state_dict(best)
     model.head = None
@@ -578,7 +580,7 @@ def _seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def _learning_rate(config: Training, epoch: int) -> float:
+def learning_rate_of(config: Training, epoch: int) -> float:
     """Step size of an epoch, from 1."""
     if config.schedule == "constant" or config.epochs == 1:
         return config.learning_rate
@@ -586,7 +588,8 @@ def _learning_rate(config: Training, epoch: int) -> float:
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _optimizer(config: Training, model: Autoencoder) -> torch.optim.Optimizer:
+def optimizer_of(config: Training, model: Autoencoder) -> torch.optim.Optimizer:
+    """Return the optimizer that the settings name, for the weights of a model."""
     import torch
 
     parameters, rate = model.parameters(), config.learning_rate

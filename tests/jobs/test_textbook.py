@@ -13,7 +13,7 @@ from ae_pipeline.jobs.demo.textbook import STUDY
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.report.textbook import textbook_page
 from ae_pipeline.study import Study, load_study
-from ae_pipeline.training.loop import _optimizer
+from ae_pipeline.training.loop import optimizer_of
 from ae_pipeline.training.split import divide
 
 
@@ -49,7 +49,7 @@ def test_the_model_is_the_texts() -> None:
 
 def test_training_is_the_texts() -> None:
     training = the_study().training
-    optimizer = _optimizer(training, the_model())
+    optimizer = optimizer_of(training, the_model())
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert {k: optimizer.defaults[k] for k in ("lr", "alpha", "eps", "momentum")} == {
         "lr": 1e-3,

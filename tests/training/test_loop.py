@@ -21,9 +21,9 @@ from ae_pipeline.training.loop import (
     FittedAutoencoder,
     Training,
     TrainingError,
-    _learning_rate,
     choose_device,
     fit,
+    learning_rate_of,
 )
 
 QUICK: dict[str, Any] = {"epochs": 5, "batch_size": 16, "device": "cpu"}
@@ -568,7 +568,7 @@ def test_a_reconstruction_is_in_the_datas_own_units() -> None:
 
 def test_a_cosine_schedule_falls_to_a_hundredth_and_constant_stays() -> None:
     cosine = Training(epochs=5, learning_rate=0.1, schedule="cosine")
-    rates = [_learning_rate(cosine, epoch) for epoch in range(1, 6)]
+    rates = [learning_rate_of(cosine, epoch) for epoch in range(1, 6)]
     np.testing.assert_allclose(rates, [0.1, 0.0855, 0.0505, 0.0155, 0.001], atol=1e-4)
     constant = Training(epochs=5, learning_rate=0.1)
-    assert {_learning_rate(constant, epoch) for epoch in range(1, 6)} == {0.1}
+    assert {learning_rate_of(constant, epoch) for epoch in range(1, 6)} == {0.1}
