@@ -44,7 +44,7 @@ def example_view() -> CompareView:
     table, choice = choose(table, losses, primary="test_loss")
     return CompareView(
         title="digits",
-        kind="mnist",
+        what="images",
         headline=Headline("conv is best", baseline=choice["reason"]),
         table=table,
         links={"conv-vanilla-4": "cells/conv-vanilla-4-seed0/report.html"},

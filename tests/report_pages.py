@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ae_pipeline.kind import kind_of
 from ae_pipeline.report.pages import (
     group_page,
     index_page,
@@ -113,7 +114,8 @@ def train_view(kind: str = "eeg") -> TrainView:
     scores = windows().assign(part=["calibration"] * 30 + ["test"] * 30)
     return TrainView(
         title="resting-eeg",
-        kind=kind,  # type: ignore[arg-type]
+        what=kind_of(kind).words.title,
+        thing=kind_of(kind).words.one,
         headline=HEAD,
         hypothesis="eyes closed differs from eyes open",
         history=pd.DataFrame(
@@ -182,7 +184,9 @@ def rows_view(kind: str, names: tuple[str, ...] = ("A1", "A2", "A3", "C1")) -> R
         )
     return RowsView(
         title="rows",
-        kind=kind,  # type: ignore[arg-type]
+        what=kind_of(kind).words.title,
+        thing=kind_of(kind).words.one,
+        things=kind_of(kind).words.many,
         headline=HEAD,
         scores=scores,
         latents=frame,
@@ -242,7 +246,7 @@ def index_view() -> IndexView:
                 "EEG",
                 "3 of 4 events were found.",
                 "eeg/a b#1.html",
-                "eeg",
+                "EEG",
                 numbers=HEAD.numbers,
                 pictures=(
                     recording_strip(signal, 250, scores=scores, labelled=planted, threshold=2.0),
@@ -255,7 +259,7 @@ def index_view() -> IndexView:
                 "Digits",
                 "2 of 10 images were found.",
                 "m",
-                "mnist",
+                "images",
                 pictures=(strips_by_kind(altered, ["as written", "negative"], what="images"),),
                 cards=rows.worst,
             ),

@@ -32,7 +32,6 @@ MEASURES = {
     "detection": "detection (rehearsal area)",
 }
 MAX_MODELS = 60  # of the picture
-_KINDS = {"eeg": "EEG", "mnist": "images", "questionnaire": "questionnaire"}
 
 
 def compare_page(view: CompareView) -> str:
@@ -40,7 +39,7 @@ def compare_page(view: CompareView) -> str:
     return render(
         "compare",
         title=view.title,
-        kind=f"Comparison · {_KINDS[view.kind]}",
+        kind=f"Comparison · {view.what}",
         hypothesis=view.hypothesis,
         headline=view.headline,
         picture=_dots(view.table),

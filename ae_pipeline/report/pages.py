@@ -60,7 +60,6 @@ MAX_PEOPLE = 3  # whose answers are drawn; those of many are in answers.csv
 MAX_EVENTS = 50
 MAX_TOP = 20
 MAX_ROWS = 2_000  # of any other table
-_THINGS = {"eeg": "windows", "mnist": "images", "questionnaire": "respondents"}
 _EVENT = (
     "number",
     "onset",
@@ -108,12 +107,11 @@ _GLANCE = (
     "reason",
 )
 _DETAILS = ("recording", "subject", "score", "flagged", "n_events", "quality_findings")
-_KINDS = {"eeg": "EEG", "mnist": "images", "questionnaire": "questionnaire"}
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """Evidence in the form its kind takes."""
+    """Evidence in the form its layout takes."""
 
     pictures: tuple[Picture, ...] = ()
     cards: tuple[ImageCard, ...] = ()
@@ -152,15 +150,15 @@ def train_page(view: TrainView, drawn: Drawn | None = None) -> str:
     return _render(
         "train",
         view,
-        kind=f"Training report · {_KINDS[view.kind]}",
+        kind=f"Training report · {view.what}",
         hypothesis=view.hypothesis,
         loss=drawn.loss,
         losses=compared,
         comparison=comparison,
         others=others(view.metrics),
         histogram=drawn.histogram,
-        worst=_shown(view.worst, view.kind, which="most abnormal"),
-        best=_shown(view.best, view.kind, which="most usual"),
+        worst=_shown(view.worst, view.thing, which="most abnormal"),
+        best=_shown(view.best, view.thing, which="most usual"),
         elsewhere=_elsewhere(view),
         map=drawn.map,
         moving=moving_map(view.latents, view.scores, first=view.color_by, neighbours=True),
@@ -215,8 +213,8 @@ def recording_page(view: RecordingView) -> str:
         quality=table(
             view.quality, ("name", "reason"), caption="Channels found bad, and why.", limit=MAX_ROWS
         ),
-        worst=_shown(view.worst, "eeg", which="most abnormal"),
-        best=_shown(view.best, "eeg", which="most usual"),
+        worst=_shown(view.worst, "window", which="most abnormal"),
+        best=_shown(view.best, "window", which="most usual"),
         histogram=figures.score_histogram(view.scores, by=None, threshold=view.threshold),
         map=_map(view.latents, view.scores, color_by="score"),
         moving=moving_map(view.latents, view.scores, first="score"),
@@ -250,10 +248,10 @@ def rows_page(view: RowsView, drawn: Drawn | None = None) -> str:
     return _render(
         "rows",
         view,
-        kind=f"Score report · {_KINDS[view.kind]}",
-        things=_THINGS[view.kind],
-        worst=_shown(view.worst, view.kind, which="most abnormal"),
-        best=_shown(view.best, view.kind, which="most usual"),
+        kind=f"Score report · {view.what}",
+        things=view.things,
+        worst=_shown(view.worst, view.thing, which="most abnormal"),
+        best=_shown(view.best, view.thing, which="most usual"),
         elsewhere=_elsewhere(view),
         top=table(top.head(MAX_TOP), columns, caption="The highest scores.", limit=MAX_TOP),
         items=table(
@@ -370,8 +368,8 @@ def index_page(view: IndexView) -> str:
             {
                 "entry": entry,
                 "href": link(entry.href),
-                "kind": _KINDS.get(entry.kind, entry.kind),
-                "cards": _shown(entry.cards, "mnist", which="new"),
+                "kind": entry.kind,
+                "cards": _shown(entry.cards, "image", which="new"),
                 "found": [
                     table(frame, tuple(map(str, frame.columns)), caption=caption, limit=MAX_ROWS)
                     for caption, frame in entry.found
@@ -408,22 +406,23 @@ def _sections(sections: Sequence[Section]) -> list[dict[str, Any]]:
 
 def _elsewhere(view: TrainView | RowsView) -> bool:
     """Whether samples are shown in the sections instead: people with what was expected of them."""
-    return view.kind == "questionnaire" and view.worst is None and bool(view.sections)
+    return view.worst is None and bool(view.sections)
 
 
-def _shown(evidence: Evidence | None, kind: str, *, which: str) -> _Shown:
+def _shown(evidence: Evidence | None, thing: str, *, which: str) -> _Shown:
     """Evidence as traces, images or answers; nothing where nothing was kept."""
     if evidence is None or not len(evidence):
         return _Shown()
-    if kind == "mnist":
+    if evidence.layout == "grid":
         few = Evidence(
             evidence.values[:MAX_SHOWN],
             evidence.reconstructions[:MAX_SHOWN],
             evidence.meta.iloc[:MAX_SHOWN],
         )
-        return _Shown(cards=tuple(image_cards(few, f"{which} image")))
-    draw, thing = (traces, "window") if kind == "eeg" else (answers, "respondent")
-    rows = range(min(len(evidence), MAX_SHOWN if kind == "eeg" else MAX_PEOPLE))
+        return _Shown(cards=tuple(image_cards(few, f"{which} {thing}")))
+    series = evidence.layout == "series"
+    draw = traces if series else answers
+    rows = range(min(len(evidence), MAX_SHOWN if series else MAX_PEOPLE))
     return _Shown(
         tuple(draw(evidence, i, rank=f"{which.capitalize()} {thing} {i + 1}") for i in rows)
     )

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ae_pipeline.data import Layout
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -136,6 +138,13 @@ class Evidence:
     normal: NDArray[np.floating[Any]] | None = None
     normal_s: NDArray[np.floating[Any]] | None = None
 
+    @property
+    def layout(self) -> Layout:
+        """Form of one sample: series have a rate."""
+        if self.values.ndim == 2:
+            return "table"
+        return "grid" if self.sfreq_hz is None else "series"
+
     def __post_init__(self) -> None:
         if self.values.shape != self.reconstructions.shape or len(self.values) != len(self.meta):
             raise ValueError(
@@ -153,6 +162,8 @@ class TrainView:
 
     Parameters
     ----------
+    what, thing : str
+        The kind of data, above the title; one of its samples.
     history : DataFrame
         ``epoch``, ``train_loss``, ``validation_loss``, ``seconds``.
     metrics : mapping
@@ -175,7 +186,8 @@ class TrainView:
     """
 
     title: str
-    kind: str
+    what: str
+    thing: str
     headline: Headline
     history: pd.DataFrame
     metrics: Mapping[str, Any]
@@ -245,6 +257,8 @@ class RowsView:
 
     Parameters
     ----------
+    what, thing, things : str
+        The kind of data, above the title; one of its samples, several.
     items : DataFrame, optional
         Tables: ``item``, ``mean_error`` and whatever else is known, one row an item.
     threshold : float, optional
@@ -255,7 +269,9 @@ class RowsView:
     """
 
     title: str
-    kind: str
+    what: str
+    thing: str
+    things: str
     headline: Headline
     scores: pd.DataFrame
     latents: pd.DataFrame | None = None
@@ -316,6 +332,8 @@ class CompareView:
 
     Parameters
     ----------
+    what : str
+        The kind of data, above the title.
     table : DataFrame
         Best first: ``model``, ``seeds``, ``test_loss``, ``downstream`` and ``detection`` with
         ``_low`` and ``_high``, ``test_loss_least`` and ``_most`` (over seeds), ``parameters``,
@@ -328,7 +346,7 @@ class CompareView:
     """
 
     title: str
-    kind: str
+    what: str
     headline: Headline
     table: pd.DataFrame
     primary: str = "test_loss"
@@ -350,7 +368,7 @@ class IndexEntry:
     href : str
         The report, a plain path relative to the page.
     kind : str
-        'eeg', 'mnist' or 'questionnaire'; may be empty.
+        The kind of data in words; may be empty.
     link : str
         What the link to the report says.
     numbers : tuple of Number

@@ -24,6 +24,7 @@ from ae_pipeline.detectors.ensemble import Ensemble, Through
 from ae_pipeline.detectors.heads import FittedHead
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.windows import Windowing
+from ae_pipeline.kind import kind_of
 from ae_pipeline.models import Model
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.runtime.files import digest_files, write_json, write_through
@@ -239,7 +240,7 @@ class Bundle:
         if self.info.entries and samples.entries != self.info.entries:
             lacking = [name for name in self.info.entries if name not in samples.entries]
             surplus = [name for name in samples.entries if name not in self.info.entries]
-            what = "channels" if samples.layout == "series" else "items"
+            what = kind_of(self.info.kind).words.entries
             detail = "; ".join(
                 f"{word} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
                 for word, names in (("missing", lacking), ("unknown", surplus))

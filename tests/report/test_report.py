@@ -357,7 +357,8 @@ def test_columns_and_parts_that_do_not_exist_yet_are_left_out() -> None:
         train_page(
             TrainView(
                 title="x",
-                kind="mnist",
+                what="images",
+                thing="image",
                 headline=Headline("Nothing."),
                 history=pd.DataFrame(),
                 metrics={},
@@ -366,7 +367,18 @@ def test_columns_and_parts_that_do_not_exist_yet_are_left_out() -> None:
         )
     )
     empty = pd.DataFrame({"recording": []})
-    check(rows_page(RowsView(title="x", kind="mnist", headline=Headline("-"), scores=empty)))
+    check(
+        rows_page(
+            RowsView(
+                title="x",
+                what="images",
+                thing="image",
+                things="images",
+                headline=Headline("-"),
+                scores=empty,
+            )
+        )
+    )
     seen = check(group_page(GroupView(title="x", headline=Headline("-"), recordings=empty)))
     assert "Nothing was scored." in seen.text
 

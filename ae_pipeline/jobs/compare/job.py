@@ -21,6 +21,7 @@ from ae_pipeline.ingest.gather import gather
 from ae_pipeline.jobs.compare.choice import choose, tabulate
 from ae_pipeline.jobs.compare.grid import ARCHITECTURES, LINEAR, Cell, Outcome, in_words, run_cells
 from ae_pipeline.jobs.job import Progress, Step
+from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.masking import SHARED
 from ae_pipeline.outputs.publish import publish, summary_markdown, write_record
 from ae_pipeline.outputs.run_folder import refuse_foreign
@@ -205,7 +206,7 @@ class CompareJob:
             view = report.CompareView(
                 title=self.study.study,
                 hypothesis=self.study.hypothesis,
-                kind=self.study.kind,
+                what=kind_of(self.study.kind).words.title,
                 headline=self._headline(table, choice),
                 table=table,
                 primary=self.study.primary_metric,

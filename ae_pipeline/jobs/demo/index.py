@@ -15,6 +15,7 @@ import numpy as np
 
 from ae_pipeline.analysis.evaluate import named_events
 from ae_pipeline.detectors.baselines import BASELINES
+from ae_pipeline.kind import kind_of
 from ae_pipeline.report import Evidence, Headline, IndexEntry, IndexView, Number
 from ae_pipeline.report.pictures.truth import recording_strip, strips_by_kind
 from ae_pipeline.stats import poisson_interval, share_interval
@@ -143,7 +144,7 @@ def entry_of(outcome: Outcome) -> IndexEntry:
         title=TITLES[outcome.kind],
         verdict=said[0].upper() + said[1:],
         href=href,
-        kind=outcome.kind,
+        kind=kind_of(outcome.kind).words.title,
         link=link,
         numbers=_numbers(outcome),
         pictures=pictures,

@@ -7,15 +7,10 @@ done. Citations are by author and year.
 from __future__ import annotations
 
 from ae_pipeline.detectors.calibration import Detection
+from ae_pipeline.kind import kind_of
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo
 
 __all__ = ["methods_paragraph"]
-
-WORDS = {
-    "eeg": ("recordings", "windows"),
-    "mnist": ("images", "images"),
-    "questionnaire": ("respondents", "respondents"),
-}
 
 
 def methods_paragraph(bundle: Bundle, detection: Detection) -> str:
@@ -28,14 +23,16 @@ def methods_paragraph(bundle: Bundle, detection: Detection) -> str:
         The rates asked for when scoring.
     """
     info = bundle.info
-    sentences = [_data(info), *(_cleaning(info) if info.kind == "eeg" else ())]
+    sentences = [_data(info), *(_cleaning(info) if info.preprocess is not None else ())]
     sentences += [_model(bundle), _judgement(bundle, detection), _software(info)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _data(info: BundleInfo) -> str:
-    card, (things, _) = info.training, WORDS[info.kind]
-    if info.kind == "eeg":
+    card = info.training
+    words = kind_of(info.kind).words
+    things = words.cases
+    if info.preprocess is not None:
         n_recordings, n_people = card.get("recordings", "n/a"), card.get("subjects", "n/a")
         people = f"{n_recordings} recordings of {n_people} people"
         hours = f", {card['hours']:g} h in all" if "hours" in card else ""
@@ -44,7 +41,9 @@ def _data(info: BundleInfo) -> str:
             f"{_listed(info.entries)})."
         )
     n = card.get(things, sum(card["parts"].values()) if "parts" in card else "n/a")
-    shape = f"{len(info.entries)} items" if info.entries else " x ".join(map(str, info.shape))
+    shape = (
+        f"{len(info.entries)} {words.entries}" if info.entries else " x ".join(map(str, info.shape))
+    )
     return f"Normal data were {n} {things} ({shape})."
 
 
@@ -118,7 +117,7 @@ def _model(bundle: Bundle) -> str:
     info = bundle.info
     card = info.training
     parts = card.get("parts", {})
-    things = WORDS[info.kind][1]
+    things = kind_of(info.kind).words.many
     trained = f"{parts['train']:,} {things}" if parts.get("train") else f"the training {things}"
     return (
         f"An autoencoder ({info.model.architecture.kind}, objective {info.model.objective.kind}, "
@@ -129,7 +128,7 @@ def _model(bundle: Bundle) -> str:
 
 def _judgement(bundle: Bundle, detection: Detection) -> str:
     info = bundle.info
-    things = WORDS[info.kind][0]
+    things = kind_of(info.kind).words.cases
     by = "Hochberg" if detection.dependence == "positive" else "Yekutieli"
     first = (
         f"Scores were compared with {bundle.calibration.n_units} calibration "
@@ -140,7 +139,7 @@ def _judgement(bundle: Bundle, detection: Detection) -> str:
         f"{things} are flagged at a false discovery rate of {detection.error_rate:g} "
         f"(Benjamini-{by})"
     )
-    if info.kind != "eeg":
+    if info.threshold is None:
         return f"{first}; {flags}."
     return (
         f"{first}; whole {flags}, and windows above the threshold at which clean calibration "

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ae_pipeline.kind import kind_of
 from ae_pipeline.scoring.bundle import BundleInfo
 
 __all__ = ["model_card"]
-
-WHAT = {
-    "eeg": "EEG recordings, window by window",
-    "mnist": "images",
-    "questionnaire": "answers to a questionnaire, person by person",
-}
 
 
 def model_card(info: BundleInfo, metrics: Mapping[str, Any], *, model_id: str) -> str:
@@ -32,7 +27,7 @@ def model_card(info: BundleInfo, metrics: Mapping[str, Any], *, model_id: str) -
         f"# {model_id}",
         "",
         f"{model.architecture.kind} autoencoder, {model.objective.kind} objective, {size}. "
-        f"Scores {WHAT[info.kind]}: higher is further from what it was trained on.",
+        f"Scores {kind_of(info.kind).words.scores}: higher is further from what it was trained on.",
         "",
         "## Intended use",
         "",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ae_pipeline.analysis.persons import PROPOSED
 from ae_pipeline.detectors.calibration import Detection, reach
+from ae_pipeline.kind import kind_of
 from ae_pipeline.report import Evidence, Headline, Number, RowsView, Section
 from ae_pipeline.report.drawing import Picture
 from ae_pipeline.report.findings.methods import methods_paragraph
@@ -18,7 +19,6 @@ from ae_pipeline.report.findings.training import (
     proposed_number,
     rehearsal_sentence,
 )
-from ae_pipeline.report.findings.words import THINGS
 from ae_pipeline.report.pictures import people
 from ae_pipeline.scoring.bundle import Bundle
 
@@ -135,7 +135,8 @@ def rows_view(
     info = bundle.info
     n_flagged = int(scores["flagged"].sum())
     n_calibration = bundle.calibration.n_units
-    things = THINGS[info.kind]
+    words = kind_of(info.kind).words
+    things = words.many
     rate = detection.error_rate
     warnings = list(info.claims)
     limit = reach(n_calibration, len(scores), error_rate=rate, dependence=detection.dependence)
@@ -169,7 +170,9 @@ def rows_view(
     )
     return RowsView(
         title=info.study,
-        kind=info.kind,
+        what=words.title,
+        thing=words.one,
+        things=things,
         headline=headline,
         scores=scores,
         latents=latents,

@@ -14,6 +14,7 @@ import numpy as np
 from ae_pipeline.analysis.layers import layers_of
 from ae_pipeline.analysis.relevance import Relevance
 from ae_pipeline.detectors.heads import describe
+from ae_pipeline.kind import kind_of
 from ae_pipeline.report import (
     Headline,
     Number,
@@ -22,7 +23,6 @@ from ae_pipeline.report import (
 )
 from ae_pipeline.report.drawing import Picture
 from ae_pipeline.report.findings.methods import methods_paragraph
-from ae_pipeline.report.findings.words import LOSS_NAMES, THINGS
 from ae_pipeline.report.pictures import people, portraits
 from ae_pipeline.report.wording import interval, number, spoken
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo
@@ -87,12 +87,13 @@ def train_headline(
     info: BundleInfo, metrics: Mapping[str, Any], *, claims: Sequence[str]
 ) -> Headline:
     """Verdict, numbers and next steps of a training run."""
-    loss_name = LOSS_NAMES.get(info.kind, "loss per answer")
+    words = kind_of(info.kind).words
+    loss_name = words.loss
     beats = metrics["beats_baselines"]
-    things = THINGS[info.kind]
+    things = words.many
     pca = metrics["baselines"]["pca"]["test_loss"]
-    held_out = f"{metrics['test_units']} held-out " + ("subjects" if info.kind == "eeg" else things)
-    if info.kind == "eeg" and metrics["test_units"] == 1:
+    held_out = f"{metrics['test_units']} held-out " + words.holders
+    if info.layout == "series" and metrics["test_units"] == 1:
         held_out = "held-out stretches of one subject"
     if beats["value"] is None:
         comparison = (
@@ -156,12 +157,14 @@ def train_view(
     """The training page, but for what names somebody."""
     info = bundle.info
     label = "label" if "label" in scores and scores["label"].notna().any() else None
-    color = {"eeg": "subject", "mnist": label, "questionnaire": "score"}[info.kind]
-    if info.kind == "eeg" and latents["subject"].nunique() == 1:
-        color = "score"
+    words = kind_of(info.kind).words
+    color = label if info.layout == "grid" else "score"
+    if info.layout == "series" and latents["subject"].nunique() > 1:
+        color = "subject"
     return TrainView(
         title=info.study,
-        kind=info.kind,
+        what=words.title,
+        thing=words.one,
         headline=train_headline(info, metrics, claims=info.claims),
         history=history,
         metrics=metrics,
@@ -278,9 +281,7 @@ def relevance_section(relevant: Relevance, info: BundleInfo) -> Section:
     order = np.argsort(mean)[::-1][:20]
     frame = pd.DataFrame(
         {
-            {"eeg": "channel_name", "mnist": "pixels_from", "questionnaire": "item"}[
-                info.kind
-            ]: np.array(entries, dtype=object)[order],
+            kind_of(info.kind).words.entry_column: np.array(entries, dtype=object)[order],
             "dependence_of_the_code": mean[order].round(4),
             "feature_that_depends_most": np.array(latents, dtype=object)[
                 relevant.dependence[:, order].argmax(0)
@@ -306,7 +307,7 @@ def relevance_section(relevant: Relevance, info: BundleInfo) -> Section:
         "What a feature does: change of each entry of the reconstruction, in its own standard "
         "deviations, when the feature goes from one deviation below its median to one above.",
     )
-    if info.kind == "mnist":
+    if info.layout == "grid":
         side = -(-info.shape[1] // 4)
         maps = [
             (name, np.clip(values.reshape(len(latents), -1, side) / (values.max() or 1), 0, 1))

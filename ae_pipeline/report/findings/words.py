@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ae_pipeline.kind import kind_of
 from ae_pipeline.report import Evidence
 from ae_pipeline.report.wording import spoken
 from ae_pipeline.scoring.bundle import Bundle
@@ -12,13 +13,7 @@ from ae_pipeline.scoring.examples import Example
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LOSS_NAMES", "THINGS", "alarms_number", "evidence", "places"]
-
-
-LOSS_NAMES = {"eeg": "mean squared error", "mnist": "binary cross-entropy"}
-
-
-THINGS = {"eeg": "windows", "mnist": "images", "questionnaire": "respondents"}
+__all__ = ["alarms_number", "evidence", "places"]
 
 
 def evidence(bundle: Bundle, example: Example) -> Evidence | None:
@@ -26,14 +21,13 @@ def evidence(bundle: Bundle, example: Example) -> Evidence | None:
     info = bundle.info
     if bundle.ensemble.person is not None:
         return None
-    units = {"eeg": "µV", "mnist": "", "questionnaire": "answer"}
     return Evidence(
         example.values,
         example.reconstructions,
         example.frame,
         info.sfreq_hz,
         info.entries,
-        units[info.kind],
+        kind_of(info.kind).words.unit_shown,
         [column["levels"] for column in info.columns] or None,
         example.normal,
         example.normal_s,
