@@ -21,7 +21,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import Axis, Column, InputError, Samples
+from ae_pipeline.data import Column, InputError, Samples, axes_of
+from ae_pipeline.kind import kind_of
 
 __all__ = ["Autoencoder"]
 
@@ -372,28 +373,29 @@ class Autoencoder(
     def _samples(self, values: NDArray[Any]) -> Samples:
         import pandas as pd
 
-        kind = "questionnaire" if self.kind == "table" else self.kind
+        kind = kind_of("questionnaire" if self.kind == "table" else self.kind)
         shape = self._shape
         meta = pd.DataFrame(index=range(len(values)))
         shaped = values.reshape(len(values), *shape)
         largest = np.finfo(np.float32).max
         shaped = np.clip(shaped, -largest, largest).astype(np.float32)
-        if kind == "questionnaire":
+        if kind.layout == "table":
             names = tuple(f"x{i}" for i in range(shape[0]))
             columns = tuple(Column(name) for name in names)
             mask = np.isfinite(shaped)
             filled = np.where(mask, shaped, np.float32(0))
-            return Samples(kind, filled, meta, (Axis("item", names),), mask, columns)
-        if kind == "mnist":
+            axes = axes_of("table", names)
+            return Samples(kind.name, filled, meta, axes, mask, columns)
+        if kind.layout == "grid":
             if shaped.min() < 0 or shaped.max() > 1:
                 raise ValueError(
                     f"pixels of {shaped.min():g} to {shaped.max():g} given, expected 0 (black) to "
                     "1; divide by the largest possible value"
                 )
-            return Samples(kind, shaped, meta, (Axis("row"), Axis("column")))
+            return Samples(kind.name, shaped, meta, axes_of("grid"))
         names = tuple(f"ch{i}" for i in range(shape[0]))
         # times are counted in samples: nothing here depends on a rate but the bands
-        return Samples(kind, shaped, meta, (Axis("channel", names), Axis("time")), sfreq_hz=100.0)
+        return Samples(kind.name, shaped, meta, axes_of("series", names), sfreq_hz=100.0)
 
     def _scores(self, samples: Samples) -> NDArray[np.float64]:
         return np.asarray(-self._ensemble.autoencoder.score(samples).total, dtype=np.float64)

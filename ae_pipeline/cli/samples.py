@@ -66,7 +66,7 @@ def demo(
     if textbook:
         from ae_pipeline.jobs.demo.textbook import TextbookJob
 
-        if kinds not in (None, [], ["mnist"]):
+        if set(kinds or ()) - {TextbookJob.data}:
             raise StudyError("--textbook: the worked example is of digits: demo mnist --textbook")
         run_job(
             lambda p: TextbookJob(out / "textbook", quick, progress=p),
