@@ -63,6 +63,7 @@ class TextbookJob:
     """
 
     kind = "demo"
+    data = "mnist"
     title = "textbook"
 
     def __init__(self, out: Path, quick: bool, *, progress: Progress | None = None) -> None:
