@@ -242,6 +242,8 @@ class Recording:
     def blocks(self, length_s: float, halo_s: float = 0.0) -> Iterator[Block]:
         """Walk through the recording in blocks that never cross a segment's edge.
 
+        Every sample is read once, also those that blocks share.
+
         Parameters
         ----------
         length_s : float
@@ -257,10 +259,17 @@ class Recording:
         n_core = max(1, round(length_s * self.sfreq_hz))
         n_halo = round(halo_s * self.sfreq_hz)
         for first, last in self.segments:
+            known = np.empty((len(self.ch_names), 0), np.float32)  # of the block before
             for start in range(first, last, n_core):
                 stop = min(start + n_core, last)
                 begin, end = max(first, start - n_halo), min(last, stop + n_halo)
-                yield Block(self.read(begin, end), start, start - begin, end - stop)
+                data, fresh = known, begin + known.shape[1]
+                if fresh < end:
+                    new = self.read(fresh, end)
+                    data = np.concatenate([known, new], axis=1) if known.shape[1] else new
+                if stop < last:
+                    known = data[:, stop - n_halo - end :].copy() if n_halo else known
+                yield Block(data, start, start - begin, end - stop)
 
     def bad_spans(self) -> tuple[tuple[float, float], ...]:
         """Stretches (onset_s, end_s) annotated ``BAD...``; no window may touch them."""

@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from ae_pipeline.analysis.evaluate import evaluate
 from ae_pipeline.data import Recording, Samples
 from ae_pipeline.eeg.preprocess import Preprocess
-from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.survey import survey, survey_with_stats
 from ae_pipeline.eeg.windows import cut
 from ae_pipeline.ingest.materialise import materialise
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
@@ -149,7 +149,7 @@ class Ours:
         self.study = study
         assert study.preprocess is not None
         assert study.windows is not None
-        parts = [(r, self._plan(r)) for r in train]
+        parts = [(r, self._plan(r)[0]) for r in train]
         samples = materialise(parts, study.windows, path=place)
         # as with few subjects: all train, but for the blocks of time that stop it early
         meta = samples.meta.assign(subject=samples.meta["recording"])
@@ -163,18 +163,23 @@ class Ours:
         study = self.study
         assert study.preprocess is not None
         assert study.preprocess.sfreq_hz is not None
-        return survey(
-            recording, study.preprocess, line_freq_hz=50.0, sfreq_hz=study.preprocess.sfreq_hz
+        assert study.windows is not None
+        return survey_with_stats(
+            recording,
+            study.preprocess,
+            line_freq_hz=50.0,
+            sfreq_hz=study.preprocess.sfreq_hz,
+            windowing=study.windows,
         )
 
     def score(self, recording: Recording) -> pd.DataFrame:
         from ae_pipeline.scoring.judge import raw_scores
 
         assert self.study.windows is not None
-        plan = self._plan(recording)
+        plan, stats = self._plan(recording)
         parts = [
             raw_scores(self.fitted.ensemble, self.fitted.baselines, samples=samples)[0]
-            for samples in cut(recording, plan, windowing=self.study.windows)
+            for samples in cut(recording, plan, windowing=self.study.windows, robust_stats=stats)
         ]
         frame = pd.concat(parts, ignore_index=True)
         names = [c for c in frame if str(c).startswith("score_")]

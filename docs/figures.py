@@ -326,7 +326,7 @@ def answers(runs: Runs) -> Picture:
 
 def eeg(runs: Runs) -> Picture:
     """Two seconds of EEG with a planted artefact, and what the model expected."""
-    from ae_pipeline.eeg.survey import survey
+    from ae_pipeline.eeg.survey import survey_with_stats
     from ae_pipeline.eeg.windows import cut
     from ae_pipeline.jobs.init import initial_study
     from ae_pipeline.jobs.job import run_plainly
@@ -346,13 +346,17 @@ def eeg(runs: Runs) -> Picture:
         bundle = load(Path(place) / "out/model")
     found = next(each for each in find([data / "new"]) if each.name.endswith("run-14"))
     recording = open_recording(found, EegSource(path=data))
-    plan = survey(
-        recording, bundle.info.preprocess, line_freq_hz=50.0, sfreq_hz=bundle.info.sfreq_hz
+    plan, stats = survey_with_stats(
+        recording,
+        bundle.info.preprocess,
+        line_freq_hz=50.0,
+        sfreq_hz=bundle.info.sfreq_hz,
+        windowing=bundle.info.windows,
     )
     pop_s = 102.5
     samples = next(
         part
-        for part in cut(recording, plan, windowing=bundle.info.windows)
+        for part in cut(recording, plan, windowing=bundle.info.windows, robust_stats=stats)
         if part.meta["onset_s"].max() >= pop_s
     )
     chosen = int(np.abs(samples.meta["onset_s"].to_numpy() - pop_s).argmin())

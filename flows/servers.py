@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +127,15 @@ def _guarded(
 
 
 def _answers(address: str, guard: subprocess.Popen[bytes]) -> bool:
-    from urllib.request import ProxyHandler, build_opener
+    import httpx
 
-    ask, until = build_opener(ProxyHandler({})), time.monotonic() + START_S
+    until = time.monotonic() + START_S
     while time.monotonic() < until and guard.poll() is None:
-        with suppress(OSError, HTTPException), ask.open(address, timeout=5) as answer:
-            return bool(answer.status == 200)
+        try:
+            if httpx.get(address, timeout=5, trust_env=False).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
         time.sleep(0.3)
     return False
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CleanBlock",
+    "Cleaner",
     "apply",
+    "channel_map",
     "clean_stretch",
 ]
 
@@ -78,7 +80,7 @@ def apply(plan: Plan, recording: Recording, *, block_s: float = 60.0) -> Iterato
         In order; together they cover ``plan.segments``. ``raw`` is as recorded; ``clean`` is
         without the eyes, if that was asked for, and with bad channels replaced.
     """
-    clean = _Cleaner(plan)
+    clean = Cleaner(plan)
     n_core = clean.step * max(1, round(block_s * plan.sfreq_in_hz / clean.step))
     within = replace(recording, segments=plan.segments)
     hop_s, halo_s = n_core / plan.sfreq_in_hz, clean.halo / plan.sfreq_in_hz
@@ -104,7 +106,9 @@ def apply(plan: Plan, recording: Recording, *, block_s: float = 60.0) -> Iterato
 def clean_stretch(
     plan: Plan, recording: Recording, *, segment: int, start: int, stop: int
 ) -> tuple[Float, Float]:
-    """One stretch of a segment again, the same numbers as :func:`apply` gave.
+    """One stretch of a segment again, equal to what :func:`apply` gave but for rounding.
+
+    No more of the recording is read than the filter reaches.
 
     Parameters
     ----------
@@ -120,11 +124,10 @@ def clean_stretch(
     common : array of shape (1, stop - start)
         What the reference took away.
     """
-    clean = _Cleaner(plan)
+    clean = Cleaner(plan)
     first, last = plan.segments[segment]
-    begin = start * plan.down // plan.up // clean.step * clean.step
-    n_frames = -(-(math.ceil(stop * plan.down / plan.up) - begin) // clean.step)
-    core = first + begin, min(first + begin + n_frames * clean.step, last)
+    begin = start // plan.up * plan.down  # resampling starts on whole steps
+    core = first + begin, min(first + math.ceil(stop / plan.up) * plan.down, last)
     outer = max(first, core[0] - clean.halo), min(last, core[1] + clean.halo)
     data = recording.read(*outer)
     block = _without_holes(clean, Block(data, core[0], core[0] - outer[0], outer[1] - core[1]))
@@ -133,34 +136,40 @@ def clean_stretch(
     return cleaned[:-1, start - at : stop - at], cleaned[-1:, start - at : stop - at]
 
 
-def _without_holes(clean: _Cleaner, block: Block) -> Block:
+def _without_holes(clean: Cleaner, block: Block) -> Block:
     if not clean.has_holes:
         return block
     return replace(block, data=np.nan_to_num(block.data, nan=0.0, posinf=0.0, neginf=0.0))
 
 
-def _mapped(plan: Plan, recording: Recording, *, block: Block) -> Float:
-    """A block without the eyes and with bad channels made from the others.
+def channel_map(plan: Plan, n_rows: int) -> Float | None:
+    """Map from ``n_rows`` channels (and eye channels) to cleaned ones; None where nothing changes.
 
-    These are maps over channels, the filter is one over time: their order does not matter.
+    A map over channels, and a filter over time: their order does not matter.
     """
-    data = block.data
-    if plan.ocular:
-        eyes = np.zeros((0, data.shape[1]), np.float32)
-        if recording.eog_reader is not None:
-            begin = block.start - block.left
-            eyes = np.nan_to_num(recording.eog_reader(begin, begin + data.shape[1]))
-        seen = np.concatenate([data, eyes]) if len(eyes) else data
-        data = np.array(plan.ocular, np.float32)[:, : len(seen)] @ seen
+    if not plan.ocular and not plan.replaced:
+        return None
+    n = len(plan.ch_names)
+    mixed = np.array(plan.ocular, np.float32)[:, :n_rows] if plan.ocular else np.eye(n, n_rows)
     if plan.replaced:
         at = [plan.ch_names.index(name) for name in plan.replaced]
-        made = np.array(plan.replacing, np.float32) @ data
-        data = data.copy() if data is block.data else data
-        data[at] = made
-    return data
+        mixed = mixed.astype(np.float32)
+        mixed[at] = np.array(plan.replacing, np.float32) @ mixed
+    return mixed.astype(np.float32)
 
 
-class _Cleaner:
+def _mapped(plan: Plan, recording: Recording, *, block: Block) -> Float:
+    """A block without the eyes and with bad channels made from the others."""
+    data = block.data
+    if plan.ocular and recording.eog_reader is not None:
+        begin = block.start - block.left
+        eyes = np.nan_to_num(recording.eog_reader(begin, begin + data.shape[1]))
+        data = np.concatenate([data, eyes])
+    mixed = channel_map(plan, len(data))
+    return data if mixed is None else mixed @ data
+
+
+class Cleaner:
     """Filter, reference and resampling of one plan, frame by frame.
 
     A frame of ``n_fft`` samples gives ``step`` of them filtered, with a margin on either side

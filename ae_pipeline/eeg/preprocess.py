@@ -31,43 +31,8 @@ __all__ = [
     "BadChannel",
     "Plan",
     "Preprocess",
-    "usual_amplitude_uv",
+    "median_amplitude_uv",
 ]
-
-
-MIN_CHANNELS_FOR_AVERAGE = 16
-"""With fewer electrodes the average over the scalp is no estimate of zero (Nunez 2006)."""
-
-FLAT_UV = 0.1
-"""A stretch that moves less than this, peak to peak, holds no brain."""
-
-MOST_CLIPPED = 0.02
-"""Share of samples at the extremes: real EEG at 16 bits stays under a tenth of this."""
-
-MOST_LINE_NOISE = 0.5
-"""Share of a channel's power at the line frequency: above, mains is what was recorded."""
-
-LEAST_CORRELATION = 0.2
-"""With its most similar neighbour; real scalp channels have at least 0.5, loose ones noise."""
-
-MIN_CHANNELS_FOR_CORRELATION = 8
-
-BRIDGED_UV = 0.6
-"""Two electrodes that differ by less (standard deviation) are joined by gel: what is left is the
-amplifiers' own noise; neighbours on a scalp differ by several microvolts (Alschuler 2014)."""
-
-BRIDGED_SHARE = 0.25
-"""And by less than this share of what nearest channels of the recording usually differ by."""
-
-DEAD = ("not_a_number", "flat", "amplitude", "marked")
-"""Kinds of finding that leave nothing to score; the others are findings about real signal."""
-
-REPLACED = (*DEAD, "disconnected")
-"""Kinds whose channel holds no brain all along and is made from the others; a channel that clips
-now and then, hums or is bridged still shows events, so it stays and only leaves the reference."""
-
-STRETCH_S = 2.0
-"""What the survey looks at, a few times a minute: long enough for 0.5 Hz resolution."""
 
 
 # ------------------------------------------------------------------------------- config
@@ -209,15 +174,6 @@ class Plan:
         return (last - first) * self.up // self.down
 
 
-# ------------------------------------------------------------------------------- survey
-
-
-# -------------------------------------------------------------------------------- apply
-
-
-# ------------------------------------------------------------------------------ kernels
-
-
-def usual_amplitude_uv(plan: Plan) -> float:
+def median_amplitude_uv(plan: Plan) -> float:
     """Median over channels of the robust standard deviation before filtering, microvolts."""
     return float(np.median(plan.amplitude_uv))

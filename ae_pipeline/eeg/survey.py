@@ -1,4 +1,4 @@
-"""A first look at a recording: what is usable, and how it will be cleaned."""
+"""Read a recording once: what is usable, how it will be cleaned, what is usual in it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import InputError, Recording
+from ae_pipeline.data import InputError, Recording, RobustStats
 from ae_pipeline.eeg.eyes import eye_map
 from ae_pipeline.eeg.filters import Filter, lowest_high_pass_hz
 from ae_pipeline.eeg.interpolation import MOST_INTERPOLATED, spline_weights
-from ae_pipeline.eeg.preprocess import (
-    BRIDGED_SHARE,
-    BRIDGED_UV,
-    DEAD,
-    FLAT_UV,
-    LEAST_CORRELATION,
-    MIN_CHANNELS_FOR_AVERAGE,
-    MIN_CHANNELS_FOR_CORRELATION,
-    MOST_CLIPPED,
-    MOST_LINE_NOISE,
-    REPLACED,
-    STRETCH_S,
-    BadChannel,
-    Plan,
-)
+from ae_pipeline.eeg.preprocess import BadChannel, Plan
+from ae_pipeline.eeg.sampling import WindowSampler, measured_every, surveyed_stretches
+from ae_pipeline.eeg.windows import Windowing, grid_of
 from ae_pipeline.stats import robust_sd
 
 if TYPE_CHECKING:
@@ -36,13 +24,48 @@ if TYPE_CHECKING:
 
 __all__ = [
     "survey",
+    "survey_with_stats",
 ]
+
+MIN_CHANNELS_FOR_AVERAGE = 16
+"""With fewer electrodes the average over the scalp is no estimate of zero (Nunez 2006)."""
+
+FLAT_UV = 0.1
+"""A stretch that moves less than this, peak to peak, holds no brain."""
+
+MOST_CLIPPED = 0.02
+"""Share of samples at the extremes: real EEG at 16 bits stays under a tenth of this."""
+
+MOST_LINE_NOISE = 0.5
+"""Share of a channel's power at the line frequency: above, mains is what was recorded."""
+
+LEAST_CORRELATION = 0.2
+"""With its most similar neighbour; real scalp channels have at least 0.5, loose ones noise."""
+
+MIN_CHANNELS_FOR_CORRELATION = 8
+
+BRIDGED_UV = 0.6
+"""Two electrodes that differ by less (standard deviation) are joined by gel: what is left is the
+amplifiers' own noise; neighbours on a scalp differ by several microvolts (Alschuler 2014)."""
+
+BRIDGED_SHARE = 0.25
+"""And by less than this share of what nearest channels of the recording usually differ by."""
+
+DEAD = ("not_a_number", "flat", "amplitude", "marked")
+"""Kinds of finding that leave nothing to score; the others are findings about real signal."""
+
+REPLACED = (*DEAD, "disconnected")
+"""Kinds whose channel holds no brain all along and is made from the others; a channel that clips
+now and then, hums or is bridged still shows events, so it stays and only leaves the reference."""
+
+STRETCH_S = 2.0
+"""What the survey looks at, a few times a minute: long enough for 0.5 Hz resolution."""
 
 
 def survey(
     recording: Recording, config: Preprocess, *, line_freq_hz: float | None, sfreq_hz: float
 ) -> Plan:
-    """Look through a recording once, in blocks, and decide how it is cleaned.
+    """Read a recording once, stretch by stretch, and decide how it is cleaned.
 
     Parameters
     ----------
@@ -64,32 +87,63 @@ def survey(
         Sampling rate below ``sfreq_hz`` or too low for the pass band, no segment as long as the
         filter, not a number in all channels at once, no usable channel.
     """
-    where = f"recording {recording.name!r}"
     line_freq_hz = recording.line_freq_hz or line_freq_hz
+    draft = _draft(recording, config, line_freq_hz=line_freq_hz, sfreq_hz=sfreq_hz)
+    measured = _measure(recording, draft, line_freq_hz=line_freq_hz)
+    return _decided(recording, config, draft=draft, measured=measured)
+
+
+def survey_with_stats(
+    recording: Recording,
+    config: Preprocess,
+    *,
+    line_freq_hz: float | None,
+    sfreq_hz: float,
+    windowing: Windowing,
+) -> tuple[Plan, RobustStats | None]:
+    """:func:`survey`, and the recording's robust statistics from the same reading.
+
+    Parameters
+    ----------
+    recording, config, line_freq_hz, sfreq_hz
+        As in :func:`survey`.
+    windowing : Windowing
+        How the recording will be cut.
+
+    Returns
+    -------
+    Plan
+    RobustStats or None
+        None where the recording is too short for them.
+
+    Raises
+    ------
+    InputError
+        As :func:`survey` and :func:`ae_pipeline.eeg.windows.cut`.
+    """
+    line_freq_hz = recording.line_freq_hz or line_freq_hz
+    draft = _draft(recording, config, line_freq_hz=line_freq_hz, sfreq_hz=sfreq_hz)
+    grid = grid_of(recording, draft, windowing=windowing)
+    sampler = WindowSampler(recording, draft, grid=grid, eyes=config.ocular != "off")
+    measured = _measure(recording, draft, line_freq_hz=line_freq_hz, sampler=sampler)
+    plan = _decided(recording, config, draft=draft, measured=measured)
+    return plan, sampler.robust_stats(plan)
+
+
+def _draft(
+    recording: Recording, config: Preprocess, *, line_freq_hz: float | None, sfreq_hz: float
+) -> Plan:
+    """What of a plan follows from the settings alone: rates, filter and segments."""
     if recording.sfreq_hz < sfreq_hz * (1 - 1e-3):
         raise InputError(
-            f"{where} is sampled at {recording.sfreq_hz:g} Hz, {sfreq_hz:g} Hz or more are "
-            f"expected; lower preprocess.sfreq_hz to {recording.sfreq_hz:g} (and train again) "
-            "or drop the file"
+            f"recording {recording.name!r} is sampled at {recording.sfreq_hz:g} Hz, {sfreq_hz:g} "
+            f"Hz or more are expected; lower preprocess.sfreq_hz to {recording.sfreq_hz:g} (and "
+            "train again) or drop the file"
         )
     ratio = Fraction(sfreq_hz / recording.sfreq_hz).limit_denominator(2000)
     design = _design(recording, config, line_freq_hz=line_freq_hz, sfreq_hz=sfreq_hz)
     segments, notes = _usable_segments(recording, design)
-    look = _look(recording, segments, line_freq_hz=line_freq_hz)
-    bads = _bad_channels(recording, look)
-    good = [name for name in recording.ch_names if name not in {bad.name for bad in bads}]
-    eyes: tuple[tuple[float, ...], ...] = ()
-    if sum(bad.kind in DEAD for bad in bads) == len(recording.ch_names):
-        found = "; ".join(sorted({bad.reason for bad in bads}))
-        raise InputError(f"{where} has no usable channel ({found}); check the file or drop it")
-    if config.ocular != "off":
-        eyes, note = eye_map(recording, segments, good=tuple(good), how=config.ocular)
-        notes = (*notes, note)
-    bads, replaced, replacing = _replacements(recording, bads, how=config.bad_channels)
-    offset_uv = look.offset_uv.copy()
-    if replaced:  # what is made from the others stands where they make it stand
-        at = [recording.ch_names.index(name) for name in replaced]
-        offset_uv[at] = np.array(replacing) @ look.offset_uv
+    nothing = (0.0,) * len(recording.ch_names)
     return Plan(
         recording=recording.name,
         ch_names=recording.ch_names,
@@ -99,11 +153,43 @@ def survey(
         down=ratio.denominator,
         filter=design,
         segments=segments,
+        reference="none",
+        bads=(),
+        offset_uv=nothing,
+        amplitude_uv=nothing,
+        notes=notes,
+    )
+
+
+def _decided(
+    recording: Recording, config: Preprocess, *, draft: Plan, measured: _Measurements
+) -> Plan:
+    """The plan, once the recording was measured."""
+    bads = _bad_channels(recording, measured)
+    good = [name for name in recording.ch_names if name not in {bad.name for bad in bads}]
+    eyes: tuple[tuple[float, ...], ...] = ()
+    notes = draft.notes
+    if sum(bad.kind in DEAD for bad in bads) == len(recording.ch_names):
+        found = "; ".join(sorted({bad.reason for bad in bads}))
+        raise InputError(
+            f"recording {recording.name!r} has no usable channel ({found}); check the file or "
+            "drop it"
+        )
+    if config.ocular != "off":
+        eyes, note = eye_map(recording, draft.segments, good=tuple(good), how=config.ocular)
+        notes = (*notes, note)
+    bads, replaced, replacing = _replacements(recording, bads, how=config.bad_channels)
+    offset_uv = measured.offset_uv.copy()
+    if replaced:  # what is made from the others stands where they make it stand
+        at = [recording.ch_names.index(name) for name in replaced]
+        offset_uv[at] = np.array(replacing) @ measured.offset_uv
+    return replace(
+        draft,
         reference=_reference(recording, config, n_good=len(good)),
         bads=bads,
         offset_uv=tuple(offset_uv.tolist()),
-        amplitude_uv=tuple(look.amplitude_uv.tolist()),
-        line_noise_ratio=tuple(look.line_noise_ratio.tolist()),
+        amplitude_uv=tuple(measured.amplitude_uv.tolist()),
+        line_noise_ratio=tuple(measured.line_noise_ratio.tolist()),
         notes=notes,
         replaced=replaced,
         replacing=replacing,
@@ -228,7 +314,7 @@ def _usable_segments(
     return usable, (note,)
 
 
-class _Look(NamedTuple):
+class _Measurements(NamedTuple):
     """What the survey measured, one value a channel."""
 
     offset_uv: NDArray[np.float64]
@@ -243,9 +329,13 @@ class _Look(NamedTuple):
     nearest: NDArray[np.intp]  # and which that is
 
 
-def _look(
-    recording: Recording, segments: tuple[tuple[int, int], ...], *, line_freq_hz: float | None
-) -> _Look:
+def _measure(
+    recording: Recording,
+    draft: Plan,
+    *,
+    line_freq_hz: float | None,
+    sampler: WindowSampler | None = None,
+) -> _Measurements:
     """Every sample is checked for not-a-number; the rest is measured on stretches of 2 s.
 
     What the file stores as whole numbers is all there: then only minutes that are measured are
@@ -254,26 +344,24 @@ def _look(
     sfreq_hz = recording.sfreq_hz
     n_stretch = max(2, round(STRETCH_S * sfreq_hz))
     n_channels = len(recording.ch_names)
-    seconds = sum(b - a for a, b in segments) / sfreq_hz
-    every = max(1, round(seconds / 60 / 60))  # in more than an hour, not in each minute
-    minute = max(1, round(60 * sfreq_hz))
-    minutes = [(s, min(s + minute, b)) for a, b in segments for s in range(a, b, minute)]
-    if recording.whole_numbers:
-        minutes, every = minutes[::every], 1
     missing, total = np.zeros(n_channels, np.int64), 0
     medians, deviations, ranges, powers = [], [], [], []
     shares, plateaus, similar, distances = [], [], [], []
     frequencies = np.fft.rfftfreq(n_stretch, 1 / sfreq_hz)
     around = np.abs(frequencies - (line_freq_hz or 0)) <= 4
-    for number, block in enumerate(replace(recording, segments=tuple(minutes)).blocks(60.0)):
-        data = block.data
+    every = measured_every(draft.segments, sfreq_hz)
+    stretches = surveyed_stretches(draft.segments, sfreq_hz, design=draft.filter, down=draft.down)
+    for number, each in enumerate(stretches):
+        if recording.whole_numbers and number % every:
+            continue
+        data = recording.read(each.start, each.stop)
         total += data.shape[1]
         if not np.isfinite(data.sum(axis=1)).all():
             holes = ~np.isfinite(data)
             missing += holes.sum(axis=1)
             everywhere = np.flatnonzero(holes.all(axis=0))
             if len(everywhere):
-                at_s = (block.start + int(everywhere[0])) / sfreq_hz
+                at_s = (each.start + int(everywhere[0])) / sfreq_hz
                 raise InputError(
                     f"recording {recording.name!r} holds no numbers (NaN) in any channel at "
                     f"{at_s:.2f} s; annotate the place BAD_ACQ_SKIP, cut it out or drop the file"
@@ -281,6 +369,8 @@ def _look(
             data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
         if number % every:
             continue
+        if sampler is not None:
+            sampler.offer(each, data)
         n_here = data.shape[1]
         count = min(4, max(1, n_here // n_stretch))
         for start in np.linspace(0, max(0, n_here - n_stretch), count).astype(int):
@@ -291,7 +381,7 @@ def _look(
             stretch -= median
             deviations.append(robust_sd(stretch, 1, center=0))
             ranges.append(np.ptp(stretch, axis=1))
-            largest, distance = _alike(stretch)
+            largest, distance = _correlations_and_distances(stretch)
             similar.append(largest)
             distances.append(distance)
             if stretch.shape[1] == n_stretch:
@@ -304,7 +394,7 @@ def _look(
     amplitude_uv = np.median(deviations, axis=0)
     distance = np.median(distances, axis=0)
     np.fill_diagonal(distance, np.inf)
-    return _Look(
+    return _Measurements(
         offset_uv=offset_uv,
         amplitude_uv=amplitude_uv,
         flat_share=np.mean(np.array(ranges) < FLAT_UV, axis=0),
@@ -351,7 +441,7 @@ def _clipped_share(
     return share
 
 
-def _alike(
+def _correlations_and_distances(
     stretch: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Largest correlation of each channel with another, and deviations of pairs' differences.
@@ -387,7 +477,7 @@ def _line_noise_ratio(
     line_freq_hz: float | None,
 ) -> NDArray[np.float64]:
     """Power within 0.75 Hz of the line frequency against that 2 to 4 Hz away."""
-    if line_freq_hz is None or not powers or frequencies[-1] < line_freq_hz + 2:
+    if line_freq_hz is None or not powers or not (frequencies >= line_freq_hz + 2).any():
         return np.empty(0)
     power = np.median(powers, axis=0)
     away = np.abs(frequencies - line_freq_hz)
@@ -398,20 +488,20 @@ def _line_noise_ratio(
     return ratio
 
 
-def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:
+def _bad_channels(recording: Recording, measured: _Measurements) -> tuple[BadChannel, ...]:
     """Channels that cannot be trusted, each for the first reason that holds."""
     # where channels have nothing in common at all (bipolar, simulated), one alone proves nothing
     comparable = (
         len(recording.ch_names) >= MIN_CHANNELS_FOR_CORRELATION
-        and float(np.median(look.correlation)) > 0.5
+        and float(np.median(measured.correlation)) > 0.5
     )
-    usual_distance_uv = float(np.median(look.nearest_uv))
-    alive = look.amplitude_uv[look.flat_share <= 0.5]
+    usual_distance_uv = float(np.median(measured.nearest_uv))
+    alive = measured.amplitude_uv[measured.flat_share <= 0.5]
     usual_uv = float(np.median(alive)) if len(alive) >= 3 else math.inf
     bads = []
     for i, name in enumerate(recording.ch_names):
-        amplitude, flat = float(look.amplitude_uv[i]), float(look.flat_share[i])
-        missing = float(look.not_a_number[i])
+        amplitude, flat = float(measured.amplitude_uv[i]), float(measured.flat_share[i])
+        missing = float(measured.not_a_number[i])
         if missing:
             bads.append(
                 BadChannel(
@@ -423,21 +513,24 @@ def _bad_channels(recording: Recording, look: _Look) -> tuple[BadChannel, ...]:
         elif amplitude > 10 * usual_uv:
             reason = f"amplitude {amplitude:.0f} µV where the others have {usual_uv:.3g} µV"
             bads.append(BadChannel(name, "amplitude", reason, amplitude))
-        elif look.clipped_share[i] > MOST_CLIPPED:
-            share = float(look.clipped_share[i])
+        elif measured.clipped_share[i] > MOST_CLIPPED:
+            share = float(measured.clipped_share[i])
             bads.append(
                 BadChannel(name, "clipped", f"clipped in {share:.1%} of the samples", share)
             )
-        elif look.line_noise_share[i] > MOST_LINE_NOISE:
-            share = float(look.line_noise_share[i])
+        elif measured.line_noise_share[i] > MOST_LINE_NOISE:
+            share = float(measured.line_noise_share[i])
             reason = f"{share:.0%} of its power is line noise"
             bads.append(BadChannel(name, "line_noise", reason, share))
-        elif comparable and look.correlation[i] < LEAST_CORRELATION:
-            most = float(look.correlation[i])
+        elif comparable and measured.correlation[i] < LEAST_CORRELATION:
+            most = float(measured.correlation[i])
             reason = f"disconnected: correlates at most {most:.2f} with any other channel"
             bads.append(BadChannel(name, "disconnected", reason, most))
-        elif look.nearest_uv[i] < min(BRIDGED_UV, BRIDGED_SHARE * usual_distance_uv):
-            apart, other = float(look.nearest_uv[i]), recording.ch_names[int(look.nearest[i])]
+        elif measured.nearest_uv[i] < min(BRIDGED_UV, BRIDGED_SHARE * usual_distance_uv):
+            apart, other = (
+                float(measured.nearest_uv[i]),
+                recording.ch_names[int(measured.nearest[i])],
+            )
             reason = f"bridged with {other}: they differ by {apart:.2g} µV"
             bads.append(BadChannel(name, "bridged", reason, apart))
         elif name in recording.bads:

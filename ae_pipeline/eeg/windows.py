@@ -24,7 +24,6 @@ from pydantic import PositiveFloat, field_validator
 from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, InputError, Recording, RobustStats, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply, clean_stretch
-from ae_pipeline.eeg.features import fit_robust_stats
 from ae_pipeline.eeg.preprocess import Plan
 
 if TYPE_CHECKING:
@@ -40,22 +39,9 @@ __all__ = [
     "meta_of",
     "samples_of",
     "some_names",
-    "usual_of",
 ]
 
 Float = NDArray[np.float32]
-
-WHOLE_S = 1800.0
-"""Up to this length all of a recording says what is usual in it; of a longer one, as much."""
-
-STRETCH_S = 60.0
-BLOCK_S = 60.0
-MOST_WINDOWS = 400
-"""Windows that decide what is usual: a median of more moves by a hundredth of a deviation."""
-
-FEWEST_WINDOWS = 64
-MOST_NUMBERS = 2**23
-"""Numbers held at once for it (32 MB): fewer windows where there are very many channels."""
 
 
 class Windowing(Config):
@@ -104,7 +90,12 @@ def count_windows(recording: Recording, plan: Plan, *, windowing: Windowing) -> 
 
 
 def cut(
-    recording: Recording, plan: Plan, *, windowing: Windowing, block_s: float = 60.0
+    recording: Recording,
+    plan: Plan,
+    *,
+    windowing: Windowing,
+    robust_stats: RobustStats | None = None,
+    block_s: float = 60.0,
 ) -> Iterator[Samples]:
     """Stream the windows of a recording.
 
@@ -114,6 +105,8 @@ def cut(
     plan : Plan
         From :func:`ae_pipeline.eeg.survey.survey` of the same recording.
     windowing : Windowing
+    robust_stats : RobustStats, optional
+        Of the recording, from :func:`ae_pipeline.eeg.survey.survey_with_stats`; handed on.
     block_s : float
         About how much signal is in memory at a time; neither windows nor values depend on it.
 
@@ -123,7 +116,7 @@ def cut(
         In order, at least one window each: ``values`` and ``raw`` (the same windows before
         filter and reference, at the recording's own rate) are views on a block; ``meta`` has
         ``recording``, ``subject``, ``session``, ``window`` (running over the recording),
-        ``onset_s``, ``duration_s``; ``usual`` comes from a first pass (:func:`usual_of`).
+        ``onset_s``, ``duration_s``.
 
     Raises
     ------
@@ -131,15 +124,27 @@ def cut(
         A window is longer than every uninterrupted stretch, or none is clear of ``BAD_*``.
     """
     grid = grid_of(recording, plan, windowing=windowing)
-    stats = usual_of(recording, plan, windowing=windowing)
-    for samples in _cut(recording, plan, grid=grid, block_s=block_s):
-        yield replace(samples, robust_stats=stats)
+    stats = {} if robust_stats is None else {recording.name: robust_stats}
+    enough = block_s * plan.rate_hz
+    waiting: list[_Piece] = []
+    done = 0
+    for piece in _pieces(recording, plan, grid=grid, block_s=block_s):
+        waiting.append(piece)
+        # short segments share a chunk: models work in batches
+        if sum(p.clean.shape[1] for p in waiting) >= enough:
+            chunk = _chunk(recording, plan, grid=grid, pieces=waiting, done=done)
+            yield replace(chunk, robust_stats=stats)
+            done += len(chunk)
+            waiting = []
+    if waiting:
+        chunk = _chunk(recording, plan, grid=grid, pieces=waiting, done=done)
+        yield replace(chunk, robust_stats=stats)
 
 
 def cut_again(
     recording: Recording, plan: Plan, *, windowing: Windowing, numbers: Sequence[int]
 ) -> Samples:
-    """A few windows again by their numbers, the same values as :func:`cut` gave.
+    """A few windows again by their numbers, equal to what :func:`cut` gave but for rounding.
 
     Returns
     -------
@@ -167,21 +172,6 @@ def cut_again(
     return samples_of(
         values, meta, plan=plan, raw=raw, common=None if plan.reference == "none" else common
     )
-
-
-def _cut(recording: Recording, plan: Plan, *, grid: Grid, block_s: float) -> Iterator[Samples]:
-    enough = block_s * plan.rate_hz
-    waiting: list[_Piece] = []
-    done = 0
-    for piece in _pieces(recording, plan, grid=grid, block_s=block_s):
-        waiting.append(piece)
-        # short segments share a chunk: models work in batches
-        if sum(p.clean.shape[1] for p in waiting) >= enough:
-            yield _chunk(recording, plan, grid=grid, pieces=waiting, done=done)
-            done += sum(len(p.starts) for p in waiting)
-            waiting = []
-    if waiting:
-        yield _chunk(recording, plan, grid=grid, pieces=waiting, done=done)
 
 
 class _Piece(NamedTuple):
@@ -244,49 +234,6 @@ def _joined(parts: list[tuple[Float, NDArray[np.int64]]]) -> tuple[Float, NDArra
     offsets = np.cumsum([0, *(signal.shape[1] for signal, _ in parts[:-1])])
     starts = [start + offset for (_, start), offset in zip(parts, offsets, strict=True)]
     return np.concatenate([signal for signal, _ in parts], axis=1), np.concatenate(starts)
-
-
-# ---------------------------------------------------------------------------- what is usual
-
-
-def usual_of(recording: Recording, plan: Plan, *, windowing: Windowing) -> dict[str, RobustStats]:
-    """What is usual in a recording, by its name; empty where it is too short to say.
-
-    A pass of bounded memory before the one that scores: all of a recording up to
-    :data:`WHOLE_S`, else stretches spread over it; of those at most :data:`MOST_WINDOWS` windows.
-    """
-    whole = sum(b - a for a, b in plan.segments) / plan.sfreq_in_hz
-    looked = plan if whole <= WHOLE_S else replace(plan, segments=_stretches(plan))
-    try:
-        grid = grid_of(recording, looked, windowing=windowing)
-    except InputError:  # nothing but bad stretches was met
-        grid = grid_of(recording, plan, windowing=windowing)
-        looked = plan
-    n = sum(len(starts) for starts in grid.starts)
-    room = max(FEWEST_WINDOWS, MOST_NUMBERS // (len(plan.ch_names) * grid.length))
-    chosen = np.unique(np.linspace(0, n - 1, min(n, MOST_WINDOWS, room)).round().astype(int))
-    signal = np.empty((len(chosen), len(plan.ch_names), grid.length), np.float32)
-    done = 0
-    for samples in _cut(recording, looked, grid=grid, block_s=BLOCK_S):
-        here = (chosen >= done) & (chosen < done + len(samples))
-        signal[here] = samples.unreferenced(chosen[here] - done)
-        done += len(samples)
-    found = fit_robust_stats(signal, plan.sfreq_hz)
-    return {} if found is None else {recording.name: found}
-
-
-def _stretches(plan: Plan) -> tuple[tuple[int, int], ...]:
-    """Stretches of a minute (or two kernels), spread evenly over a plan's segments."""
-    length = max(round(STRETCH_S * plan.sfreq_in_hz), 2 * len(plan.filter.band_pass))
-    pieces = [
-        (start, min(start + length, last))
-        for first, last in plan.segments
-        for start in range(first, last, length)
-        if min(start + length, last) - start >= len(plan.filter.band_pass)
-    ]
-    n = max(1, round(WHOLE_S * plan.sfreq_in_hz / length))
-    chosen = np.unique(np.linspace(0, len(pieces) - 1, n).round().astype(int))
-    return tuple(pieces[i] for i in chosen)
 
 
 # --------------------------------------------------------------------------------- grid
@@ -380,7 +327,7 @@ def _clear(
 def meta_of(
     recording: Recording, plan: Plan, *, grid: Grid, onsets_s: NDArray[np.float64], done: int
 ) -> pd.DataFrame:
-    """Return one row a window: recording, subject, number, onset and duration."""
+    """Keys of the windows at ``onsets_s``, the first of which has the number ``done``."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -403,7 +350,7 @@ def samples_of(
     raw: Float | Windows | None = None,
     common: Float | Windows | None = None,
 ) -> Samples:
-    """Return windows as samples, with their axes and what is masked."""
+    """Windows as :class:`Samples` with their axes."""
     channels = Axis("channel", plan.ch_names, unit="uV")
     times = Axis("time", step=1 / plan.rate_hz, unit="s")
     return Samples(
@@ -412,5 +359,5 @@ def samples_of(
 
 
 def some_names(names: list[str]) -> str:
-    """Return at most five names, and how many more there are."""
+    """The first five names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

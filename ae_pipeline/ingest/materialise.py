@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError, Recording, RobustStats, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply
+from ae_pipeline.eeg.features import fit_robust_stats
 from ae_pipeline.eeg.preprocess import Plan
-from ae_pipeline.eeg.windows import grid_of, meta_of, samples_of, some_names, usual_of
+from ae_pipeline.eeg.sampling import sample_windows
+from ae_pipeline.eeg.windows import grid_of, meta_of, samples_of, some_names
 from ae_pipeline.runtime.files import write_through
 
 if TYPE_CHECKING:
-    from ae_pipeline.eeg.windows import Float, Windowing
+    from ae_pipeline.eeg.windows import Float, Grid, Windowing
 
 __all__ = [
     "materialise",
@@ -38,7 +40,7 @@ def materialise(
     windowing : Windowing
     path : Path
         Folder for ``signal.npy``, cleaned segments end to end, (times, channels), with what the
-        reference took away and what is usual in each recording beside it. What is there already
+        reference took away and each recording's robust statistics beside it. What is there already
         is used as it is: name the folder by a key of everything that goes in.
 
     Returns
@@ -67,26 +69,28 @@ def materialise(
             starts.append(here + total)
             total += plan.n_out(segment)
     shape = (int(total), len(parts[0][1].ch_names))  # MNE counts in numpy integers
-    files = path / "signal.npy", path / "common.npy", path / "usual.npz"
+    every, length = np.concatenate(starts), grids[0].length
+    files = path / "signal.npy", path / "common.npy", path / "robust_stats.npz"
+    names = [recording.name for recording, _ in parts]
 
     def opened() -> tuple[Float | None, Float | None, dict[str, RobustStats] | None]:
         signal, common = _opened(files[0], shape), _opened(files[1], (shape[0], 1))
-        return signal, common, _known(files[2], [recording.name for recording, _ in parts])
+        return signal, common, _opened_stats(files[2], names)
 
-    signal, common, usual = opened()
-    if signal is None or common is None or usual is None:
+    signal, common, stats = opened()
+    if signal is None or common is None or stats is None:
         with (
             write_through(files[0]) as temporary,
             write_through(files[1]) as beside,
             write_through(files[2]) as known,
         ):
-            _write_signal(parts, temporary, beside=beside, shape=shape)
-            _write_usual(parts, windowing, file=known)
-        signal, common, usual = opened()
+            written = _write_signal(parts, temporary, beside=beside, shape=shape)
+            windows = [Windows(array, every, length) for array in written]
+            _write_stats(parts, grids, windows=windows, file=known)
+        signal, common, stats = opened()
     assert signal is not None
     assert common is not None
-    assert usual is not None
-    every, length = np.concatenate(starts), grids[0].length
+    assert stats is not None
     average = any(plan.reference == "average" for _, plan in parts)
     samples = samples_of(
         Windows(signal, every, length),
@@ -94,7 +98,7 @@ def materialise(
         plan=parts[0][1],
         common=Windows(common, every, length) if average else None,
     )
-    return replace(samples, robust_stats=usual)
+    return replace(samples, robust_stats=stats)
 
 
 def _opened(file: Path, shape: tuple[int, int]) -> Float | None:
@@ -111,7 +115,7 @@ def _opened(file: Path, shape: tuple[int, int]) -> Float | None:
 
 def _write_signal(
     parts: Sequence[tuple[Recording, Plan]], file: Path, *, beside: Path, shape: tuple[int, int]
-) -> None:
+) -> tuple[Float, Float]:
     signal = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
     common = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=(shape[0], 1))
     at = 0
@@ -123,21 +127,37 @@ def _write_signal(
             at += n
     signal.flush()
     common.flush()
+    return signal, common
 
 
-def _write_usual(
-    parts: Sequence[tuple[Recording, Plan]], windowing: Windowing, *, file: Path
+def _write_stats(
+    parts: Sequence[tuple[Recording, Plan]],
+    grids: Sequence[Grid],
+    *,
+    windows: Sequence[Windows],
+    file: Path,
 ) -> None:
-    """By the recording's number: its name may hold what an archive's member may not."""
+    """From cleaned signal and what the reference took away; scoring takes the same windows.
+
+    By the recording's number: its name may hold what an archive's member may not.
+    """
     state: dict[str, NDArray[Any]] = {"n": np.array(len(parts))}
-    for number, (recording, plan) in enumerate(parts):
-        for usual in usual_of(recording, plan, windowing=windowing).values():
-            state |= {f"{number}_{name}": array for name, array in vars(usual).items()}
+    done = 0
+    for number, ((_, plan), grid) in enumerate(zip(parts, grids, strict=True)):
+        chosen = [*sample_windows(plan, grid).values()]
+        if chosen:
+            rows = np.concatenate(chosen) + done
+            signal, common = (each[rows] for each in windows)
+            signal += common
+            stats = fit_robust_stats(signal, plan.sfreq_hz)
+            if stats is not None:
+                state |= {f"{number}_{name}": array for name, array in vars(stats).items()}
+        done += sum(len(starts) for starts in grid.starts)
     with file.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **state)
 
 
-def _known(file: Path, names: list[str]) -> dict[str, RobustStats] | None:
+def _opened_stats(file: Path, names: list[str]) -> dict[str, RobustStats] | None:
     """What was written earlier; None where there is nothing or it is damaged."""
     from zipfile import BadZipFile
 
@@ -161,9 +181,8 @@ def _check_alike(recording: Recording, plan: Plan, first: Recording, first_plan:
     if recording.ch_names != first.ch_names:
         extra = [name for name in recording.ch_names if name not in first.ch_names]
         lacking = [name for name in first.ch_names if name not in recording.ch_names]
-        found = [f"has {some_names(extra)} more"] * bool(extra) + [
-            f"lacks {some_names(lacking)}"
-        ] * bool(lacking)
+        found = [f"has {some_names(extra)} more"] if extra else []
+        found += [f"lacks {some_names(lacking)}"] if lacking else []
         raise InputError(
             f"recording {recording.name!r} {' and '.join(found) or 'has the same channels in '}"
             f"{'' if found else 'another order'} compared with {first.name!r}; set source.pick to "

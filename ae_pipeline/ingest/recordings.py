@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import SAME_PLACE, InputError, Recording
 from ae_pipeline.eeg.interpolation import with_channels
-from ae_pipeline.eeg.preprocess import Plan, usual_amplitude_uv
+from ae_pipeline.eeg.preprocess import Plan, median_amplitude_uv
 from ae_pipeline.eeg.survey import survey
 from ae_pipeline.eeg.windows import count_windows
 from ae_pipeline.ingest.gather import Gathered
@@ -159,7 +159,7 @@ def _planned(task: _Task, recording: Recording | None = None) -> Plan | str:
 
 def _card(parts: Sequence[tuple[Recording, Plan]]) -> dict[str, Any]:
     """What the recordings tell about the state they were made in, for later comparison."""
-    amplitudes = [usual_amplitude_uv(plan) for _, plan in parts]
+    amplitudes = [median_amplitude_uv(plan) for _, plan in parts]
     tasks = sorted({task for recording, _ in parts if (task := task_of(recording.name))})
     return {
         "amplitude_uv": [round(min(amplitudes), 2), round(max(amplitudes), 2)],

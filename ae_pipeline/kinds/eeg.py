@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import SAME_PLACE, InputError, Layout, Recording, Samples
+from ae_pipeline.data import SAME_PLACE, InputError, Layout, Recording, Samples, Windows
 from ae_pipeline.kind import Alter, Float, Kind, Progress, Proposal, Source, Spread, Words
 from ae_pipeline.sources.eeg import EegSource
 
@@ -123,7 +123,7 @@ class Eeg:
         self, bundle: Bundle, source: Any, *, item: Input
     ) -> Iterator[tuple[Samples, tuple[str, ...]]]:
         """Yield the windows of a recording; one with a bad channel must not calibrate."""
-        from ae_pipeline.eeg.survey import survey
+        from ae_pipeline.eeg.survey import survey_with_stats
         from ae_pipeline.eeg.windows import cut
         from ae_pipeline.scoring.mismatch import fitted_channels
 
@@ -132,18 +132,19 @@ class Eeg:
         assert info.windows is not None
         assert info.sfreq_hz is not None
         recording = fitted_channels(self.open(source, item).content, info)
-        plan = survey(
+        plan, stats = survey_with_stats(
             recording,
             info.preprocess,
             line_freq_hz=info.source.get("line_freq_hz"),
             sfreq_hz=info.sfreq_hz,
+            windowing=info.windows,
         )
         if plan.bads:
             raise InputError(
                 f"{item.name}: bad channel {plan.bads[0].name} ({plan.bads[0].reason}); left out "
                 "of the calibration, because normal data was asked for"
             )
-        for samples in cut(recording, plan, windowing=info.windows):
+        for samples in cut(recording, plan, windowing=info.windows, robust_stats=stats):
             yield samples, recording.notes
 
     def score(
@@ -218,9 +219,9 @@ class Eeg:
         unknown = np.isin(info.entries, [*lacking, *plan.bad_names])
         if unknown.all():
             raise InputError(f"{item.name}: no channel of the model is usable")
-        cue = _windows(task, recording, plan=plan, unknown=unknown)
-        measured = completing.measure(task, cue, parts=parts_of)
         signal, parts = _clean_signal(recording, plan, sfreq_hz=info.sfreq_hz)
+        cue = _windows(task, recording, plan=plan, unknown=unknown, signal=signal, parts=parts)
+        measured = completing.measure(task, cue, parts=parts_of)
         x = bundle.autoencoder.scaler.transform(signal[None])[0]
         observed = np.repeat(~unknown[:, None], signal.shape[1], 1)
         visible = observed & ~np.isin(info.entries, hidden_names)[:, None]
@@ -425,23 +426,28 @@ def _seconds(text: str) -> tuple[float, float] | None:
 
 
 def _windows(
-    task: Completion, recording: Recording, *, plan: Plan, unknown: NDArray[np.bool_]
+    task: Completion,
+    recording: Recording,
+    *,
+    plan: Plan,
+    unknown: NDArray[np.bool_],
+    signal: Float,
+    parts: list[tuple[int, int]],
 ) -> Cue:
-    """Windows side by side, for measuring."""
+    """Windows side by side of the cleaned signal, for measuring."""
     from ae_pipeline.analysis.completing import Cue
-    from ae_pipeline.eeg.windows import cut
+    from ae_pipeline.eeg.windows import grid_of
 
     info = task.bundle.info
     assert info.windows is not None
     beside = info.windows.model_copy(update={"stride_s": info.windows.length_s})
-    values, onsets = [], []
-    for samples in cut(recording, plan, windowing=beside):
-        values.append(samples.batch(slice(None))[0])
-        onsets.append(samples.meta["onset_s"].to_numpy())
-    x = task.bundle.autoencoder.scaler.transform(np.concatenate(values))
+    grid = grid_of(recording, plan, windowing=beside)
+    starts = [here + begin for here, (begin, _) in zip(grid.starts, parts, strict=True)]
+    values = Windows(signal.T, np.concatenate(starts), grid.length)[:]
+    x = task.bundle.autoencoder.scaler.transform(values)
     observed = np.repeat(~unknown[None, :, None], x.shape[2], 2)
     observed = np.repeat(observed, len(x), 0)
-    unit = np.floor(np.concatenate(onsets) / BLOCK_S).astype(int)
+    unit = np.floor(np.concatenate(grid.onsets_s) / BLOCK_S).astype(int)
     return Cue(x, observed, unit, plan.reference == "average")
 
 
@@ -451,15 +457,13 @@ def _clean_signal(
     """The cleaned signal from the recording's start, silent in gaps, and where its segments lie."""
     from ae_pipeline.eeg.cleaning import apply
 
-    blocks = [(block.onset_s, block.segment, block.clean) for block in apply(plan, recording)]
-    ends = [round(onset * sfreq_hz) + clean.shape[1] for onset, _, clean in blocks]
-    signal = np.zeros((len(recording.ch_names), max(ends)), np.float32)
-    parts: dict[int, tuple[int, int]] = {}
-    for (_, segment, clean), end in zip(blocks, ends, strict=True):
-        start = end - clean.shape[1]
-        signal[:, start:end] = clean
-        parts[segment] = (parts.get(segment, (start, end))[0], end)
-    return signal, list(parts.values())
+    begins = [round(first / plan.sfreq_in_hz * sfreq_hz) for first, _ in plan.segments]
+    parts = [(begin, begin + plan.n_out(segment)) for segment, begin in enumerate(begins)]
+    signal = np.zeros((len(recording.ch_names), max(end for _, end in parts)), np.float32)
+    for block in apply(plan, recording):
+        start = begins[block.segment] + block.start
+        signal[:, start : start + block.clean.shape[1]] = block.clean
+    return signal, parts
 
 
 def _within(

@@ -45,7 +45,7 @@ __all__ = [
     "write_through",
 ]
 
-STEP_VERSION: dict[str, int] = {"preprocess": 3, "train": 5, "score": 7, "report": 1}
+STEP_VERSION: dict[str, int] = {"preprocess": 4, "train": 6, "score": 8, "report": 1}
 """Bumped whenever a step's numbers change, so that older results count as not done.
 
 ``preprocess``, ``train`` and ``score`` are guarded by golden numbers in the tests.
@@ -148,11 +148,20 @@ def write_frame(path: Path, frame: pd.DataFrame) -> Path:
         if path.suffix == ".parquet":
             frame.to_parquet(temporary, index=False)
         else:
+            harmless = frame.copy()
+            for name in harmless.columns:
+                if harmless[name].dtype.kind == "O":  # text, mixed and categories
+                    harmless[name] = harmless[name].map(_harmless)
+            harmless = harmless.rename(columns=_harmless)
             tab = path.suffix == ".tsv"
-            harmless(frame).to_csv(
+            harmless.to_csv(
                 temporary, index=False, sep="\t" if tab else ",", na_rep="n/a" if tab else ""
             )
     return path
+
+
+def _harmless(cell: Any) -> Any:
+    return "'" + cell if isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r") else cell
 
 
 @contextmanager
@@ -197,18 +206,27 @@ def _aside(place: Path) -> Path:
 def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold an exclusive lock named by the file ``path``; the kernel frees it on a crash.
 
-    The file stays behind, empty. ``on_wait`` is called once where somebody else holds the lock.
+    Parameters
+    ----------
+    path : Path
+        The lock file; it stays behind, empty.
+    on_wait : callable, optional
+        Called once where somebody else holds the lock.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
-    with held(path) as mine:
-        if mine:
-            yield
-            return
-    if on_wait is not None:
-        on_wait()
-    with FileLock(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if on_wait is not None:
+            on_wait()
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -337,13 +355,14 @@ def harmless(frame: pd.DataFrame) -> pd.DataFrame:
     Texts (and column names) that start with ``=``, ``+``, ``-``, ``@``, a tab or a return get an
     apostrophe before them; numbers stay as they are.
     """
+    import pandas as pd
 
     def safe(cell: Any) -> Any:
         return f"'{cell}" if isinstance(cell, str) and _DANGEROUS.match(cell) else cell
 
     out = frame.copy()
     for name in out.columns:
-        if out[name].dtype.kind == "O":  # text, mixed and categories
+        if not pd.api.types.is_numeric_dtype(out[name]):
             out[name] = out[name].astype(object).map(safe, na_action="ignore")
     out.columns = [safe(str(name)) for name in out.columns]
     return out

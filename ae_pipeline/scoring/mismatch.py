@@ -9,7 +9,7 @@ import numpy as np
 
 from ae_pipeline.data import Finding, Recording
 from ae_pipeline.eeg.interpolation import with_channels
-from ae_pipeline.eeg.preprocess import Plan, usual_amplitude_uv
+from ae_pipeline.eeg.preprocess import Plan, median_amplitude_uv
 from ae_pipeline.scoring.bundle import BundleInfo
 from ae_pipeline.sources.finding import task_of
 
@@ -51,7 +51,7 @@ def mismatches(card: Mapping[str, Any], recording: Recording, *, plan: Plan) -> 
     """
     found = []
     low, high = card.get("amplitude_uv", (0.0, np.inf))
-    amplitude = usual_amplitude_uv(plan)
+    amplitude = median_amplitude_uv(plan)
     if not low / 2 <= amplitude <= high * 2:
         found.append(_amplitude("other_amplitude", card, plan))
     task, tasks = task_of(recording.name), card.get("tasks", [])
@@ -70,7 +70,7 @@ def mismatches(card: Mapping[str, Any], recording: Recording, *, plan: Plan) -> 
 
 def _amplitude(kind: str, card: Mapping[str, Any], plan: Plan) -> Finding:
     low, high = card.get("amplitude_uv", (0.0, np.inf))
-    numbers = {"amplitude_uv": usual_amplitude_uv(plan), "low_uv": low, "high_uv": high}
+    numbers = {"amplitude_uv": median_amplitude_uv(plan), "low_uv": low, "high_uv": high}
     return Finding(kind, numbers)
 
 
@@ -80,7 +80,7 @@ def wrong_gain(card: Mapping[str, Any], plan: Plan) -> Finding | None:
     No scale of the recording's own can hide it, and none can mend it unasked.
     """
     low, high = card.get("amplitude_uv", (0.0, np.inf))
-    if low / WRONG_GAIN <= usual_amplitude_uv(plan) <= high * WRONG_GAIN:
+    if low / WRONG_GAIN <= median_amplitude_uv(plan) <= high * WRONG_GAIN:
         return None
     return _amplitude("gain_off", card, plan)
 

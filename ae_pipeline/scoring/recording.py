@@ -20,7 +20,7 @@ from ae_pipeline.detectors.ensemble import Through
 from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.features import feature_names, state_of
 from ae_pipeline.eeg.preprocess import Plan
-from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.survey import survey_with_stats
 from ae_pipeline.eeg.tags import CATEGORY, Tag, tag
 from ae_pipeline.eeg.windows import Windowing, cut, cut_again
 from ae_pipeline.runtime.threads import ahead, one_thread
@@ -40,6 +40,9 @@ __all__ = [
     "score_recording",
 ]
 
+
+HELD_NUMBERS = 2**23
+"""Samples (over all channels) of a recording that is read once and held: 32 MB."""
 
 N_NEAR = 16
 """Codes whose distance is computed exactly, to find the nearest."""
@@ -112,12 +115,23 @@ def score_recording(
     assert info.windows is not None
     assert info.sfreq_hz is not None
     assert judge.threshold is not None
-    recording = fitted_channels(recording, info)
-    line_freq_hz = info.source.get("line_freq_hz")
-    plan = survey(recording, info.preprocess, line_freq_hz=line_freq_hz, sfreq_hz=info.sfreq_hz)
-    rows, tags, state, stats, shown = _streamed(
-        bundle, recording, plan=plan, judge=judge, advance=advance
+    recording = _held(fitted_channels(recording, info))
+    plan, own_stats = survey_with_stats(
+        recording,
+        info.preprocess,
+        line_freq_hz=info.source.get("line_freq_hz"),
+        sfreq_hz=info.sfreq_hz,
+        windowing=info.windows,
     )
+    rows, tags, state, shown = _streamed(
+        bundle,
+        recording,
+        plan=plan,
+        robust_stats=own_stats,
+        judge=judge,
+        advance=advance,
+    )
+    stats = own_stats or bundle.ensemble.population
     _give_back_memory()
     frame, codes = rows.read()
     total = frame["score"].to_numpy()
@@ -203,20 +217,21 @@ def _streamed(
     recording: Recording,
     *,
     plan: Plan,
+    robust_stats: RobustStats | None,
     judge: Judge,
     advance: Callable[[float], None],
-) -> tuple[_Rows, dict[int, Tag], Finding | None, RobustStats | None, tuple[_Shown, _Shown]]:
+) -> tuple[_Rows, dict[int, Tag], Finding | None, tuple[_Shown, _Shown]]:
     """All windows judged, block after block; tags of the worst, the state, and examples."""
     rows = _Rows(recording)
     tags: dict[int, Tag] = {}
-    state = stats = None
+    state = None
     worst, best = _keepers()
 
     windowing = bundle.info.windows
     assert windowing is not None
 
     def begun() -> Iterator[tuple[Samples, Through]]:
-        for samples in cut(recording, plan, windowing=windowing):
+        for samples in cut(recording, plan, windowing=windowing, robust_stats=robust_stats):
             yield samples, bundle.begin(samples)
 
     for samples, through in ahead(begun()):
@@ -224,12 +239,11 @@ def _streamed(
         total = judged.columns["score"]
         tags |= _tags(bundle, samples, score=total, judge=judge, recording=recording)
         state = state or _state(bundle, samples, recording=recording)
-        stats = samples.robust_stats.get(recording.name, bundle.ensemble.population)
         rows.add(judged)
         for keeper in (worst, best):
             keeper.offer(samples, total)
         advance(float(samples.meta["onset_s"].iloc[-1]))
-    return rows, tags, state, stats, (worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
+    return rows, tags, state, (worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
 
 
 def _tags(
@@ -415,6 +429,14 @@ def _verdict(findings: tuple[Finding, ...], events: pd.DataFrame) -> str:
     category = kinds.map(CATEGORY)
     seconds = events["duration"].loc[kinds.index].groupby(category.to_numpy()).sum()
     return str(seconds.idxmax())
+
+
+def _held(recording: Recording) -> Recording:
+    """A short recording read at once: its few seconds of context are a good part of it."""
+    if len(recording.ch_names) * recording.n_times > HELD_NUMBERS:
+        return recording
+    signal = recording.read(0, recording.n_times)
+    return replace(recording, reader=lambda start, stop: signal[:, start:stop])
 
 
 def _recorded_s(recording: Recording) -> float:

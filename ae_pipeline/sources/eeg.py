@@ -58,8 +58,11 @@ __all__ = [
 
 Float = NDArray[np.float32]
 
-LOOK_S, PADDING_S = 10.0, 0.1
+LOOK_S, PADDING_S = 1.0, 0.1
 """How much is read at once to look for padding, and from what length on it is some."""
+
+CHECKED_SHARE = 0.05
+"""Share of a recording that is read when it is opened, to check its amplitudes; at most 24 s."""
 
 PLAUSIBLE_UV = (0.05, 5000.0)
 """Robust deviation of scalp EEG lies within this, whatever the amplifier."""
@@ -431,12 +434,14 @@ def _without(
 
 
 def _check_amplitude(recording: Recording) -> None:
-    """Look at twelve places: numbers at all, not flat, and microvolts."""
-    n = max(2, round(2 * recording.sfreq_hz))
-    longest = sorted(recording.segments, key=lambda ab: ab[0] - ab[1])[:12]
+    """Look at up to twelve places: numbers at all, not flat, and microvolts."""
+    share_s = CHECKED_SHARE * recording.duration_s
+    n_spots = int(np.clip(share_s / 0.5, 2, 12))
+    n = max(2, round(float(np.clip(share_s / n_spots, 0.5, 2)) * recording.sfreq_hz))
+    longest = sorted(recording.segments, key=lambda ab: ab[0] - ab[1])[:n_spots]
     spots = []
     for first, last in longest:
-        count = 1 + 11 // len(longest)
+        count = 1 + (n_spots - 1) // len(longest)
         for start in np.linspace(first, max(first, last - n), count).astype(int):
             spots.append(recording.read(int(start), int(min(start + n, last))))
     where = recording.path.name

@@ -19,7 +19,7 @@ from ae_pipeline.eeg.features import (
     state_of,
 )
 from ae_pipeline.eeg.preprocess import Preprocess
-from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.survey import survey_with_stats
 from ae_pipeline.eeg.tags import CATEGORY, TAGS, Tag, tag
 from ae_pipeline.eeg.windows import Windowing, cut
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
@@ -120,8 +120,11 @@ def test_every_kind_that_is_planted_has_a_name_and_a_category() -> None:
 
 
 def windows_of(recording: Recording, sfreq_hz: float) -> Samples:
-    plan = survey(recording, Preprocess(), line_freq_hz=50.0, sfreq_hz=sfreq_hz)
-    (samples,) = cut(recording, plan, windowing=Windowing(), block_s=1e4)
+    windowing = Windowing()
+    plan, stats = survey_with_stats(
+        recording, Preprocess(), line_freq_hz=50.0, sfreq_hz=sfreq_hz, windowing=windowing
+    )
+    (samples,) = cut(recording, plan, windowing=windowing, robust_stats=stats, block_s=1e4)
     return samples
 
 

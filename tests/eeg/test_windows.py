@@ -82,9 +82,8 @@ def test_a_few_windows_can_be_cut_again(long_recording: Recording, sfreq_hz: flo
     windowing = Windowing(length_s=2, stride_s=0.7)
     every = np.concatenate([s.values[:] for s in cut(long_recording, plan, windowing=windowing)])
     few = [len(every) - 1, 0, len(every) // 2, 3]
-    np.testing.assert_array_equal(
-        cut_again(long_recording, plan, windowing=windowing, numbers=few).values, every[few]
-    )
+    again = cut_again(long_recording, plan, windowing=windowing, numbers=few)
+    np.testing.assert_allclose(again.values, every[few], rtol=0, atol=1e-3)  # microvolts
 
 
 @pytest.mark.parametrize("sfreq_hz", [160.0, 128.0])
@@ -249,7 +248,7 @@ def test_many_recordings_stand_on_one_mapped_file(
     assert isinstance(samples.values.signal, np.memmap)
     assert samples.raw is None
     files = sorted(file.name for file in (tmp_path / "cache").iterdir())
-    assert files == ["common.npy", "signal.npy", "usual.npz"]
+    assert files == ["common.npy", "robust_stats.npz", "signal.npy"]
     streamed = [everything(list(cut(*part, windowing=windowing, block_s=9.0))) for part in parts]
     np.testing.assert_array_equal(samples.values[:], np.concatenate([s[0] for s in streamed]))
     meta = pd.concat([s[2] for s in streamed], ignore_index=True)

@@ -46,10 +46,10 @@ def test_what_is_hidden_never_reaches_the_model(name: str, part: Any, way: Any) 
     x, observed = scaled(trained)
     visible = completion.hide(part, observed, rng=np.random.default_rng(0))
     assert (observed & ~visible).any(axis=tuple(range(1, x.ndim))).all()
-    made = completion.complete(trained.bundle, x, out=visible, hide=way)
+    made = completion.complete(trained.bundle, x, visible=visible, way=way)
     lied = np.where(visible, x, np.float32(7))
     np.testing.assert_array_equal(
-        made, completion.complete(trained.bundle, lied, out=visible, hide=way)
+        made, completion.complete(trained.bundle, lied, visible=visible, way=way)
     )
     assert np.isfinite(made).all()
 
@@ -60,7 +60,7 @@ def test_the_optimised_code_explains_what_is_visible_better_than_one_pass() -> N
     visible = completion.hide("half", observed, rng=np.random.default_rng(0))
     errors = [
         completion.error(
-            completion.complete(trained.bundle, x, out=visible, hide=way), x, hidden=visible
+            completion.complete(trained.bundle, x, visible=visible, way=way), x, hidden=visible
         )[0]
         for way in ("one_pass", "optimised")
     ]

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import yaml
 
 from ae_pipeline.analysis.evaluate import named_events, read_truth
 from ae_pipeline.data import InputError
-from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.survey import survey_with_stats
 from ae_pipeline.eeg.windows import cut
 from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.jobs.demo.job import KINDS, DemoJob
@@ -161,20 +162,24 @@ def same_in_any_pieces(bundle: Bundle, file: Path, scored: pd.DataFrame) -> None
     """To 1e-5, not of the range but as numbers: by other blocks, other batches and alone."""
     info = bundle.info
     recording = eeg.open_recording(eeg.find([file])[0], source_of(info)).pick(info.entries)
-    plan = survey(recording, info.preprocess, line_freq_hz=50.0, sfreq_hz=info.sfreq_hz)
+    plan, stats = survey_with_stats(
+        recording,
+        info.preprocess,
+        line_freq_hz=50.0,
+        sfreq_hz=info.sfreq_hz,
+        windowing=info.windows,
+    )
+    cutting = partial(cut, recording, plan, windowing=info.windows, robust_stats=stats)
     expected = scored[scored["recording"] == recording.name]
     names = [name for name in expected if name == "score" or name.startswith("score_")]
     for block_s, batch in ((7.0, 64), (20.0, 1), (60.0, 17)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(train, "SCORING_BATCH", batch)
-            blocks = [
-                bundle.judge(samples).frame
-                for samples in cut(recording, plan, windowing=info.windows, block_s=block_s)
-            ]
+            blocks = [bundle.judge(samples).frame for samples in cutting(block_s=block_s)]
         found = pd.concat(blocks)
         for name in names:
             np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5)
-    first = next(cut(recording, plan, windowing=info.windows)).take(slice(3, 4))
+    first = next(cutting()).take(slice(3, 4))
     alone = bundle.judge(first).frame
     for name in names:
         np.testing.assert_allclose(alone[name], expected[name].iloc[3:4], rtol=0, atol=1e-5)

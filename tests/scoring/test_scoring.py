@@ -14,7 +14,7 @@ from ae_pipeline.detectors.conformal import adjusted, conformal_p
 from ae_pipeline.detectors.ensemble import LINEAR_TO
 from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.features import FEATURE_BANDS_HZ
-from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.survey import survey_with_stats
 from ae_pipeline.eeg.windows import cut
 from ae_pipeline.scoring import rows as by_rows
 from ae_pipeline.scoring.examples import pick_examples
@@ -145,8 +145,16 @@ def test_scores_do_not_depend_on_the_size_of_blocks(
     assert info.preprocess is not None
     assert info.windows is not None
     assert info.sfreq_hz is not None
-    plan = survey(planted.recording, info.preprocess, line_freq_hz=50.0, sfreq_hz=info.sfreq_hz)
-    blocks = cut(planted.recording, plan, windowing=info.windows, block_s=block_s)
+    plan, stats = survey_with_stats(
+        planted.recording,
+        info.preprocess,
+        line_freq_hz=50.0,
+        sfreq_hz=info.sfreq_hz,
+        windowing=info.windows,
+    )
+    blocks = cut(
+        planted.recording, plan, windowing=info.windows, robust_stats=stats, block_s=block_s
+    )
     frame = pd.concat([bundle.judge(samples).frame for samples in blocks], ignore_index=True)
     names = ["onset_s", "score", *SCORERS, "p_value"]
     tiny.assert_equal_scores(tiny.eeg(), frame[names], planted.frame[names])
