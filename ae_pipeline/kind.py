@@ -38,6 +38,7 @@ __all__ = [
     "Progress",
     "Proposal",
     "Source",
+    "Spread",
     "Words",
     "forget",
     "kind_of",

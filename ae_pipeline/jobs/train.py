@@ -57,7 +57,10 @@ if TYPE_CHECKING:
     from ae_pipeline.training.loop import FittedAutoencoder
 
 __all__ = [
+    "LeftOut",
     "TrainJob",
+    "calibrated",
+    "rehearsed",
     "train_job",
 ]
 

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from ae_pipeline.scoring.bundle import Bundle, BundleInfo
     from ae_pipeline.study import Study
 
-__all__ = ["KIND", "Eeg"]
+__all__ = [
+    "KIND",
+    "Eeg",
+    "cleaned_band_hz",
+    "with_events",
+]
 
 _LOG = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ __all__ = [
     "differences",
     "events_table",
     "evidence_of",
+    "kinds_in_words",
     "looks",
     "reason",
     "reasons",

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from ae_pipeline.study import Study
 
 __all__ = [
+    "drawn",
     "factor_sections",
+    "facts_of",
     "head_sections",
+    "proposed_number",
     "rehearsal_sentence",
     "relevance_section",
     "train_headline",
@@ -44,6 +47,7 @@ __all__ = [
 
 
 def facts_of(info: BundleInfo, digest: str) -> dict[str, str]:
+    """Return what a page says of a model's origin: study, data, versions, digest."""
     facts = {
         "Study": info.study,
         "Model": f"{info.model.architecture.kind}, {info.model.objective.kind}, "
@@ -269,6 +273,7 @@ def _factor_pictures(found: Mapping[str, Any]) -> tuple[Picture, ...]:
 
 
 def drawn(picture: Picture | None) -> tuple[Picture, ...]:
+    """Return a picture as a tuple, empty where there is none."""
     return () if picture is None else (picture,)
 
 
