@@ -1,9 +1,11 @@
-"""Nights of an inbox, measured: ``python operation.py nights|workers|overhead [--data FOLDER]``.
+"""Many recordings, measured: ``python operation.py WHAT [--data FOLDER]``.
 
 nights    200 recordings (crops of real ones with small differences): the first night, the second,
           one touched, one changed
 workers   recordings a minute with one, two and four processes, and with twice and four times as
           many recordings
+one-more  core-seconds of one more recording of 12 s in ``score``, two processes, pages and
+          publishing included: 8 recordings against 24
 overhead  what Prefect and MLflow add to a run of 60 s, both servers up
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -134,11 +137,29 @@ def workers(place: Path, data: Path, n: int) -> None:
         )
 
 
+def one_more(place: Path, data: Path, n: int) -> None:
+    study = str(project(place, data, 3 * n))
+    timed(place, "train", study, "--no-prefect")
+    used = {}
+    for count in (n, 3 * n):
+        (place / f"{count}").mkdir()
+        for file in sorted((place / "inbox").iterdir())[:count]:
+            shutil.copy(file, place / f"{count}")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        model = ["--model", "derivatives/bench/model", "--out", f"scored-{count}"]
+        timed(place, "score", *model, "--jobs", "2", "--no-prefect", f"{count}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used[count] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        pages = len(list((place / f"scored-{count}").glob("R*_report.html")))
+        print(f"{count} recordings, {pages} pages: {used[count]:.1f} core-seconds", flush=True)
+    print(f"one more: {(used[3 * n] - used[n]) / (2 * n):.2f} core-seconds")
+
+
 OVERHEAD = """
 import json, sys, time
 from dataclasses import dataclass, field
 from pathlib import Path
-from ae_pipeline.experiment import Step, run_plainly
+from ae_pipeline.jobs.job import Step, run_plainly
 
 @dataclass
 class Minute:
@@ -205,18 +226,25 @@ def overhead(place: Path, data: Path, n: int) -> None:
         up.wait()
 
 
+BENCHMARKS = {
+    "nights": (nights, 200),
+    "workers": (workers, 40),
+    "one-more": (one_more, 8),
+    "overhead": (overhead, 1),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["nights", "workers", "overhead"])
+    parser.add_argument("what", choices=[*BENCHMARKS])
     default = os.environ.get("AE_PIPELINE_TEST_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(default) / "eegmat")
     parser.add_argument("-n", type=int, default=None, help="recordings")
     given = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="ae-pipeline-bench-"))
     try:
-        {"nights": nights, "workers": workers, "overhead": overhead}[given.what](
-            place, given.data, given.n or {"nights": 200, "workers": 40, "overhead": 1}[given.what]
-        )
+        measure, n = BENCHMARKS[given.what]
+        measure(place, given.data, given.n or n)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -9,7 +9,7 @@ machine slows all of them alike, and only ratios within a round are compared.
     python benchmarks/training.py                  every contender that is installed, five rounds
     python benchmarks/training.py --rounds 3 --only ours "matrix products" "bare loop"
 
-Peers come with ``pip install -e '.[bench]' jax``; what is not installed is left out with a line.
+Peers come with ``pip install -e '.[bench]'``; what is not installed is left out with a line.
 """
 
 from __future__ import annotations

@@ -84,38 +84,44 @@ def _reach_server(schedules: bool) -> None:
             "use --no-prefect"
         ) from None
 
-    import httpx
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
     configured = PREFECT_API_URL.value()  # a profile of Prefect's may name one, too
     if own is not None and configured:
         own.stop()
-    if configured:
-        try:
-            httpx.get(f"{configured}/health", timeout=5)
-        except httpx.HTTPError:
-            raise StudyError(
-                f"Prefect at {configured} does not answer; start it, unset PREFECT_API_URL, or use "
-                "--no-prefect"
-            ) from None
-    elif own is not None:
+    if configured and not _answers(timeout_s=5):
+        raise StudyError(
+            f"Prefect at {configured} does not answer; start it, unset PREFECT_API_URL, or use "
+            "--no-prefect"
+        )
+    if own is not None and not configured:
         # The steps will need it, and its import takes as long as the rest of the start.
         import torch  # noqa: F401
 
-        try:
-            httpx.get(f"{own.address}/health", timeout=START_S, trust_env=False).raise_for_status()
-        except httpx.HTTPError:
-            raise StudyError(
-                f"Prefect's server did not start (its reasons are in {home / 'server.log'}); use "
-                "--no-prefect"
-            ) from None
         # In the environment, where Prefect's own threads and processes look.
         os.environ["PREFECT_API_URL"] = own.address
         os.environ["no_proxy"] = ",".join(
             filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"])
         )
         refresh_global_settings_context()
+        if not _answers(timeout_s=START_S):
+            raise StudyError(
+                f"Prefect's server did not start (its reasons are in {home / 'server.log'}); use "
+                "--no-prefect"
+            )
+
+
+def _answers(timeout_s: float) -> bool:
+    """Whether the server that Prefect's settings name answers, asked once."""
+    from prefect import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(sync_client=True, httpx_settings={"timeout": timeout_s}) as client,
+    ):
+        return client.api_healthcheck() is None
 
 
 def run_job(job: Job) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +128,12 @@ def _guarded(
 
 
 def _answers(address: str, guard: subprocess.Popen[bytes]) -> bool:
-    import httpx
+    from urllib.request import ProxyHandler, build_opener
 
-    until = time.monotonic() + START_S
+    ask, until = build_opener(ProxyHandler({})), time.monotonic() + START_S
     while time.monotonic() < until and guard.poll() is None:
-        try:
-            if httpx.get(address, timeout=5, trust_env=False).status_code == 200:
-                return True
-        except httpx.HTTPError:
-            pass
+        with suppress(OSError, HTTPException), ask.open(address, timeout=5) as answer:
+            return bool(answer.status == 200)
         time.sleep(0.3)
     return False
 

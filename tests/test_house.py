@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,55 @@ def test_every_module_stands_in_a_layer() -> None:
     found = {name for name in PACKAGE if name.count(".") == 1 and not name.endswith("__main__")}
     unplaced = sorted(found - placed)
     assert not unplaced
+
+
+def distribution(name: str) -> str:
+    """Name of a distribution from a requirement, as PyPI compares them."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\s<>=!~;\[]", name)[0]).lower()
+
+
+def declared(*extras: str) -> set[str]:
+    project = SETTINGS["project"]
+    lists = [project["dependencies"], *(project["optional-dependencies"][e] for e in extras)]
+    return {distribution(requirement) for each in lists for requirement in each}
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [
+        ("ae_pipeline", ("dask", "formats", "postgres", "umap")),
+        ("flows", ()),
+        ("tests", ("dask", "dev", "formats", "postgres", "umap")),
+        ("benchmarks", ("bench", "dask", "dev", "umap")),
+    ],
+)
+def test_every_import_is_a_declared_dependency(folder: str, extras: tuple[str, ...]) -> None:
+    files = [*ROOT.glob(f"{folder}/**/*.py")]
+    ours = {"ae_pipeline", "flows"}
+    ours |= {
+        file.stem for where in ("tests", "benchmarks") for file in ROOT.glob(f"{where}/**/*.py")
+    }
+    provides = packages_distributions()
+    known = declared(*extras)
+    missing = {}
+    for file in files:
+        for name in {i.split(".")[0] for i in imports(ast.parse(file.read_text()))}:
+            if name in sys.stdlib_module_names or name in ours:
+                continue
+            # what is not installed here is an extra that has the name of its package
+            names = {distribution(each) for each in provides.get(name, [name, f"{name}-learn"])}
+            if not names & known:
+                missing[str(file.relative_to(ROOT))] = name
+    assert not missing
+
+
+def test_what_is_declared_is_imported_or_says_why_not() -> None:
+    provides = packages_distributions()
+    used = {i.split(".")[0] for tree in CODE.values() for i in imports(tree)}
+    found = {distribution(d) for name in used for d in provides.get(name, [])}
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    said = {distribution(line.strip().strip('"')) for line in lines if "# not imported" in line}
+    assert declared() - found == said
 
 
 # -------------------------------------------------------------------------------- names

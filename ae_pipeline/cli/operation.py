@@ -183,13 +183,15 @@ def clean(
     settings = load_settings()
     try:
         runs = deleted_runs(settings, days)
+        if runs and not dry_run:
+            _collect_garbage(settings, days)
+            left = set(deleted_runs(settings, days))  # deleted too recently
+            runs = [run for run in runs if run not in left]
     except Unreachable as error:
         err(f"warning: {error}; runs deleted there are not looked at")
         runs = []
     if not dry_run:
         remove(found)
-        if runs:
-            _collect_garbage(settings, days)
     size = sum(each.size for each in found)
     if as_json:
         told = [{"path": str(e.path), "why": e.why, "size": e.size} for e in found]
@@ -199,7 +201,7 @@ def clean(
     for each in found:
         print(f"{each.path}: {each.why} ({each.size / 1e6:.1f} MB)")
     for run in runs:
-        print(f"MLflow run {run}: deleted there at least {round(days)} days ago")
+        print(f"MLflow run {run}: deleted there; goes {round(days)} days after that")
     n, verb = len(found) + len(runs), "would be removed; run it without --dry-run"
     if not n:
         print("nothing to remove")

@@ -23,7 +23,6 @@ from ae_pipeline.report.wording import count
 from ae_pipeline.runtime.files import (
     digest_files,
     digest_json,
-    harmless,
     read_json,
     versions,
     write_frame,
@@ -248,7 +247,7 @@ def _people(
         return None, pd.DataFrame(), pd.DataFrame()
     parts = [pd.read_csv(out / f"{s}_items.tsv", sep="\t", dtype={"item": str}) for s in stems]
     items = items_table(parts, n_rows)
-    write_frame(out / "items.csv", harmless(items))
+    write_frame(out / "items.csv", items)
     about, answers = (
         pd.concat([pd.read_parquet(out / f"{s}_{what}.parquet") for s in stems])
         for what in ("persons", "answers")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ae_pipeline.analysis.persons import N_SHOWN, PROPOSED, flag_rates
 from ae_pipeline.report.findings.rows import person_sections
-from ae_pipeline.runtime.files import harmless, write_frame
+from ae_pipeline.runtime.files import write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +31,10 @@ class PersonTables:
         by_p = self.persons.sort_values(
             ["p_value", "score"], ascending=[True, False], kind="stable"
         )
-        write_frame(folder / "persons.csv", harmless(by_p))
+        write_frame(folder / "persons.csv", by_p)
         answers = self.answers.rename(columns={"recording": "id"})
-        write_frame(folder / "answers.csv", harmless(answers))
-        write_frame(folder / "flag_rates.csv", harmless(self.rates))
+        write_frame(folder / "answers.csv", answers)
+        write_frame(folder / "flag_rates.csv", self.rates)
 
     def sections(self) -> tuple[Section, ...]:
         """Return what the report says of them."""

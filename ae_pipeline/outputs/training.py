@@ -31,7 +31,6 @@ from ae_pipeline.report.markdown import headline_markdown
 from ae_pipeline.runtime.files import (
     digest_files,
     digest_json,
-    harmless,
     versions,
     write_bytes,
     write_frame,
@@ -160,7 +159,7 @@ def _write_once(run: TrainRun, tables: _TrainTables, *, place: Path) -> None:
     if run.metrics.get("factors"):
         write_json(place / "latents.json", _latents_sidecar(run.metrics["factors"]))
     if tables.people is not None:
-        write_frame(place / "items.csv", harmless(tables.people[2]))
+        write_frame(place / "items.csv", tables.people[2])
 
 
 def _write_copies(run: TrainRun, tables: _TrainTables, *, digest: str, place: Path) -> report.Drawn:

@@ -148,20 +148,11 @@ def write_frame(path: Path, frame: pd.DataFrame) -> Path:
         if path.suffix == ".parquet":
             frame.to_parquet(temporary, index=False)
         else:
-            harmless = frame.copy()
-            for name in harmless.columns:
-                if harmless[name].dtype.kind == "O":  # text, mixed and categories
-                    harmless[name] = harmless[name].map(_harmless)
-            harmless = harmless.rename(columns=_harmless)
             tab = path.suffix == ".tsv"
-            harmless.to_csv(
+            harmless(frame).to_csv(
                 temporary, index=False, sep="\t" if tab else ",", na_rep="n/a" if tab else ""
             )
     return path
-
-
-def _harmless(cell: Any) -> Any:
-    return "'" + cell if isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r") else cell
 
 
 @contextmanager
@@ -206,27 +197,18 @@ def _aside(place: Path) -> Path:
 def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold an exclusive lock named by the file ``path``; the kernel frees it on a crash.
 
-    Parameters
-    ----------
-    path : Path
-        The lock file; it stays behind, empty.
-    on_wait : callable, optional
-        Called once where somebody else holds the lock.
+    The file stays behind, empty. ``on_wait`` is called once where somebody else holds the lock.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if on_wait is not None:
-            on_wait()
-        lock.acquire()
-    try:
+    with held(path) as mine:
+        if mine:
+            yield
+            return
+    if on_wait is not None:
+        on_wait()
+    with FileLock(path):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -355,14 +337,13 @@ def harmless(frame: pd.DataFrame) -> pd.DataFrame:
     Texts (and column names) that start with ``=``, ``+``, ``-``, ``@``, a tab or a return get an
     apostrophe before them; numbers stay as they are.
     """
-    import pandas as pd
 
     def safe(cell: Any) -> Any:
         return f"'{cell}" if isinstance(cell, str) and _DANGEROUS.match(cell) else cell
 
     out = frame.copy()
     for name in out.columns:
-        if not pd.api.types.is_numeric_dtype(out[name]):
+        if out[name].dtype.kind == "O":  # text, mixed and categories
             out[name] = out[name].astype(object).map(safe, na_action="ignore")
     out.columns = [safe(str(name)) for name in out.columns]
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from ae_pipeline.config import StudyError
@@ -12,8 +13,15 @@ from ae_pipeline.tracking.settings import Settings, is_server, shown
 __all__ = ["deleted_runs", "gc_command", "ui_command"]
 
 
+MOST_RUNS = 50_000
+"""MLflow's own limit of a search."""
+
+
 def deleted_runs(settings: Settings, days: float) -> list[str]:
-    """Runs that a person has deleted so long ago: what :func:`gc_command` removes for good.
+    """Runs that a person has deleted and that ended so long ago.
+
+    :func:`gc_command` removes for good those of them that were deleted so long ago, too, which
+    MLflow tells nobody but its own ``gc``.
 
     Raises
     ------
@@ -24,9 +32,17 @@ def deleted_runs(settings: Settings, days: float) -> list[str]:
     if is_server(settings.tracking_uri) or (kind == "sqlite:" and not Path(place).is_file()):
         return []
     with connected(settings) as client:
-        store = client._tracking_client.store  # what gc itself asks, which has no dry run
-        found = store._get_deleted_runs(older_than=round(days) * 24 * 3600 * 1000)
-    return [str(run) for run in found]
+        from mlflow.entities import ViewType
+
+        ended_ms = 1000 * (time.time() - round(days) * 24 * 3600)
+        experiments = client.search_experiments(view_type=ViewType.ALL)
+        deleted = client.search_runs(
+            [each.experiment_id for each in experiments],
+            run_view_type=ViewType.DELETED_ONLY,
+            max_results=MOST_RUNS,
+        )
+    ends = {run.info.run_id: run.info.end_time or run.info.start_time for run in deleted}
+    return [str(name) for name, end in ends.items() if end <= ended_ms]
 
 
 def gc_command(settings: Settings, days: float) -> tuple[list[str], dict[str, str]] | None:

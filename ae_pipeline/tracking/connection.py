@@ -57,7 +57,6 @@ def connected(settings: Settings) -> Iterator[MlflowClient]:
         warnings.simplefilter("ignore")
         mlflow = import_mlflow()
         from mlflow.exceptions import MlflowException
-        from requests import RequestException
         from sqlalchemy.exc import SQLAlchemyError
 
         tracking, registry = settings.tracking_uri, settings.registry_uri
@@ -77,8 +76,9 @@ def connected(settings: Settings) -> Iterator[MlflowClient]:
                 finally:
                     mlflow.set_tracking_uri(None)
                     mlflow.set_registry_uri("")
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-            if isinstance(error.__cause__ or error.__context__, RequestException):
+        except (MlflowException, SQLAlchemyError, OSError) as error:  # HTTP's errors are OSErrors
+            cause = error.__cause__ or error.__context__
+            if is_server(tracking) and isinstance(cause, OSError):
                 raise Unreachable(f"MLflow at {shown(tracking)} does not answer") from error
             reason = shown(" ".join(str(getattr(error, "orig", error)).split()))
             raise Unreachable(f"MLflow at {shown(tracking)}: {cut(reason, 200)}") from error

@@ -305,14 +305,11 @@ def _send_growth(client: MlflowClient, run: Run, *, pictures: Path) -> None:
     files = sorted(pictures.glob("epoch-*.png")) if pictures.is_dir() else []
     if not files or client.list_artifacts(run.info.run_id, "images"):
         return
-    import numpy as np
-    from PIL import Image
+    from mlflow import Image
 
     for file in files:
-        with Image.open(file) as image:
-            pixels = np.asarray(image.convert("RGB"))
         epoch = int(file.stem.partition("-")[2])
-        client.log_image(run.info.run_id, pixels, key="reconstruction", step=epoch)
+        client.log_image(run.info.run_id, Image(str(file)), key="reconstruction", step=epoch)
 
 
 def _history(file: Path) -> Iterator[tuple[str, float, int]]:
