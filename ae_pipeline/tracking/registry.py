@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ae_pipeline.config import StudyError
+from ae_pipeline.kind import provider
 from ae_pipeline.runtime.files import cache_dir, digest_files, read_json, write_folder
 from ae_pipeline.tracking.connection import KEY, LONGEST_TAG, Unreachable, connected, cut, quoted
 from ae_pipeline.tracking.record import Record
@@ -141,6 +142,7 @@ def _save_model(
     # MLflow writes down where the parts came from; a copy keeps this machine's paths out of it.
     shutil.copytree(folder, place / "model")
     required = [f"{name}=={installed(name).split('+')[0]}" for name in REQUIRED]
+    required += [own] if (own := provider(detector.info.kind)) else []
     mlflow.pyfunc.save_model(
         place / "pyfunc",
         python_model=str(code),
