@@ -545,7 +545,7 @@ def report_views(n: int) -> None:
     ensemble = Ensemble.fit(fitted, train, reference=held, seed=0)
 
     def scores(given: Samples) -> dict[str, Float]:
-        seen = ensemble.look(given)
+        seen = ensemble.view_scores(given)
         return {"default detector": seen.total, **seen.deviations}
 
     values, digit = images("t10k")

@@ -58,7 +58,7 @@ SIMPLE = {
 def detect(train: Samples, validation: Samples, test: Samples, study: Study) -> dict[str, Float]:
     """Every detector's scores of the test images, larger for what looks more abnormal."""
     fitted = Fitting(study, train, validation, study.training).everything()
-    seen = fitted.ensemble.look(test)
+    seen = fitted.ensemble.view_scores(test)
     found = {OURS: seen.total, "autoencoder's error": seen.autoencoder.total}
     for name, values in seen.deviations.items():
         sides = ", two-sided" if name in TWO_SIDED else ""

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.detectors.personfit import N_HIDDEN, PersonFit, coded
+from ae_pipeline.detectors.answers import coded
+from ae_pipeline.detectors.personfit import N_HIDDEN, PersonFit
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.stats import mean_interval
 

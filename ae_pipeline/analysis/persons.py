@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Column, Samples
-from ae_pipeline.detectors.personfit import MANY_ROWS, PersonFit, Told
+from ae_pipeline.detectors.personfit import MANY_ROWS, AnswerPredictions, PersonFit
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.sources.items import group_columns
 from ae_pipeline.stats import share_interval
@@ -65,7 +65,9 @@ def scale_totals(samples: Samples) -> pd.DataFrame:
     return pd.DataFrame(found, index=range(len(samples)))
 
 
-def persons_frame(person: PersonFit, samples: Samples, *, source: Any, told: Told) -> pd.DataFrame:
+def persons_frame(
+    person: PersonFit, samples: Samples, *, source: Any, predictions: AnswerPredictions
+) -> pd.DataFrame:
     """Indices, onset, groups and totals of each person, in the order of ``samples``.
 
     Parameters
@@ -74,16 +76,16 @@ def persons_frame(person: PersonFit, samples: Samples, *, source: Any, told: Tol
     samples : Samples
     source : QuestionnaireSource
         Says which columns are groups.
-    told : Told
-        ``person.tell(samples)``.
+    predictions : AnswerPredictions
+        ``person.predict_answers(samples)``.
     """
     import pandas as pd
 
     meta = samples.meta.reset_index(drop=True)
     groups = group_columns([str(n) for n in meta if n not in ("recording", "subject")], source)
     parts = [
-        person.indices(samples, told).add_prefix("index_"),
-        person.onset(samples, told),
+        person.indices(samples, predictions).add_prefix("index_"),
+        person.onset(samples, predictions),
         scale_totals(samples),
         meta[groups].add_prefix("group_"),
     ]
@@ -121,22 +123,22 @@ def describe(
     parts, n_known, surprise = [], 0, 0.0
     for rows in samples.chunks(MANY_ROWS):
         some = samples.take(rows)
-        told = person.tell(some)
-        parts.append(persons_frame(person, some, source=source, told=told))
-        n_known = n_known + told.answers.known.sum(0)
-        surprise = surprise + told.surprise.sum(0)
+        predictions = person.predict_answers(some)
+        parts.append(persons_frame(person, some, source=source, predictions=predictions))
+        n_known = n_known + predictions.answers.known.sum(0)
+        surprise = surprise + predictions.surprise.sum(0)
     worst = np.argsort(-frame["score"].to_numpy(), kind="stable")[:N_SHOWN]
     shown = samples.take(worst)
-    answers = answers_frame(shown, person.tell(shown), frame=frame.iloc[worst])
+    answers = answers_frame(shown, person.predict_answers(shown), frame=frame.iloc[worst])
     chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:ITEM_ROWS])
     some = samples.take(chosen)
-    items = items_frame(some, person.tell(some), latents=latents[chosen])
+    items = items_frame(some, person.predict_answers(some), latents=latents[chosen])
     items["answered"], items["total_error"] = n_known, surprise
     return pd.concat(parts, ignore_index=True), answers, items
 
 
 def answers_frame(
-    samples: Samples, told: Told, *, frame: pd.DataFrame, n_shown: int = N_SHOWN
+    samples: Samples, predictions: AnswerPredictions, *, frame: pd.DataFrame, n_shown: int = N_SHOWN
 ) -> pd.DataFrame:
     """The most abnormal people's answers beside what was expected of them, one row an answer.
 
@@ -156,7 +158,7 @@ def answers_frame(
     ends = np.array([_ends(column) for column in columns])
     parts = []
     for row in rows:
-        known = np.flatnonzero(told.answers.known[row])
+        known = np.flatnonzero(predictions.answers.known[row])
         parts.append(
             pd.DataFrame(
                 {
@@ -166,11 +168,11 @@ def answers_frame(
                     "position": pd.array(
                         [_from_one(columns[int(j)].position) for j in known], dtype="Int64"
                     ),
-                    "answer": told.answers.given[row, known],
-                    "expected": np.round(told.expected[row, known], 2),
-                    "probability": np.round(told.probability[row, known], 4),
-                    "surprise": np.round(told.surprise[row, known], 3),
-                    "usual_surprise": np.round(told.usual[row, known], 3),
+                    "answer": predictions.answers.given[row, known],
+                    "expected": np.round(predictions.expected[row, known], 2),
+                    "probability": np.round(predictions.probability[row, known], 4),
+                    "surprise": np.round(predictions.surprise[row, known], 3),
+                    "usual_surprise": np.round(predictions.usual[row, known], 3),
                     "lowest": ends[known, 0],
                     "highest": ends[known, 1],
                 }
@@ -263,7 +265,9 @@ def _cut(values: pd.Series[Any], persons: pd.DataFrame) -> list[tuple[str, pd.Da
     ]
 
 
-def items_frame(samples: Samples, told: Told, *, latents: NDArray[np.float32]) -> pd.DataFrame:
+def items_frame(
+    samples: Samples, predictions: AnswerPredictions, *, latents: NDArray[np.float32]
+) -> pd.DataFrame:
     """The view of items: predicted badly, carrying the latents, asking the same.
 
     Returns
@@ -278,11 +282,13 @@ def items_frame(samples: Samples, told: Told, *, latents: NDArray[np.float32]) -
     """
     import pandas as pd
 
-    known, keyed = told.answers.known, told.answers.keyed
+    known, keyed = predictions.answers.known, predictions.answers.keyed
     n_items = known.shape[1]
-    entropy = np.array([_entropy(told.answers.level[known[:, j], j]) for j in range(n_items)])
+    entropy = np.array(
+        [_entropy(predictions.answers.level[known[:, j], j]) for j in range(n_items)]
+    )
     n_known = np.maximum(known.sum(0), 1)
-    mean = told.surprise.sum(0) / n_known
+    mean = predictions.surprise.sum(0) / n_known
     related = np.nan_to_num(_correlate(keyed, np.asarray(latents, np.float64)))
     own = np.nan_to_num(_correlate(keyed, keyed))
     np.fill_diagonal(own, 0.0)
@@ -306,7 +312,7 @@ def items_frame(samples: Samples, told: Told, *, latents: NDArray[np.float32]) -
             "item": names,
             "scale": [column.block for column in samples.columns],
             "answered": known.sum(0),
-            "total_error": told.surprise.sum(0),
+            "total_error": predictions.surprise.sum(0),
             "predicted": predicted,
             "carries": (related**2).mean(1),
             "latent": [f"z{k:02d}" for k in top],

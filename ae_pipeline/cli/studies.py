@@ -55,7 +55,7 @@ def validate(
 
     Example: ae-pipeline validate study.yaml
     """
-    from ae_pipeline.detectors.calibration import reach
+    from ae_pipeline.detectors.reach import reach
     from ae_pipeline.ingest.gather import gather
     from ae_pipeline.report.findings.reasons import allowed as in_words
     from ae_pipeline.study import load_study

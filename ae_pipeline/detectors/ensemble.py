@@ -61,7 +61,7 @@ from ae_pipeline.training.loop import FittedAutoencoder, Pass
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NETWORK_VIEWS", "TWO_SIDED", "Ensemble", "Seen", "Through", "bands"]
+__all__ = ["NETWORK_VIEWS", "TWO_SIDED", "Ensemble", "ViewInputs", "ViewScores", "bands"]
 
 NETWORK_VIEWS = ("error", "relative", "spread", "latent", "spectrum")
 """Views of the autoencoder, which are added."""
@@ -110,7 +110,7 @@ up for what another sees (chosen on answers with planted careless ones)."""
 
 
 @dataclass(frozen=True)
-class Through:
+class ViewInputs:
     """Samples after the network: its scores, codes (n, latent_dim) and views (n,) by name.
 
     ``scaled`` are the samples in network units, (n, *shape), where they were kept.
@@ -123,7 +123,7 @@ class Through:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ViewScores:
     """Samples through the autoencoder: scores, codes (n, latent_dim), views (n,) by name.
 
     ``deviations`` are the views in robust standard deviations, compressed, as they are added (of
@@ -163,7 +163,8 @@ class Ensemble:
         Own variance below which a sample counts as having this much: the share of a constant
         sample's variance that is not explained means nothing.
     center, below, above : array of shape (views,)
-        Median of each view and its spread on either side, in the order of :class:`Seen`'s views.
+        Median of each view and its spread on either side, in the order of
+        :class:`ViewScores`'s views.
     sum_center, sum_spread : array of shape (1,)
         Median of the network's summed views and its spread above (EEG; empty otherwise).
     population_others, population_center, population_spread : array
@@ -257,7 +258,7 @@ class Ensemble:
         own = np.concatenate([_own_variance(each)[1] for each in self._passes(reference)])
         least = np.maximum(np.quantile(own, 0.05, keepdims=True), FLOOR)
         fitted = replace(fitted, least_variance=least)
-        views = fitted._added(fitted.through(reference).views)
+        views = fitted._added(fitted.view_inputs(reference).views)
         if self.population is not None:
             views |= _channel_views(reference, self.population)[0]
         center, below, above = (np.zeros(len(views)) for _ in range(3))
@@ -327,12 +328,12 @@ class Ensemble:
 
     def score(self, samples: Samples) -> Scores:
         """The views as one score, and how much each channel or item has to do with it."""
-        seen = self.look(samples)
+        seen = self.view_scores(samples)
         return Scores(seen.total, seen.by_entry)
 
-    def look(self, samples: Samples, through: Through | None = None) -> Seen:
-        """Everything in one pass through the network (``through``, where it was made already)."""
-        found = self.through(samples) if through is None else through
+    def view_scores(self, samples: Samples, inputs: ViewInputs | None = None) -> ViewScores:
+        """Everything in one pass through the network (``inputs``, where it was made already)."""
+        found = self.view_inputs(samples) if inputs is None else inputs
         scores, latents, views = found.scores, found.latents, dict(found.views)
         by_entry, band, state = scores.by_entry, np.empty(0, dtype=object), np.zeros(0)
         if self.population is not None:
@@ -340,7 +341,7 @@ class Ensemble:
             views |= channels
         deviations = self._deviations(views)
         total = self._total(deviations)
-        return Seen(scores, latents, views, deviations, total, by_entry, band, state)
+        return ViewScores(scores, latents, views, deviations, total, by_entry, band, state)
 
     def _total(self, deviations: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """The views as one score."""
@@ -368,7 +369,7 @@ class Ensemble:
     def _passes(self, samples: Samples) -> Any:
         return self.autoencoder.passes(samples)
 
-    def through(self, samples: Samples, keep: bool = False) -> Through:
+    def view_inputs(self, samples: Samples, keep: bool = False) -> ViewInputs:
         """Samples through the network, and what its views say of them.
 
         Parameters
@@ -400,10 +401,10 @@ class Ensemble:
         if spectrum:
             views["spectrum"] = np.log(np.concatenate(spectrum) + FLOOR)
         if self.person is not None:
-            by_item, of_persons = self.person.look(samples)
+            by_item, of_persons = self.person.surprise_and_views(samples)
             joined = Scores(joined.total, by_item)
             views |= of_persons
-        return Through(joined, latents, views, _end_to_end(scaled) if keep else None)
+        return ViewInputs(joined, latents, views, _end_to_end(scaled) if keep else None)
 
     def draw_codes(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Codes drawn from the mixture of the training codes, (n, latent_dim)."""

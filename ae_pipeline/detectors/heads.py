@@ -33,9 +33,9 @@ __all__ = [
     "cross_validate",
     "describe",
     "fit_head",
+    "head_features",
     "head_numbers",
     "judge_head",
-    "look_at",
 ]
 
 MAX_FIT_ROWS = 10_000
@@ -98,7 +98,9 @@ class FittedHead:
         self, samples: Samples, latents: NDArray[Any], scaler: Scaler
     ) -> dict[str, NDArray[Any]]:
         """Columns for a scores file: ``predicted_TARGET``, and a probability for each class."""
-        outputs = self.outputs(look_at(self.head.from_, samples, latents=latents, scaler=scaler))
+        outputs = self.outputs(
+            head_features(self.head.from_, samples, latents=latents, scaler=scaler)
+        )
         target = column_name(self.head.target)
         if not self.classes:
             return {f"predicted_{target}": outputs[:, 0]}
@@ -114,7 +116,7 @@ def column_name(text: str) -> str:
     return re.sub(r"\s+", "_", text.strip())
 
 
-def look_at(
+def head_features(
     what: Literal["latents", "input", "both"],
     samples: Samples,
     *,
@@ -138,7 +140,7 @@ def fit_head(
     ----------
     known : Known
     x : array of shape (n, p)
-        Features of all samples, as :func:`look_at` gives them.
+        Features of all samples, as :func:`head_features` gives them.
     rows : array of int
     seed : int
         Which rows, where there are more than a linear reading needs.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError
-from ae_pipeline.detectors.heads import cross_validate, fit_head, judge_head, look_at
+from ae_pipeline.detectors.heads import cross_validate, fit_head, head_features, judge_head
 from ae_pipeline.jobs.fit import Fitted, Fitting, Prepared
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def with_head(prepared: Prepared, fitted: Fitted) -> Fitted:
     network = fitted.ensemble.autoencoder
     latents = network.latents(samples)
     features = {
-        what: look_at(what, samples, latents=latents, scaler=network.scaler)
+        what: head_features(what, samples, latents=latents, scaler=network.scaler)
         for what in dict.fromkeys((known.head.from_, "input"))
     }
     head = fit_head(known, features[known.head.from_], rows=inside, seed=seed)
@@ -123,7 +123,7 @@ def _fit_and_ask(
     rows = np.concatenate([inside, outside])
     chosen = samples.take(rows)
     latents = np.zeros((0, 0)) if what == "input" else network.latents(chosen)
-    x = look_at(what, chosen, latents=latents, scaler=network.scaler)
+    x = head_features(what, chosen, latents=latents, scaler=network.scaler)
     everywhere = np.full((len(samples), x.shape[1]), np.nan)
     everywhere[rows] = x
     head = fit_head(known, everywhere, rows=inside, seed=seed)

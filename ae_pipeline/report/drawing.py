@@ -135,6 +135,7 @@ class Picture:
     def png(self) -> bytes:
         """The same as a picture file on white, for viewers that show no page."""
         assert self.drawn is not None
+        self.drawn.set_layout_engine("none")  # the room was found when it was drawn for the page
         file = io.BytesIO()
         with house_style():
             self.drawn.savefig(file, format="png", dpi=120, facecolor="white", transparent=False)

@@ -20,7 +20,7 @@ from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.data import Column, InputError, Layout, Samples, Scorer, axes_of
 from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.detectors.calibration import Calibration, Detection
-from ae_pipeline.detectors.ensemble import Ensemble, Through
+from ae_pipeline.detectors.ensemble import Ensemble, ViewInputs
 from ae_pipeline.detectors.heads import FittedHead
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.windows import Windowing
@@ -119,18 +119,18 @@ class Bundle:
         """Short name of exactly this model."""
         return f"{self.info.study}-{self.digest[:10]}"
 
-    def begin(self, samples: Samples) -> Through:
+    def view_inputs(self, samples: Samples) -> ViewInputs:
         """The first half of :meth:`judge`; of few samples, because it keeps a copy of them."""
-        return self.ensemble.through(samples, keep=True)
+        return self.ensemble.view_inputs(samples, keep=True)
 
-    def judge(self, samples: Samples, through: Through | None = None) -> Judged:
+    def judge(self, samples: Samples, inputs: ViewInputs | None = None) -> Judged:
         """Score samples with every scorer and compare with the calibration data.
 
         Parameters
         ----------
         samples : Samples
-        through : Through, optional
-            What :meth:`begin` made of them, where that is known already.
+        inputs : ViewInputs, optional
+            What :meth:`view_inputs` made of them, where that is known already.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Bundle:
         """
         self.refuse_misfit(samples)
         columns, scores, latents = raw_columns(
-            self.ensemble, self.baselines, samples=samples, through=through
+            self.ensemble, self.baselines, samples=samples, inputs=inputs
         )
         columns |= self.by_calibration.samples(columns["score"])
         if self.info.entries:

@@ -14,7 +14,7 @@ from ae_pipeline.data import Finding, Samples, Scorer, Scores
 from ae_pipeline.detectors.baselines import score_all
 from ae_pipeline.detectors.calibration import Calibration, Detection
 from ae_pipeline.detectors.conformal import adjusted, conformal_p, conformal_p_without_own
-from ae_pipeline.detectors.ensemble import LINEAR_TO, Ensemble, Through
+from ae_pipeline.detectors.ensemble import LINEAR_TO, Ensemble, ViewInputs
 from ae_pipeline.detectors.events import Span, find_events
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ def raw_columns(
     baselines: dict[str, Scorer],
     *,
     samples: Samples,
-    through: Through | None = None,
+    inputs: ViewInputs | None = None,
 ) -> tuple[dict[str, NDArray[Any]], Scores, NDArray[np.float32]]:
     """:func:`raw_scores` without the keys."""
-    if through is None:
-        through = ensemble.through(samples)
-    seen = ensemble.look(samples, through)
+    if inputs is None:
+        inputs = ensemble.view_inputs(samples)
+    seen = ensemble.view_scores(samples, inputs)
     scores = Scores(_finite(seen.autoencoder.total), _finite(seen.by_entry))
     found: dict[str, Any] = {
         "score": _finite(seen.total),
@@ -126,7 +126,7 @@ def raw_columns(
     found.pop("score_error", None)  # the autoencoder's score says the same
     if "latent" not in seen.deviations:
         found["score_latent"] = _finite(seen.views["latent"])
-    for name, each in score_all(baselines, samples, scaled=through.scaled).items():
+    for name, each in score_all(baselines, samples, scaled=inputs.scaled).items():
         found[f"score_{name}"] = _finite(each.total)
     if len(seen.top_band):
         found["top_band"] = seen.top_band

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Finding, Recording, RobustStats, Samples
-from ae_pipeline.detectors.ensemble import Through
+from ae_pipeline.detectors.ensemble import ViewInputs
 from ae_pipeline.detectors.events import Span
 from ae_pipeline.eeg.features import feature_names, state_of
 from ae_pipeline.eeg.preprocess import Plan
@@ -230,12 +230,12 @@ def _streamed(
     windowing = bundle.info.windows
     assert windowing is not None
 
-    def begun() -> Iterator[tuple[Samples, Through]]:
+    def begun() -> Iterator[tuple[Samples, ViewInputs]]:
         for samples in cut(recording, plan, windowing=windowing, robust_stats=robust_stats):
-            yield samples, bundle.begin(samples)
+            yield samples, bundle.view_inputs(samples)
 
-    for samples, through in ahead(begun()):
-        judged = bundle.judge(samples, through)
+    for samples, inputs in ahead(begun()):
+        judged = bundle.judge(samples, inputs)
         total = judged.columns["score"]
         tags |= _tags(bundle, samples, score=total, judge=judge, recording=recording)
         state = state or _state(bundle, samples, recording=recording)

@@ -55,9 +55,9 @@ def test_answers_stand_beside_what_was_expected_in_the_order_people_saw_them() -
     person = trained().person
     assert person is not None
     samples = careless(people(6, 4), "random")
-    told = person.tell(samples)
+    predictions = person.predict_answers(samples)
     frame = pd.DataFrame({"recording": samples.meta["recording"], "score": np.arange(6.0)})
-    shown = persons.answers_frame(samples, told, frame=frame, n_shown=2)
+    shown = persons.answers_frame(samples, predictions, frame=frame, n_shown=2)
     assert list(dict.fromkeys(shown["recording"])) == ["p5", "p4"]
     assert shown["position"][:3].is_monotonic_increasing
     first = shown.iloc[0]
@@ -82,7 +82,7 @@ def test_items_that_ask_the_same_or_go_with_nothing_are_remarked() -> None:
     samples = replace(samples, values=values, mask=mask)
     latents = np.random.default_rng(1).standard_normal((300, 4)).astype(np.float32)
     latents[:, 2] = values[:, 5]
-    items = persons.items_frame(samples, person.tell(samples), latents=latents)
+    items = persons.items_frame(samples, person.predict_answers(samples), latents=latents)
     assert len(items) == N_ITEMS
     assert items["nearest_item"][0] == "I01"
     assert "asks the same as I01" in items["remark"][0]
@@ -97,7 +97,9 @@ def test_a_person_has_indices_groups_and_totals() -> None:
     samples = people(30, 6)
     samples.meta["age"] = 30
     source = SimpleNamespace(groups=None)
-    frame = persons.persons_frame(person, samples, source=source, told=person.tell(samples))
+    frame = persons.persons_frame(
+        person, samples, source=source, predictions=person.predict_answers(samples)
+    )
     wanted = {
         "index_longstring",
         "index_irv",
@@ -120,7 +122,7 @@ def test_a_part_of_the_people_at_a_time_comes_to_the_same_as_all_at_once(
     source = SimpleNamespace(groups=None)
 
     def everything() -> list[Any]:
-        surprise, views = person.look(samples)
+        surprise, views = person.surprise_and_views(samples)
         return [
             surprise,
             *views.values(),

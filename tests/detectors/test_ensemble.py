@@ -85,7 +85,7 @@ def test_the_density_of_codes_is_that_of_the_mixture(
         means=mixture.means_,
         precisions_cholesky=mixture.precisions_cholesky_,
     )
-    seen = ensemble.look(part(trained, "test"))
+    seen = ensemble.view_scores(part(trained, "test"))
     expected = mixture.score_samples(seen.latents.astype(np.float64))
     np.testing.assert_allclose(seen.views["latent"], -expected, rtol=1e-9, atol=1e-9)
 
@@ -97,7 +97,7 @@ def test_one_component_is_the_normal_distribution_of_all_training_codes() -> Non
     np.testing.assert_allclose(ensemble.means[0], codes.mean(0), rtol=1e-4, atol=1e-4)
     ridge = 1e-3 * codes.var(0).mean() * np.eye(3)
     normal = stats.multivariate_normal(codes.mean(0), np.cov(codes.T, bias=True) + ridge)
-    seen = ensemble.look(part(trained, "test"))
+    seen = ensemble.view_scores(part(trained, "test"))
     np.testing.assert_allclose(
         seen.views["latent"], -normal.logpdf(seen.latents), rtol=1e-3, atol=1e-3
     )
@@ -106,7 +106,7 @@ def test_one_component_is_the_normal_distribution_of_all_training_codes() -> Non
 def test_the_share_not_explained_is_one_minus_r_squared(trained: tiny.Trained) -> None:
     samples = part(trained, "test")
     x, made, mask = in_network_units(trained, samples)
-    share = np.exp(trained.bundle.ensemble.look(samples).views["relative"])
+    share = np.exp(trained.bundle.ensemble.view_scores(samples).views["relative"])
     least = trained.bundle.ensemble.least_variance[0]
     rows = [n for n in range(len(x)) if np.ptp(x[n] if mask is None else x[n][mask[n]]) > 0]
     assert len(rows) > 0.9 * len(x)
@@ -121,14 +121,14 @@ def test_the_share_not_explained_is_one_minus_r_squared(trained: tiny.Trained) -
 
 def test_the_error_is_that_of_the_autoencoder(trained: tiny.Trained) -> None:
     samples = part(trained, "test")
-    seen, scores = trained.bundle.ensemble.look(samples), trained.fitted.score(samples)
+    seen, scores = trained.bundle.ensemble.view_scores(samples), trained.fitted.score(samples)
     np.testing.assert_array_equal(seen.autoencoder.total, scores.total)
     np.testing.assert_allclose(np.exp(seen.views["error"]), scores.total, rtol=1e-4)
     np.testing.assert_array_equal(seen.latents, trained.fitted.latents(samples))
     both, person = trained.bundle.ensemble.score(samples), trained.bundle.ensemble.person
     np.testing.assert_array_equal(both.by_entry, seen.by_entry)
     if person is not None:
-        surprise = person.tell(samples).surprise
+        surprise = person.predict_answers(samples).surprise
         np.testing.assert_allclose(both.by_entry, surprise, rtol=1e-6)
     elif trained.study.kind != "eeg":
         np.testing.assert_array_equal(both.by_entry, scores.by_entry)
@@ -156,17 +156,17 @@ def test_the_spectrum_is_the_largest_deviation_of_band_power_from_its_reconstruc
     np.testing.assert_allclose(ensemble.band_center, center, atol=2e-3)
     np.testing.assert_allclose(ensemble.band_spread, spread, rtol=1e-2)
     largest = (np.abs(differences(samples) - center) / spread).max((1, 2))
-    view = ensemble.look(samples).views["spectrum"]
+    view = ensemble.view_scores(samples).views["spectrum"]
     np.testing.assert_allclose(view, np.log(largest), atol=2e-2)
 
 
 def test_only_signals_have_a_spectrum() -> None:
-    assert set(tiny.eeg().bundle.ensemble.look(part(tiny.eeg(), "test")).views) == {
+    assert set(tiny.eeg().bundle.ensemble.view_scores(part(tiny.eeg(), "test")).views) == {
         *("error", "relative", "spread", "latent", "spectrum"),
         *("own", "neighbours", "population"),
     }
     for trained in (tiny.table(), tiny.pictures()):
-        views = trained.bundle.ensemble.look(part(trained, "test")).views
+        views = trained.bundle.ensemble.view_scores(part(trained, "test")).views
         own = () if trained.data.samples.kind == "mnist" else VIEWS
         assert set(views) == {"error", "relative", "spread", "latent", *own}
 
@@ -183,7 +183,7 @@ def test_bands_that_windows_are_too_short_for_are_left_out(length: int, n_bands:
     samples = short_windows(60, length=length)
     ensemble = Ensemble.fit(untrained(samples), samples, reference=None, seed=0)
     assert ensemble.band_center.shape == ((4, n_bands) if n_bands else (0, 0))
-    seen = ensemble.look(samples)
+    seen = ensemble.view_scores(samples)
     assert ("spectrum" in seen.views) == (n_bands > 0)
     assert np.isfinite(seen.total).all()
 
@@ -195,7 +195,7 @@ def test_the_reference_deviates_by_one_robust_deviation_around_nothing(
     trained: tiny.Trained,
 ) -> None:
     ensemble = trained.bundle.ensemble
-    seen = ensemble.look(part(trained, "validation"))
+    seen = ensemble.view_scores(part(trained, "validation"))
     by_data = 0
     for i, name in enumerate(seen.deviations):
         view = seen.views[name]
@@ -220,7 +220,7 @@ def test_the_reference_deviates_by_one_robust_deviation_around_nothing(
 
 def test_every_view_of_a_sample_adds_to_its_score(trained: tiny.Trained) -> None:
     ensemble = trained.bundle.ensemble
-    seen = ensemble.look(part(trained, "test"))
+    seen = ensemble.view_scores(part(trained, "test"))
     for i, name in enumerate(seen.deviations):
         view = seen.views[name]
         away = view - ensemble.center[i]
@@ -243,9 +243,9 @@ def test_every_view_of_a_sample_adds_to_its_score(trained: tiny.Trained) -> None
 def test_what_is_reconstructed_too_well_is_unusual() -> None:
     trained = tiny.eeg()
     samples, ensemble = part(trained, "test"), trained.bundle.ensemble
-    usual = ensemble.look(samples)
+    usual = ensemble.view_scores(samples)
     for factor in (0.0, 0.1, 0.3):
-        faint = ensemble.look(changed(samples, times(factor)))
+        faint = ensemble.view_scores(changed(samples, times(factor)))
         assert (faint.autoencoder.total < usual.autoencoder.total).all()
         assert faint.deviations["error"].min() > np.quantile(usual.deviations["error"], 0.95)
         assert (faint.total > np.median(usual.total)).all()
@@ -253,12 +253,12 @@ def test_what_is_reconstructed_too_well_is_unusual() -> None:
 
 def test_a_constant_sample_scores_higher_than_usual(trained: tiny.Trained) -> None:
     samples = part(trained, "test")
-    usual = trained.bundle.ensemble.look(samples).total
+    usual = trained.bundle.ensemble.view_scores(samples).total
     for level in (5,) if trained.study.kind == "questionnaire" else (0, 0.1):
         flat = changed(samples, everywhere(level))
         if samples.mask is not None:
             flat = replace(flat, mask=np.ones_like(samples.mask))
-        assert trained.bundle.ensemble.look(flat).total.min() > np.median(usual)
+        assert trained.bundle.ensemble.view_scores(flat).total.min() > np.median(usual)
 
 
 def test_an_added_tone_raises_the_spectrum() -> None:
@@ -270,7 +270,7 @@ def test_an_added_tone_raises_the_spectrum() -> None:
         x[:, 1] += 10 * np.sin(2 * np.pi * 20 * t)  # microvolts, as much as the alpha rhythm
         return x
 
-    usual, odd = ensemble.look(samples), ensemble.look(changed(samples, tone))
+    usual, odd = ensemble.view_scores(samples), ensemble.view_scores(changed(samples, tone))
     assert (odd.deviations["spectrum"] > usual.deviations["spectrum"]).mean() > 0.95
     limit = np.quantile(usual.deviations["spectrum"], 0.95)
     assert np.median(odd.deviations["spectrum"]) > limit
@@ -285,7 +285,7 @@ def test_a_channel_with_a_tenth_of_its_gain_raises_the_score() -> None:
         x[:, 1] *= 0.1
         return x
 
-    usual, odd = ensemble.look(samples), ensemble.look(changed(samples, fade))
+    usual, odd = ensemble.view_scores(samples), ensemble.view_scores(changed(samples, fade))
     assert (odd.total > usual.total).mean() > 0.95
     assert np.median(odd.total) > np.quantile(usual.total, 0.9)
     by_network = {name: np.median(odd.deviations[name]) for name in NETWORK_VIEWS}
@@ -301,7 +301,7 @@ def test_without_a_validation_part_the_training_data_is_the_reference(
 ) -> None:
     inside = part(trained, "train")
     ensemble = Ensemble.fit(trained.fitted, inside, reference=None, seed=0)
-    seen = ensemble.look(inside)
+    seen = ensemble.view_scores(inside)
     for i, name in enumerate(seen.deviations):
         assert np.median(seen.views[name]) == pytest.approx(ensemble.center[i], abs=1e-6)
     few = Ensemble.fit(
@@ -340,11 +340,11 @@ def test_scores_do_not_depend_on_the_company(
     trained: tiny.Trained, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ensemble, samples = trained.bundle.ensemble, part(trained, "test")
-    whole = ensemble.look(samples)
+    whole = ensemble.view_scores(samples)
     monkeypatch.setattr(training, "SCORING_BATCH", size)
     rows = np.random.default_rng(0).permutation(len(samples))[:20]
     for chosen in (np.arange(len(samples)), rows, rows[:1]):
-        seen = ensemble.look(samples.take(chosen))
+        seen = ensemble.view_scores(samples.take(chosen))
         np.testing.assert_allclose(seen.total, whole.total[chosen], rtol=0, atol=1e-5)
         for name, view in seen.views.items():
             np.testing.assert_allclose(view, whole.views[name][chosen], rtol=0, atol=1e-5)
@@ -367,8 +367,8 @@ def test_scores_are_finite_and_large_for_what_no_sample_is(
     trained: tiny.Trained, spoil: float
 ) -> None:
     samples, ensemble = part(trained, "test"), trained.bundle.ensemble
-    usual = ensemble.look(samples)
-    odd = ensemble.look(changed(samples, times(spoil)))
+    usual = ensemble.view_scores(samples)
+    odd = ensemble.view_scores(changed(samples, times(spoil)))
     assert np.isfinite(odd.latents).all()
     for values in (odd.total, *odd.views.values(), *odd.deviations.values()):
         assert np.isfinite(values).all()
@@ -380,8 +380,8 @@ def test_who_answered_nothing_or_always_the_same_gets_a_number() -> None:
     assert samples.mask is not None
     nothing = changed(replace(samples, mask=np.zeros_like(samples.mask)), everywhere(0))
     same = changed(replace(samples, mask=np.ones_like(samples.mask)), everywhere(1))
-    usual = trained.bundle.ensemble.look(samples)
+    usual = trained.bundle.ensemble.view_scores(samples)
     for odd in (nothing, same):
-        seen = trained.bundle.ensemble.look(odd)
+        seen = trained.bundle.ensemble.view_scores(odd)
         assert np.isfinite(seen.total).all()
         assert seen.total.min() > np.median(usual.total)

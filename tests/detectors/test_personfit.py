@@ -11,7 +11,8 @@ from respondents import N_ITEMS, ONSET, careless, people, trained
 from sklearn.metrics import roc_auc_score
 
 from ae_pipeline.data import Axis, Column, Samples
-from ae_pipeline.detectors import personfit
+from ae_pipeline.detectors.answer_models import context_mixture, from_answers_before
+from ae_pipeline.detectors.answers import coded
 from ae_pipeline.detectors.ensemble import Ensemble
 from ae_pipeline.models import Model
 from ae_pipeline.models.autoencoder import Autoencoder
@@ -42,9 +43,9 @@ def test_without_an_order_the_score_does_not_depend_on_the_columns_order() -> No
     samples = people(30, 5, order=False)
     level = np.where(samples.mask, samples.values - 1, -1).astype(np.int64)
     shuffled = np.random.default_rng(0).permutation(N_ITEMS)
-    before = personfit._from_answers_before(level, samples.columns)
+    before = from_answers_before(level, samples.columns)
     turned = replace(samples, columns=tuple(samples.columns[i] for i in shuffled))
-    after = personfit._from_answers_before(level[:, shuffled], turned.columns)
+    after = from_answers_before(level[:, shuffled], turned.columns)
     np.testing.assert_allclose(before.sum(1), after.sum(1), rtol=1e-6)
 
 
@@ -53,15 +54,29 @@ def test_the_predictor_of_patterns_is_a_distribution_over_the_next_answer() -> N
     total = 0.0
     for answer in range(3):
         level = np.column_stack([history, [[answer]]])
-        total += float(np.exp(personfit._mixture(level, 3, lengths=(0, 1, 2))[0, -1]))
+        total += float(np.exp(context_mixture(level, 3, lengths=(0, 1, 2))[0, -1]))
     assert total == pytest.approx(1, abs=1e-6)
+
+
+def test_answers_are_levels_from_zero_and_positions_before_and_after_keying() -> None:
+    columns = (Column("a", "ordinal", (1.0, 2.0, 3.0)), Column("b", "ordinal", (1.0, 2.0, 3.0)))
+    columns = (columns[0], replace(columns[1], reverse=True))
+    values = np.array([[1, 3], [2, 0]], np.float32)
+    mask = np.array([[True, True], [True, False]])
+    meta = pd.DataFrame(index=range(2))
+    samples = Samples("questionnaire", values, meta, (Axis("item", ("a", "b")),), mask, columns)
+    answers = coded(samples, np.ones(2), high=np.full(2, 3.0))
+    assert answers.level.tolist() == [[0, 2], [1, -1]]
+    np.testing.assert_allclose(answers.keyed, [[0, 1], [0.5, np.nan]])
+    np.testing.assert_allclose(answers.raw, [[0, 0], [0.5, np.nan]])
+    np.testing.assert_allclose(answers.given, [[1, 1], [2, np.nan]])
 
 
 def test_the_onset_is_where_careless_answers_begin() -> None:
     person = trained().person
     assert person is not None
-    told = person.onset(careless(people(100, 6), "from the middle on"))
-    away = np.abs(told["onset_position"].astype(float) - 1 - ONSET)
+    predictions = person.onset(careless(people(100, 6), "from the middle on"))
+    away = np.abs(predictions["onset_position"].astype(float) - 1 - ONSET)
     assert (away <= 5).mean() >= 0.5
     attentive = person.onset(people(100, 7))
     assert attentive["onset_item"].notna().mean() < 0.3
@@ -80,13 +95,13 @@ def test_what_was_expected_stands_in_the_units_of_the_table_before_reverse_keyin
     person = trained().person
     assert person is not None
     samples = people(200, 10)
-    told = person.tell(samples)
-    assert 1 <= told.expected.min() <= told.expected.max() <= 5
+    predictions = person.predict_answers(samples)
+    assert 1 <= predictions.expected.min() <= predictions.expected.max() <= 5
     turned = np.array([column.reverse for column in samples.columns])
     given = np.where(turned, 6 - samples.values, samples.values)
     for j in (0, 1):
-        known = told.answers.known[:, j]
-        assert np.corrcoef(told.expected[known, j], given[known, j])[0, 1] > 0.5
+        known = predictions.answers.known[:, j]
+        assert np.corrcoef(predictions.expected[known, j], given[known, j])[0, 1] > 0.5
 
 
 def test_an_answer_does_not_tell_its_own_prediction() -> None:
@@ -96,7 +111,8 @@ def test_an_answer_does_not_tell_its_own_prediction() -> None:
     changed = samples.values.copy()
     changed[:, 4] = 6 - changed[:, 4]
     first, second = (
-        person.tell(s).expected[:, 4] for s in (samples, replace(samples, values=changed))
+        person.predict_answers(s).expected[:, 4]
+        for s in (samples, replace(samples, values=changed))
     )
     np.testing.assert_allclose(first, second, atol=1e-6)
 
@@ -106,9 +122,9 @@ def test_a_missing_answer_is_neither_surprising_nor_a_gain() -> None:
     assert person is not None
     samples = people(50, 12)
     assert samples.mask is not None
-    told = person.tell(samples)
-    assert (told.surprise[~samples.mask] == 0).all()
-    assert (told.gain[~samples.mask] == 0).all()
+    predictions = person.predict_answers(samples)
+    assert (predictions.surprise[~samples.mask] == 0).all()
+    assert (predictions.gain[~samples.mask] == 0).all()
 
 
 def test_binary_nominal_and_continuous_items_are_judged_together() -> None:

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from ae_pipeline import cli
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
-from ae_pipeline.detectors.calibration import reach
+from ae_pipeline.detectors.reach import reach
 from ae_pipeline.jobs.job import Job
 from ae_pipeline.jobs.recalibrate import recalibrate
 from ae_pipeline.jobs.score import score_job

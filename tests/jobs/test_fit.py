@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny
 
-from ae_pipeline.jobs.fit import Fitting, held_out_scores, known_labels
+from ae_pipeline.jobs.fit import Fitted, Fitting, Prepared, held_out_scores, known_labels
+from ae_pipeline.jobs.fit_head import judge_folds, with_fold_head, with_head
 from ae_pipeline.kinds.eeg import cleaned_band_hz
 
 
@@ -36,3 +37,14 @@ def test_held_out_rows_are_scored_as_the_network_scores_them() -> None:
     assert (found.frame["part"] == "test").all()
     assert (found.frame["n_observed"] == np.prod(samples.shape)).all()
     np.testing.assert_allclose(found.latents, fitted.ensemble.autoencoder.latents(other), atol=1e-5)
+
+
+def test_without_a_head_nothing_is_fitted_or_judged() -> None:
+    trained = tiny.table()
+    prepared = Prepared(trained.study, trained.data, trained.division, known=None, key="")
+    fitted = Fitted(trained.bundle.ensemble, trained.baselines, trained.history)
+    rows = trained.division.rows("train")
+    assert with_head(prepared, fitted) is fitted
+    assert with_fold_head(prepared, fitted, inside=rows, outside=rows) == (fitted, None)
+    assert judge_folds(None, []) is None
+    assert prepared.labels(rows) is None

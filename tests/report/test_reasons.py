@@ -8,7 +8,8 @@ import pytest
 import tiny
 
 from ae_pipeline.data import Finding
-from ae_pipeline.detectors.calibration import Detection, reach
+from ae_pipeline.detectors.calibration import Detection
+from ae_pipeline.detectors.reach import reach
 from ae_pipeline.eeg.tags import TAGS, Tag
 from ae_pipeline.report.findings.reasons import (
     SENTENCES,

@@ -459,7 +459,7 @@ def test_the_view_that_deviates_most_is_the_one_that_is_told() -> None:
     values, _ = answers.batch(slice(None))
     alike = replace(answers, values=np.full_like(values, 5), mask=np.ones_like(values, bool))
     bundle = tiny.table().bundle
-    seen = bundle.ensemble.look(alike)
+    seen = bundle.ensemble.view_scores(alike)
     frame = score_rows(bundle, alike, detection=Detection()).frame
     view = max(seen.deviations, key=lambda name: seen.deviations[name][0])
     deviation = LINEAR_TO * np.sinh(seen.deviations[view][0] / LINEAR_TO)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ae_pipeline.detectors.calibration import Detection, reach
+from ae_pipeline.detectors.calibration import Detection
+from ae_pipeline.detectors.reach import reach
 from ae_pipeline.report import GroupView, Headline, Number
 from ae_pipeline.report.findings.methods import methods_paragraph
 from ae_pipeline.report.findings.reasons import allowed, sentence

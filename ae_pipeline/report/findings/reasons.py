@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.data import Finding
-from ae_pipeline.detectors.calibration import Reach
+from ae_pipeline.detectors.reach import Reach
 from ae_pipeline.eeg.tags import CATEGORY, Tag
 from ae_pipeline.report.wording import count, spoken, times
 from ae_pipeline.scoring.bundle import Bundle

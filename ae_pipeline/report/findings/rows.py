@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ae_pipeline.analysis.persons import PROPOSED
-from ae_pipeline.detectors.calibration import Detection, reach
+from ae_pipeline.detectors.calibration import Detection
+from ae_pipeline.detectors.reach import reach
 from ae_pipeline.kind import kind_of
 from ae_pipeline.report import Evidence, Headline, Number, RowsView, Section
 from ae_pipeline.report.drawing import Picture
