@@ -1,0 +1,80 @@
+"""What the pages of a whole folder say: counts of what was scored, flagged and failed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from ae_pipeline.outputs.bids import bids_folder
+from ae_pipeline.report.findings.group import group_view
+from ae_pipeline.report.findings.rows import rows_view
+
+
+def recordings(verdicts: list[str]) -> pd.DataFrame:
+    n = len(verdicts)
+    return pd.DataFrame(
+        {
+            "recording": [f"r{i}" for i in range(n)],
+            "verdict": verdicts,
+            "flagged": [verdict == "unusual" for verdict in verdicts],
+            "score": np.arange(n, dtype=float),
+        }
+    )
+
+
+def test_a_group_counts_what_was_scored_flagged_and_failed() -> None:
+    bundle = tiny.eeg().bundle
+    frame = recordings(["unusual", "clean", "failed"])
+    view = group_view(bundle, bundle.info.detection, recordings=frame, links={"r0": "r0.html"})
+    numbers = {number.label: number.value for number in view.headline.numbers}
+    assert (numbers["Scored"], numbers["Flagged as a whole"], numbers["Failed"]) == ("2", "1", "1")
+    assert view.links == {"r0": "r0.html"}
+    assert view.threshold == bundle.info.threshold
+
+
+def test_where_nothing_is_scored_the_group_has_no_report_to_open() -> None:
+    bundle = tiny.eeg().bundle
+    view = group_view(bundle, bundle.info.detection, recordings=recordings(["failed", "failed"]))
+    assert {n.label: n.value for n in view.headline.numbers}["Failed"] == "2"
+    assert view.links == {}
+
+
+def test_rows_count_those_flagged_and_those_scored() -> None:
+    bundle = tiny.pictures().bundle
+    scores = pd.DataFrame(
+        {
+            "recording": [f"i{i}" for i in range(30)],
+            "score": np.arange(30.0),
+            "p_value": np.linspace(1, 0.01, 30),
+            "flagged": [False] * 28 + [True] * 2,
+        }
+    )
+    latents = scores[["recording"]].assign(z00=0.0, z01=0.0, z02=0.0)
+    view = rows_view(
+        bundle,
+        bundle.info.detection,
+        scores=scores,
+        latents=latents,
+        worst=None,
+        best=None,
+        items=None,
+    )
+    numbers = {number.label: number.value for number in view.headline.numbers}
+    assert (numbers["Flagged"], numbers["Scored"]) == ("2", "30")
+    assert view.facts["Study"] == bundle.info.study
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("sub-01_task-rest", "sub-01/eeg"),
+        ("sub-01_ses-2_task-rest_run-1", "sub-01/ses-2/eeg"),
+        ("sub-01", None),
+        ("P07_rest", None),
+    ],
+)
+def test_only_a_bids_name_has_a_bids_folder(name: str, folder: str | None) -> None:
+    found = bids_folder(name)
+    assert (None if found is None else found.as_posix()) == folder
