@@ -79,6 +79,7 @@ def evaluate(
 
     from ae_pipeline.analysis.evaluate import evaluate as hold_against
     from ae_pipeline.analysis.evaluate import read_truth
+    from ae_pipeline.report.wording import bracketed, fixed
 
     if not scores.is_file():
         raise StudyError(f"{scores}: no such file; expected the scores.parquet of a scoring")
@@ -99,7 +100,7 @@ def evaluate(
     print(f"intervals (95%) are over {result['units']} {result['unit']}s")
     for name, areas in result["scorers"].items():
         print(
-            f"{name:24} ROC area {areas['roc_area']:.3f}{_span(areas['interval'])}  "
+            f"{name:24} ROC area {areas['roc_area']:.3f} {bracketed(areas['interval'], 3)}  "
             f"average precision {areas['average_precision']:.3f}"
         )
     if "found" in result:
@@ -108,21 +109,13 @@ def evaluate(
         if name in result.get("event_scores", {}):
             event = result["event_scores"][name]
             print(
-                f"events, {name:16} sensitivity {_number(event['sensitivity'])}  precision "
-                f"{_number(event['precision'])}  F1 {_number(event['f1'])}  false alarms "
-                f"{_number(event['false_alarms_per_hour'])}/h"
+                f"events, {name:16} sensitivity {fixed(event['sensitivity'], 3)}  precision "
+                f"{fixed(event['precision'], 3)}  F1 {fixed(event['f1'], 3)}  false alarms "
+                f"{fixed(event['false_alarms_per_hour'], 3)}/h"
             )
     for kind, found in result.get("by_kind", {}).items():
         area = found["scorers"]["score"]["roc_area"]
-        print(f"{kind:24} ROC area {_number(area)}  {found['found']} of {found['events']} flagged")
-
-
-def _span(bounds: list[float] | None) -> str:
-    return "" if bounds is None else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
+        print(f"{kind:24} ROC area {fixed(area, 3)}  {found['found']} of {found['events']} flagged")
 
 
 def generate(

@@ -20,6 +20,7 @@ from ae_pipeline.ingest.origin import origin, source_of
 from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.export import open_model
 from ae_pipeline.report.pictures import portraits
+from ae_pipeline.report.wording import spoken
 from ae_pipeline.runtime.files import digest_files, read_json, write_json, write_text
 
 __all__ = ["complete"]
@@ -107,6 +108,10 @@ def _seen_before(place: Path, item: Input) -> str:
 # -------------------------------------------------------------------------------- the report
 
 
+BY = {"model": "model, {way}", "variance": "best constant"}
+"""What has completed it, where the name of a method does not say it."""
+
+
 def _report(
     task: Completion, result: Completed, *, name: str, warnings: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -118,9 +123,7 @@ def _report(
     rows = [
         {
             "hidden": part,
-            "by": {"model": f"model, {found['way']}", "variance": "best constant"}.get(
-                name, name
-            ).replace("_", " "),
+            "by": spoken(BY.get(name, name).format(way=found["way"])),
             "mean_squared_error": error,
             "best": "best" if name == min(found["errors"], key=found["errors"].get) else "",
         }
@@ -128,7 +131,7 @@ def _report(
         for name, error in sorted(found["errors"].items(), key=lambda pair: pair[1])
     ]
     ways = [
-        {"hidden": part, "way": way.replace("_", " "), "mean_squared_error": error}
+        {"hidden": part, "way": spoken(way), "mean_squared_error": error}
         for part, found in result.measured.items()
         for way, error in sorted(found["tried"].items(), key=lambda pair: pair[1])
     ]
@@ -142,7 +145,7 @@ def _report(
     if result.hidden is not None:
         errors = result.hidden["errors"]
         table = pd.DataFrame(
-            [{"by": n.replace("_", " "), "mean_squared_error": e} for n, e in errors.items()]
+            [{"by": spoken(n), "mean_squared_error": e} for n, e in errors.items()]
         ).sort_values("mean_squared_error")
         words = f"{result.hidden['what']} was hidden: {result.hidden['entries']:,} known values."
         title = "What was hidden by name"
@@ -170,8 +173,7 @@ def _report(
             f"{found['errors']['model']:.3g}",
             "mean squared error"
             + (
-                f"; {found['best_simple'].replace('_', ' ')} "
-                f"{found['errors'][found['best_simple']]:.3g}"
+                f"; {spoken(found['best_simple'])} {found['errors'][found['best_simple']]:.3g}"
                 if found["best_simple"]
                 else ""
             ),

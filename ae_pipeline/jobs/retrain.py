@@ -21,6 +21,7 @@ from ae_pipeline.outputs.masking import PLAIN, SHARED, Masking
 from ae_pipeline.outputs.publish import publish, summary_markdown, write_record
 from ae_pipeline.report import Headline, Listing, Number, listing_page
 from ae_pipeline.report.markdown import headline_markdown
+from ae_pipeline.report.wording import spoken
 from ae_pipeline.runtime.files import digest_json, read_json, write_frame, write_json, write_text
 from ae_pipeline.study import Study, load_study
 from ae_pipeline.tracking.record import Record
@@ -305,7 +306,7 @@ def _section(table: pd.DataFrame) -> Listing:
         rows.append((tuple(_cell(row[c]) for c in columns), ""))
     return Listing(
         "Flags that change",
-        tuple(c.replace("_", " ") for c in columns),
+        tuple(spoken(c) for c in columns),
         tuple(rows),
         "No flag changes.",
     )

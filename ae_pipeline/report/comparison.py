@@ -19,7 +19,7 @@ from ae_pipeline.report.drawing import (
 from ae_pipeline.report.pages import facts_rows, render
 from ae_pipeline.report.tables import Cell, Column, Table, link
 from ae_pipeline.report.views import CompareView
-from ae_pipeline.report.wording import fixed, shorten, show
+from ae_pipeline.report.wording import fixed, shorten, show, span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,13 +80,13 @@ def _table(view: CompareView) -> Table:
         target = view.links.get(str(row["model"]))
         cells = [Cell(shorten(row["model"], 60), "" if target is None else link(target))]
         for name in measures:
-            cells += [Cell(fixed(row[name])), Cell(_span(row, name))]
+            cells += [Cell(fixed(row[name])), Cell(_bounds(row, name))]
             if name == "test_loss" and several:
                 least, most = row["test_loss_least"], row["test_loss_most"]
                 cells.append(Cell(f"{fixed(least)} to {fixed(most)}" if row["seeds"] > 1 else ""))
         cells += [
             Cell("" if not row["behind"] else f"{row['behind']:.2g}"),
-            Cell(_span(row, "behind") if row["behind"] else ""),
+            Cell(_bounds(row, "behind") if row["behind"] else ""),
             Cell("" if not row["behind"] else show(bool(row["told_apart"]))),
             Cell(show(int(row["parameters"]))),
             Cell(f"{row['seconds']:.1f}"),
@@ -96,9 +96,8 @@ def _table(view: CompareView) -> Table:
     return Table(f"All models, best by {words} first.", tuple(columns), tuple(rows))
 
 
-def _span(row: pd.Series[Any], name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if not np.isfinite(low) else f"{fixed(low)} to {fixed(high)}"
+def _bounds(row: pd.Series[Any], name: str) -> str:
+    return span((row[f"{name}_low"], row[f"{name}_high"]))
 
 
 def _dots(table: pd.DataFrame) -> Picture | None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from ae_pipeline.report.wording import comma_list, p_value, seconds, share, shorten, show
+from ae_pipeline.report.wording import comma_list, p_value, seconds, share, shorten, show, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +166,7 @@ def _column(name: str, frame: pd.DataFrame) -> Column:
         return COLUMNS[name]
     values = frame[name]
     number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    return Column(shorten(name.replace("_", " "), 60), number=number)
+    return Column(shorten(spoken(name), 60), number=number)
 
 
 def link(path: str) -> str:
@@ -198,7 +198,7 @@ def losses(metrics: Mapping[str, Any]) -> tuple[Table, str]:
     ]
     columns = (
         Column("model", number=False),
-        *(Column(shorten(key.replace("_", " "), 40)) for key in keys),
+        *(Column(shorten(spoken(key), 40)) for key in keys),
     )
     rows = tuple(
         (Cell(shorten(name, 60)), *(Cell(_fine(values.get(key))) for key in keys))
@@ -229,7 +229,7 @@ def others(metrics: Mapping[str, Any]) -> Table:
     """Every other single value of the metrics."""
     known = ("train_loss", "validation_loss", "test_loss")
     rows = tuple(
-        (Cell(shorten(str(key).replace("_", " "), 60)), Cell(_fine(value)))
+        (Cell(shorten(spoken(str(key)), 60)), Cell(_fine(value)))
         for key, value in metrics.items()
         if key not in known and _scalar(value)
     )

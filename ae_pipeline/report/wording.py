@@ -27,6 +27,7 @@ __all__ = [
     "share",
     "shorten",
     "show",
+    "span",
     "spoken",
     "times",
 ]
@@ -105,6 +106,13 @@ def bracketed(bounds: Sequence[float] | None, decimals: int = 2) -> str:
     if bounds is None:
         return ""
     return f"[{bounds[0]:.{decimals}f}, {bounds[1]:.{decimals}f}]"
+
+
+def span(bounds: Sequence[float] | None, decimals: int = 4) -> str:
+    """From where to where; empty where there is nothing."""
+    if bounds is None or not all(map(math.isfinite, bounds)):
+        return ""
+    return f"{fixed(bounds[0], decimals)} to {fixed(bounds[1], decimals)}"
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:

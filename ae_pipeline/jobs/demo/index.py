@@ -18,6 +18,7 @@ from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.kind import kind_of
 from ae_pipeline.report import Evidence, Headline, IndexEntry, IndexView, Number
 from ae_pipeline.report.pictures.truth import recording_strip, strips_by_kind
+from ae_pipeline.report.wording import span, spoken
 from ae_pipeline.stats import poisson_interval, share_interval
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _numbers(outcome: Outcome) -> tuple[Number, ...]:
     beside = Number(
         "Best simple method",
         f"{simple['roc_area']:.3f}",
-        name + ("" if not simple["interval"] else f", {_span(simple['interval'])}"),
+        name + ("" if not simple["interval"] else f", {span(simple['interval'], 3)}"),
     )
     n, total = outcome.n_found, outcome.n_planted
     found = Number("Found", f"{n} of {total}", _share(n, total))
@@ -271,15 +272,11 @@ def _alarms(outcome: Outcome) -> Number:
     )
 
 
-def _span(bounds: Sequence[float]) -> str:
-    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"
-
-
 def _baseline(outcome: Outcome) -> str:
     name, simple = outcome.best_simple()
     by = f"{simple['difference']:+.3f}".replace("-", "−")
     bounds = simple["difference_interval"]
-    within = "" if bounds is None else f" ({_span(bounds)}, 95%)".replace("-", "−")
+    within = "" if bounds is None else f" ({span(bounds, 3)}, 95%)".replace("-", "−")
     beats = outcome.beats_simple()
     if beats:
         return f"No: {name} tells less; the model's area is larger by {by}{within}."
@@ -419,7 +416,7 @@ def _tables(outcome: Outcome) -> tuple[tuple[str, pd.DataFrame], ...]:
 
 
 def _plain(kind: str) -> str:
-    return kind.removeprefix("anomaly/").replace("_", " ")
+    return spoken(kind.removeprefix("anomaly/"))
 
 
 def _cards(outcome: Outcome) -> Evidence:

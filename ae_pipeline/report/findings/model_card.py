@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ae_pipeline.kind import kind_of
+from ae_pipeline.report.wording import spoken
 from ae_pipeline.scoring.bundle import BundleInfo
 
 __all__ = ["model_card"]
@@ -43,18 +44,18 @@ def model_card(info: BundleInfo, metrics: Mapping[str, Any], *, model_id: str) -
         shown = ", ".join(info.entries[:40]) + (" ..." if len(info.entries) > 40 else "")
         lines.append(f"- {len(info.entries)} channels or items, in this order: {shown}")
     lines += ["", "## Data and training", ""]
-    lines += [f"- {_words(name)}: {_short(value)}" for name, value in info.training.items()]
+    lines += [f"- {spoken(name)}: {_short(value)}" for name, value in info.training.items()]
     lines += [f"- digest: {info.training_digest[:16]}", "", "## Calibration", ""]
     lines += [
         f"- statements are about: {info.exchangeable_unit}",
-        *(f"- {_words(n)}: {_short(v)}" for n, v in info.detection.model_dump(mode="json").items()),
+        *(f"- {spoken(n)}: {_short(v)}" for n, v in info.detection.model_dump(mode="json").items()),
         f"- threshold of a window: {info.threshold:.4g}" if info.threshold is not None else "",
         "",
         "## Held-out results",
         "",
     ]
     lines += [
-        f"- {_words(name)}: {_short(metrics.get(name))}"
+        f"- {spoken(name)}: {_short(metrics.get(name))}"
         for name in ("train_loss", "validation_loss", "test_loss", "beats_baselines")
     ]
     lines += ["", "## Limits", ""]
@@ -65,10 +66,6 @@ def model_card(info: BundleInfo, metrics: Mapping[str, Any], *, model_id: str) -
     ]
     lines += ["## Versions", "", ", ".join(f"{n} {v}" for n, v in info.versions.items()), ""]
     return "\n".join(lines)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _short(value: Any) -> str:

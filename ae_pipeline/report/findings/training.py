@@ -366,9 +366,9 @@ def head_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
         for name, values in ((found["from"], judged), ("input", judged.get("from_input") or {})):
             rows += [
                 {
-                    "judged": part.replace("_", " "),
+                    "judged": spoken(part),
                     "predicted_from": name,
-                    "measure": measure.replace("_", " "),
+                    "measure": spoken(measure),
                     "value": value["value"],
                     "95 %": interval(value["interval"]) or "",
                 }

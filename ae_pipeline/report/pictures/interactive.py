@@ -23,7 +23,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ae_pipeline.report.drawing import envelope, floats, merge, time_unit
-from ae_pipeline.report.wording import seconds, shorten, show
+from ae_pipeline.report.wording import seconds, shorten, show, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -270,7 +270,7 @@ def _color(values: pd.Series[Any], name: str) -> dict[str, Any] | None:
 
     if values.isna().all():
         return None
-    title = html.escape(shorten(name.replace("_", " "), 40))
+    title = html.escape(shorten(spoken(name), 40))
     if pd.api.types.is_float_dtype(values):
         number = floats(values.to_frame(name), name)
         low, high = np.nanpercentile(number, [1, 99])

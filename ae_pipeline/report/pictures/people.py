@@ -32,7 +32,7 @@ from ae_pipeline.report.drawing import (
     legend,
     picture,
 )
-from ae_pipeline.report.wording import shorten, show
+from ae_pipeline.report.wording import shorten, show, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,7 +216,7 @@ def group_rates(rates: pd.DataFrame) -> Picture | None:
         ax.set_yticks(place, labels)
         for start in starts:
             where: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
-            name = shorten(heads[start].removeprefix("total_").replace("_", " "), 30)
+            name = shorten(spoken(heads[start].removeprefix("total_")), 30)
             kind = "scale " if heads[start].startswith("total_") else ""
             ax.text(1.01, place[start], f"{kind}{name}", color=MUTED, fontsize=8, **where)
         ax.set(ylim=(place[-1] + 0.7, -0.2 + place[0] - 0.5), xlim=(0, None))

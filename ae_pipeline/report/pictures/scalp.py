@@ -22,7 +22,7 @@ from ae_pipeline.report.drawing import (
     house_style,
     picture,
 )
-from ae_pipeline.report.wording import shorten
+from ae_pipeline.report.wording import shorten, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def scalp_maps(
         worst = by_channel[inside[int(np.argmax(total[inside]))]]
         values.append(worst[known])
         tops.append(shorten(ch_names[int(np.nanargmax(worst))], 16))
-        kind = str(shown["trial_type"].iloc[i]).removeprefix("anomaly/").replace("_", " ")
+        kind = spoken(str(shown["trial_type"].iloc[i]).removeprefix("anomaly/"))
         titles.append(f"{shown['number'].iloc[i]}: {shorten(kind, 16)}")
     if not values:
         return None

@@ -26,7 +26,7 @@ from ae_pipeline.report.drawing import (
     log_axis,
     picture,
 )
-from ae_pipeline.report.wording import shorten, show
+from ae_pipeline.report.wording import shorten, show, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,4 +165,4 @@ def strips_by_kind(scores: pd.DataFrame, kinds: Sequence[str], *, what: str) -> 
 
 def _plain(kind: object) -> str:
     """``anomaly/line_noise`` as a person says it."""
-    return str(kind).removeprefix("anomaly/").replace("_", " ") if kind else ""
+    return spoken(str(kind).removeprefix("anomaly/")) if kind else ""
