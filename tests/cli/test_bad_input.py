@@ -82,7 +82,7 @@ def broken_recordings(place: Path) -> dict[str, tuple[Path, str]]:
 
     raw("empty.edf", b"", "empty")
     raw("text.edf", b"this is a letter, not a recording\n" * 30, "EDF")
-    raw("cut.edf", whole[: len(whole) // 2], "truncated")
+    raw("cut.edf", whole[: 256 * 5 + 10], "truncated")
     files["short.edf"] = (write_edf(place / "short.edf", noise(seconds=2)), "3.3 s")
     emg = ("EMG1", "EMG2", "ECG", "EOG")
     files["muscles.edf"] = (write_edf(place / "muscles.edf", noise(), emg), "EEG")

@@ -429,13 +429,17 @@ def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
         refusal(tmp_path / name)
 
 
-def test_a_truncated_edf_is_refused_and_an_unfinished_last_record_noted(tmp_path: Path) -> None:
+def test_an_interrupted_edf_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     file = write_edf(tmp_path / "a.edf", noise(2, 2000), ["Fz", "Cz"])
+    whole = opened(file)
     content = file.read_bytes()
+    file.write_bytes(content[: 256 * 3 + 10])
+    assert "truncated" in refusal(file)
     file.write_bytes(content[: len(content) // 2])
-    message = refusal(file)
-    assert "truncated" in message
-    assert "20 s" in message
+    half = opened(file)
+    assert half.n_times == 900
+    assert np.array_equal(half.read(0, 900), whole.read(0, 900))
+    assert any("promises 20 s, it holds 9 s" in note for note in half.notes)
     file.write_bytes(content[:-10])
     recording = opened(file)
     assert recording.n_times == 1900

@@ -6,16 +6,17 @@ metres in MNE's head frame, NaN where not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import Annotation
+from ae_pipeline.data import Annotation, InputError
 
-__all__ = ["MNE_WARNED", "Content", "Reader", "Signal"]
+__all__ = ["MNE_WARNED", "Content", "Reader", "Signal", "check_bounds"]
 
 Float = NDArray[np.float32]
 Reader = Callable[[int, int], Float]
@@ -23,6 +24,38 @@ Reader = Callable[[int, int], Float]
 
 
 MNE_WARNED = "MNE warned about this file when opening it; mne.io.read_raw shows the text"
+
+
+HIGHEST_HZ, LONGEST_S = 1e6, 100 * 365.25 * 86400
+"""No amplifier is faster and no recording longer; a header that says so is damaged."""
+
+
+def check_bounds(name: str, rates_hz: Iterable[float], duration_s: float) -> None:
+    """Check that sampling rates and the length are possible, before anything is allocated.
+
+    Parameters
+    ----------
+    name : str
+        File name, for the message.
+    rates_hz : iterable of float
+    duration_s : float
+
+    Raises
+    ------
+    InputError
+        A rate above 1 MHz, a time beyond a century, or either not a number.
+    """
+    for rate_hz in rates_hz:
+        if not 0 <= rate_hz <= HIGHEST_HZ:
+            raise InputError(
+                f"{name}: its header gives a sampling rate of {rate_hz:.4g} Hz; EEG is sampled "
+                "at up to 1 MHz. The header is damaged; export the file again"
+            )
+    if not (math.isfinite(duration_s) and abs(duration_s) <= LONGEST_S):
+        raise InputError(
+            f"{name}: its header gives times of {duration_s:.4g} s, beyond a century. The header "
+            "is damaged; export the file again"
+        )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
-from ae_pipeline.sources.formats.content import Content, Signal
+from ae_pipeline.sources.formats.content import Content, Signal, check_bounds
 
 __all__ = ["read_edf"]
 
@@ -78,12 +78,15 @@ def read_edf(path: Path) -> Content:
     Raises
     ------
     InputError
-        It is none, its header is damaged, or it is shorter than its header says.
+        It is none, or its header is damaged.
     """
     edf, notes = _edf_layout(path)
+    check_bounds(
+        path.name, [per / edf.record_s for per in edf.per_record], edf.n_records * edf.record_s
+    )
     talking = [i for i, label in enumerate(edf.labels) if label.endswith("DF Annotations")]
     signals = [i for i in range(len(edf.labels)) if i not in talking]
-    starts_s, annotations = _edf_annotations(edf, talking)
+    starts_s, annotations, timing = _edf_annotations(edf, talking)
     usable = (np.ptp(edf.physical, axis=1) != 0) & (np.ptp(edf.digital, axis=1) != 0)
 
     def signal(rows: list[int]) -> Signal:
@@ -97,7 +100,7 @@ def read_edf(path: Path) -> Content:
         annotations=annotations,
         files=(path,),
         signal=signal,
-        notes=notes,
+        notes=(*notes, *timing),
         whole_numbers=bool(usable.all()),
     )
 
@@ -140,6 +143,8 @@ def _edf_layout(path: Path) -> tuple[_Edf, tuple[str, ...]]:
             ranges = np.array([[_number(field) for field in fields[k]] for k in (3, 4, 5, 6)])
             if min(per_record) < 0 or sum(per_record) == 0 or not np.isfinite(ranges).all():
                 raise ValueError
+            if not math.isfinite(record_s):
+                raise ValueError
         except ValueError:
             raise InputError(
                 f"{path.name}: its {kind} header is damaged (a number is expected where there is "
@@ -159,15 +164,20 @@ def _edf_layout(path: Path) -> tuple[_Edf, tuple[str, ...]]:
     missing = n_records - whole
     if whole == 0 and n_records <= 0:
         raise InputError(f"{path.name}: is a header without a signal; drop the file")
-    if whole == 0 or missing > 1 or (missing == 1 and rest == 0 and n_records > 1):
+    if whole == 0:
         raise InputError(
             f"{path.name}: is truncated: its header promises {n_records * record_s:g} s, the "
             f"file holds {whole * record_s:g} s; copy it again from the source"
         )
     if n_records < 0:
         notes.append("the header leaves the length open; taken from the file's size")
-    elif missing == 1:
+    elif missing == 1 and rest:
         notes.append("the last data record is incomplete and left out")
+    elif missing > 0:
+        notes.append(
+            f"the file ends early: its header promises {n_records * record_s:g} s, it holds "
+            f"{whole * record_s:g} s; read as far as it goes"
+        )
     elif missing < 0:
         notes.append(f"the file holds {whole * record_s:g} s, more than its header says; all used")
     elif rest:
@@ -198,37 +208,50 @@ def _number(field: bytes) -> float:
 
 def _edf_annotations(
     edf: _Edf, talking: list[int]
-) -> tuple[NDArray[np.float64], tuple[Annotation, ...]]:
-    """Start of each record, and annotations, in seconds from the first record's start."""
+) -> tuple[NDArray[np.float64], tuple[Annotation, ...], tuple[str, ...]]:
+    """Start of each record, and annotations, in seconds from the first record's start; notes.
+
+    A list that keeps time has an empty first text; it need not come first, and may be missing.
+    """
     starts_s = np.arange(edf.n_records, dtype=np.float64) * edf.record_s
-    if not talking:
-        return starts_s, ()
     annotations: list[Annotation] = []
-    told_s = starts_s.copy()
+    told_s = np.full(edf.n_records, np.nan)
     for signal in talking:
         for record, content in enumerate(edf.texts(signal)):
-            for number, tal in enumerate(content.split(b"\x14\x00")):
+            for tal in content.split(b"\x14\x00"):
                 match = TAL.match(tal)
                 if match is None:
                     continue
                 onset_s, duration_s = float(match[1]), float(match[2] or 0)
-                if number == 0 and signal == talking[0]:
+                texts = match[3].split(b"\x14")
+                if not texts[0] and np.isnan(told_s[record]):
                     told_s[record] = onset_s
                 annotations += [
-                    Annotation(onset_s, duration_s, _decoded(text))
-                    for text in match[3].split(b"\x14")
-                    if text
+                    Annotation(onset_s, duration_s, _decoded(text)) for text in texts if text
                 ]
-    begin_s = told_s[0]
+    told = np.flatnonzero(np.isfinite(told_s))
+    if not len(told):
+        kept = "its records keep no time (EDF+D); taken as continuous"
+        return starts_s, tuple(annotations), (kept,) if edf.discontinuous else ()
+    begin_s = float(told_s[told[0]] - starts_s[told[0]])
     annotations = [replace(one, onset_s=one.onset_s - begin_s) for one in annotations]
+    notes: tuple[str, ...] = ()
     if edf.discontinuous:
-        starts_s = told_s - begin_s
+        # a record that keeps no time follows the one before it
+        told_s[0] = begin_s if np.isnan(told_s[0]) else told_s[0]
+        at = np.arange(edf.n_records)
+        last = np.maximum.accumulate(np.where(np.isfinite(told_s), at, 0))
+        told_s = told_s[last] + (at - last) * edf.record_s
+        if len(told) < edf.n_records:
+            notes = (f"{edf.n_records - len(told)} records keep no time; each follows the last",)
+        starts_s = told_s - float(told_s[0])
         if (np.diff(starts_s) < edf.record_s * 0.99).any():
             raise InputError(
                 f"{edf.path.name}: its data records overlap or are out of order (EDF+D); "
                 "export it again as a continuous file"
             )
-    return starts_s, tuple(annotations)
+        check_bounds(edf.path.name, (), float(starts_s[-1]))
+    return starts_s, tuple(annotations), notes
 
 
 def _decoded(text: bytes) -> str:
