@@ -36,8 +36,7 @@ wrong; what one electrode sees and its neighbours do not is seldom brain.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -498,13 +497,16 @@ def _deviations(
     """From the training data and from the own recording, each (n, channels, features)."""
     assert samples.sfreq_hz is not None
     n = rows.stop - rows.start
-    names = samples.meta["recording"].iloc[rows] if "recording" in samples.meta else [""] * n
+    known = "recording" in samples.meta
+    names = samples.meta["recording"].to_numpy()[rows] if known else np.full(n, "")
+    # rows of a recording follow each other
+    edges = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), n]
     found = []
-    for name, run in groupby(zip(names, range(rows.start, rows.stop), strict=True), itemgetter(0)):
+    for first, last in pairwise(edge + rows.start for edge in edges):
+        name = names[first - rows.start]
         own = [samples.robust_stats[name]] if name in samples.robust_stats else []
-        of_one = [row for _, row in run]
-        for start in range(of_one[0], of_one[-1] + 1, AT_ONCE):
-            few = samples.unreferenced(slice(start, min(start + AT_ONCE, of_one[-1] + 1)))
+        for start in range(first, last, AT_ONCE):
+            few = samples.unreferenced(slice(start, min(start + AT_ONCE, last)))
             both = deviations_from([population, *own], few, sfreq_hz=samples.sfreq_hz)
             found.append((both[0], both[-1]))
     against, away = (np.concatenate(parts) for parts in zip(*found, strict=True))

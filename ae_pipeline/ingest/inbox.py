@@ -35,6 +35,7 @@ from ae_pipeline.runtime.files import (
     write_json,
 )
 from ae_pipeline.runtime.operation import Operation
+from ae_pipeline.sources.finding import entities_of
 from ae_pipeline.study import Study, load_study
 
 __all__ = [
@@ -407,7 +408,7 @@ class Inbox:
         for arrival in arrivals:
             name, subject = arrival.item.name, arrival.item.subject
             there |= {name, subject, f"sub-{subject}", arrival.path}
-            there |= {name.split("_")[0]} if name.startswith("sub-") else set()
+            there |= {f"sub-{sub}"} if (sub := entities_of(name).get("sub")) else set()
         missing = tuple(name for name in names if name not in there)
         return Expected(len(names), len(names) - len(missing), missing)
 

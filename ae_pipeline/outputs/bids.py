@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ae_pipeline.data import Recording
 from ae_pipeline.report.findings.reasons import RecordingTables
 from ae_pipeline.runtime.files import write_frame, write_json, write_through
+from ae_pipeline.sources.finding import entities_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +37,8 @@ EVENT_SIDECAR = {
 
 def bids_folder(name: str) -> Path | None:
     """Where BIDS tools look for what belongs to a recording; None without a BIDS name."""
-    entities = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
-    if not name.startswith("sub-") or "task" not in entities:
+    entities = entities_of(name)
+    if "task" not in entities:
         return None
     session = [f"ses-{entities['ses']}"] if "ses" in entities else []
     return Path(f"sub-{entities['sub']}", *session, "eeg")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_pipeline.data import Annotation, InputError
-from ae_pipeline.sources.finding import entities_of, stem_of
+from ae_pipeline.sources.finding import entities_of, pairs_of, stem_of
 
 __all__ = ["Sidecars", "bids_root", "read_sidecars"]
 
@@ -113,13 +113,11 @@ def _inherited(path: Path, root: Path, *, suffix: str) -> Iterator[Path]:
         fitting = []
         for file in folder.glob(f"*{suffix}"):
             stem = file.name.removesuffix(ending)
-            parts = stem.split("_")[:-1]
-            entities = dict(part.split("-", 1) for part in parts if "-" in part)
-            n_said = len(parts)
-            if entities.pop("space", None):  # which no recording has
-                n_said -= 1
-            whole = stem.rpartition("_")[2] == suffix.partition(".")[0]
-            if whole and len(entities) == n_said and entities.items() <= own.items():
+            said, _, last = stem.rpartition("_")
+            entities = pairs_of(said)
+            whole = last == suffix.partition(".")[0] and bool(entities or not said)
+            entities.pop("space", None)  # which no recording has
+            if whole and entities.items() <= own.items():
                 fitting.append((-len(entities), file.name, file))
         yield from (file for _, _, file in sorted(fitting))
         if folder == root:

@@ -23,6 +23,7 @@ __all__ = [
     "entities_of",
     "find",
     "guess_subject_pattern",
+    "pairs_of",
     "stem_of",
     "task_of",
 ]
@@ -244,9 +245,14 @@ def stem_of(path: Path) -> str:
 
 def entities_of(stem: str) -> dict[str, str]:
     """BIDS entities of a file's stem; empty where it is no BIDS name."""
-    parts = stem.removesuffix("_eeg").split("_")
-    pairs = [part.partition("-") for part in parts]
-    if pairs[0][0] != "sub" or not all(re.fullmatch(r"[A-Za-z0-9+]+", v) for _, _, v in pairs):
+    found = pairs_of(stem.removesuffix("_eeg"))
+    return found if next(iter(found), "") == "sub" else {}
+
+
+def pairs_of(stem: str) -> dict[str, str]:
+    """``key-value`` pairs of a name that is nothing else; empty where a part is none."""
+    pairs = [part.partition("-") for part in stem.split("_")]
+    if not all(re.fullmatch(r"[A-Za-z0-9+]+", value) for _, _, value in pairs):
         return {}
     return {key: value for key, _, value in pairs}
 
@@ -374,5 +380,4 @@ def guess_subject_pattern(paths: list[Path]) -> str | None:
 
 def task_of(name: str) -> str:
     """The ``task`` entity of a BIDS name, else nothing."""
-    entities = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
-    return entities.get("task", "") if "sub" in entities else ""
+    return entities_of(name).get("task", "")

@@ -11,7 +11,7 @@ import pytest
 from ae_pipeline.data import Annotation, InputError, Recording, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply
 from ae_pipeline.eeg.preprocess import Plan, Preprocess
-from ae_pipeline.eeg.survey import survey
+from ae_pipeline.eeg.survey import survey, survey_with_stats
 from ae_pipeline.eeg.windows import Windowing, count_windows, cut, cut_again
 from ae_pipeline.ingest.materialise import materialise
 from ae_pipeline.sources.eeg import EegSource, find, open_recording
@@ -253,6 +253,24 @@ def test_many_recordings_stand_on_one_mapped_file(
     np.testing.assert_array_equal(samples.values[:], np.concatenate([s[0] for s in streamed]))
     meta = pd.concat([s[2] for s in streamed], ignore_index=True)
     pd.testing.assert_frame_equal(samples.meta, meta)
+
+
+def test_training_and_scoring_find_the_same_usual_in_a_recording(
+    long_recording: Recording, tmp_path: Path
+) -> None:
+    windowing = Windowing(length_s=2.0, stride_s=0.5)
+    config = Preprocess(high_pass_hz=1.0, low_pass_hz=40.0)
+    for name, sfreq_hz in (("same rate", 160.0), ("resampled", 128.0)):
+        plan, stats = survey_with_stats(
+            long_recording, config, line_freq_hz=50.0, sfreq_hz=sfreq_hz, windowing=windowing
+        )
+        assert plan == planned(long_recording, sfreq_hz)
+        assert stats is not None
+        samples = materialise([(long_recording, plan)], windowing, path=tmp_path / name)
+        trained = samples.robust_stats[long_recording.name]
+        for field in ("residual_weights", "center", "spread"):
+            found, expected = getattr(stats, field), getattr(trained, field)
+            np.testing.assert_allclose(found, expected, atol=2e-3, err_msg=f"{name} {field}")
 
 
 def test_a_finished_file_is_used_again_and_an_unfinished_one_never_there(tmp_path: Path) -> None:

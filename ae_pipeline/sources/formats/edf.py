@@ -291,8 +291,8 @@ def _edf_signal(edf: _Edf, signals: list[int], *, starts_s: NDArray[np.float64])
                 values = np.empty(b - a)  # in float64, as MNE does it
                 for row, code in enumerate(codes):
                     np.multiply(code, gains[row], out=values)
-                    values += offsets[row]
-                    out[row, a - start : b - start] = values
+                    here = out[row, a - start : b - start]
+                    np.add(values, offsets[row], out=here, casting="same_kind")
         return out
 
     return Signal(spans[-1][1], gaps, reader)
