@@ -10,7 +10,6 @@ import numpy as np
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples
 from ae_pipeline.ingest.gather import gather
-from ae_pipeline.kind import Source, kind_of
 from ae_pipeline.runtime.files import digest_json
 from ae_pipeline.scoring.bundle import BundleInfo
 from ae_pipeline.study import load_study
@@ -19,13 +18,7 @@ from ae_pipeline.training.split import divide
 __all__ = [
     "Origin",
     "origin",
-    "source_of",
 ]
-
-
-def source_of(info: BundleInfo) -> Source:
-    """Return the study's source as a bundle keeps it, for reading other inputs."""
-    return kind_of(info.kind).source.model_validate({**info.source, "path": "."})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ae_pipeline.analysis.completing import Completed, Completion, fit_simple
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.ingest.inputs import Failure, Input
-from ae_pipeline.ingest.origin import origin, source_of
+from ae_pipeline.ingest.origin import origin
 from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.export import open_model
 from ae_pipeline.report.pictures import portraits
@@ -73,7 +73,7 @@ def complete(
     if way not in ("auto", *completion.WAYS):
         raise StudyError(f"--way {way}: expected auto, {', '.join(completion.WAYS)}")
     place, bundle = open_model(model, out)
-    kind, source = kind_of(bundle.info.kind), source_of(bundle.info)
+    kind, source = kind_of(bundle.info.kind), bundle.info.source
     found = list(kind.find(source, [given]))
     failed = next((item for item in found if isinstance(item, Failure)), None)
     if failed is not None:

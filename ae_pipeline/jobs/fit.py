@@ -235,7 +235,7 @@ def make_bundle(
         positions_m=data.positions_m,
         sfreq_hz=samples.sfreq_hz,
         has_missing=ensemble.autoencoder.model.has_missing,
-        source=study.source.model_dump(mode="json", exclude=set(study.source.not_kept)),
+        source=study.source.model_copy(update={"path": Path()}),
         preprocess=preprocess,
         windows=study.windows,
         detection=study.detection,

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.ingest.inputs import Failure, Input, find_inputs
-from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.jobs.job import Progress
 from ae_pipeline.kind import Source, kind_of
 from ae_pipeline.report.findings.reasons import claims
@@ -67,7 +66,7 @@ def recalibrate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StudyError(f"{out}: is there already; name a new folder with --out")
     old = bundles.load(model_folder(model))
-    source = source_of(old.info)
+    source = old.info.source
     frames: list[pd.DataFrame] = []
     errors: list[NDArray[np.float32]] = []
     failed: list[str] = []

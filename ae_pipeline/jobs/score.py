@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError
 from ae_pipeline.ingest.inputs import Failure, Input, find_inputs
-from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.jobs.job import Progress, Step
 from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.group import write_group
@@ -150,7 +149,7 @@ class ScoreJob:
             ) from None
         self.run = ScoreRun(out, bundle, self.detection)
         self.kind_of_data = kind_of(bundle.info.kind)
-        self.source = source_of(bundle.info)
+        self.source = bundle.info.source
         refuse_foreign(out, "score", config=self.run.identity)
 
     def steps(self) -> Iterator[Step]:

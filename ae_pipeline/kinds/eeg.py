@@ -140,7 +140,7 @@ class Eeg:
         plan, stats = survey_with_stats(
             recording,
             info.preprocess,
-            line_freq_hz=info.source.get("line_freq_hz"),
+            line_freq_hz=info.line_freq_hz,
             sfreq_hz=info.sfreq_hz,
             windowing=info.windows,
         )
@@ -218,7 +218,7 @@ class Eeg:
         plan = survey(
             recording,
             info.preprocess,
-            line_freq_hz=info.source.get("line_freq_hz"),
+            line_freq_hz=info.line_freq_hz,
             sfreq_hz=info.sfreq_hz,
         )
         unknown = np.isin(info.entries, [*lacking, *plan.bad_names])

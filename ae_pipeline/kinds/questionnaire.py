@@ -75,10 +75,9 @@ class Questionnaire(SamplesKind):
 
     def write(self, path: Path, bundle: Bundle, *, samples: Samples) -> None:
         """Write generated answers as people give them."""
-        from ae_pipeline.ingest.origin import source_of
         from ae_pipeline.runtime.files import write_frame
 
-        frame = _as_answered(source_of(bundle.info), samples)
+        frame = _as_answered(bundle.info.source, samples)
         frame["synthetic"] = True
         write_frame(path, frame)
 
@@ -135,12 +134,11 @@ class Questionnaire(SamplesKind):
 
     def possible(self, info: BundleInfo, values: Float, *, drawn: bool) -> Float:
         """Return answers within their range and on their levels."""
-        from ae_pipeline.ingest.origin import source_of
         from ae_pipeline.scoring.bundle import columns_of
 
         if not drawn:
             return values
-        source: Any = source_of(info)
+        source: Any = info.source
         out = values.copy()
         for j, column in enumerate(columns_of(info)):
             if column.levels:

@@ -12,7 +12,6 @@ from ae_pipeline import report
 from ae_pipeline.analysis.persons import describe
 from ae_pipeline.data import Samples
 from ae_pipeline.ingest.inputs import Failure, Input
-from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.outputs.bids import (
     BIDS_ENDINGS,
     EVENT_SIDECAR,
@@ -225,7 +224,7 @@ def write_rows(
     _save_examples(out / f"{name}_examples.npz", worst, best=best)
     person = run.bundle.ensemble.person
     if person is not None:
-        source = source_of(run.bundle.info)
+        source = run.bundle.info.source
         about, answers, items = describe(
             person, samples, source=source, frame=result.frame, latents=result.latents
         )

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
 
 from ae_pipeline.config import Config, StudyError, explain
 from ae_pipeline.data import Column, InputError, Layout, Samples, Scorer, axes_of
@@ -24,7 +24,7 @@ from ae_pipeline.detectors.ensemble import Ensemble, ViewInputs
 from ae_pipeline.detectors.heads import FittedHead
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.windows import Windowing
-from ae_pipeline.kind import kind_of
+from ae_pipeline.kind import Source, kind_of
 from ae_pipeline.models import Model
 from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.runtime.files import digest_files, write_json, write_through
@@ -47,6 +47,17 @@ __all__ = [
 FORMAT: Literal[2] = 2
 
 
+def _source(given: Any) -> Source:
+    """A source as ``bundle.json`` has it; inputs are given by name, so its path says nothing."""
+    if isinstance(given, Source):
+        return given
+    return kind_of(given["kind"]).source.model_validate({**given, "path": "."})
+
+
+def _without_place(source: Source) -> dict[str, Any]:
+    return source.model_dump(mode="json", exclude=set(source.not_kept))
+
+
 class BundleInfo(Config):
     """Contents of ``bundle.json``."""
 
@@ -67,8 +78,8 @@ class BundleInfo(Config):
     """EEG: electrode positions in metres."""
     sfreq_hz: float | None = None
     has_missing: bool = False
-    source: dict[str, Any]
-    """The study's source without its path."""
+    source: Annotated[Source, PlainValidator(_source), PlainSerializer(_without_place)]
+    """The study's source; where the data lay is not kept."""
     preprocess: Preprocess | None = None
     windows: Windowing | None = None
     detection: Detection
@@ -86,6 +97,11 @@ class BundleInfo(Config):
     rehearsal: dict[str, Any] = Field(default_factory=dict)
     """How well each scorer told planted deviations from held-out data."""
     versions: dict[str, str]
+
+    @property
+    def line_freq_hz(self) -> float | None:
+        """EEG: the mains frequency that the study declares."""
+        return getattr(self.source, "line_freq_hz", None)
 
     @property
     def layout(self) -> Layout:

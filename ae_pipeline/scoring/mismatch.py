@@ -34,7 +34,7 @@ def fitted_channels(recording: Recording, info: BundleInfo) -> Recording:
         It lacks channels that may not or cannot be interpolated.
     """
     places = None
-    if info.source.get("different_channels") == "interpolate":
+    if getattr(info.source, "different_channels", "") == "interpolate":
         places = np.array(info.positions_m, float)
     return with_channels(recording, info.entries, positions_m=places)
 

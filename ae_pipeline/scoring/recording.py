@@ -119,7 +119,7 @@ def score_recording(
     plan, own_stats = survey_with_stats(
         recording,
         info.preprocess,
-        line_freq_hz=info.source.get("line_freq_hz"),
+        line_freq_hz=info.line_freq_hz,
         sfreq_hz=info.sfreq_hz,
         windowing=info.windows,
     )

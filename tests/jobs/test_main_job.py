@@ -20,7 +20,6 @@ from ae_pipeline.analysis.evaluate import named_events, read_truth
 from ae_pipeline.data import InputError
 from ae_pipeline.eeg.survey import survey_with_stats
 from ae_pipeline.eeg.windows import cut
-from ae_pipeline.ingest.origin import source_of
 from ae_pipeline.jobs.demo.job import KINDS, DemoJob
 from ae_pipeline.jobs.init import initial_study
 from ae_pipeline.jobs.job import run_plainly
@@ -161,7 +160,7 @@ def test_eegmat_people_are_scored_by_a_model_of_others(shared_data: Path, tmp_pa
 def same_in_any_pieces(bundle: Bundle, file: Path, scored: pd.DataFrame) -> None:
     """To 1e-5, not of the range but as numbers: by other blocks, other batches and alone."""
     info = bundle.info
-    recording = eeg.open_recording(eeg.find([file])[0], source_of(info)).pick(info.entries)
+    recording = eeg.open_recording(eeg.find([file])[0], info.source).pick(info.entries)
     plan, stats = survey_with_stats(
         recording,
         info.preprocess,

@@ -61,7 +61,7 @@ def _cleaning(info: BundleInfo) -> list[str]:
         f"low-pass {clean.low_pass_hz:g} Hz" if clean.low_pass_hz else "",
     ]
     band = " and ".join(edge for edge in edges if edge)
-    line = info.source.get("line_freq_hz")
+    line = info.line_freq_hz
     notch = {
         "auto": f"; line noise ({line:g} Hz and harmonics) was removed by a notch where the pass "
         "band reaches it"
