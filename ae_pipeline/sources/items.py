@@ -26,7 +26,9 @@ __all__ = [
     "QuestionnaireSource",
     "as_answered",
     "block_of",
+    "codes_of",
     "group_columns",
+    "is_answer",
     "match",
     "possible_range",
 ]
@@ -59,8 +61,14 @@ class ItemBlock(Config):
     """Lowest and highest possible answer (not the observed ones), for instance [1, 6]."""
     levels: tuple[str, ...] = ()
     """Possible answers in ascending order where they are words; then leave range empty."""
-    reverse: _Names = ()
-    """Items of this block to turn round (lowest + highest - answer), by name or pattern."""
+    missing_codes: Annotated[tuple[_Code, ...] | None, BeforeValidator(_listed)] = None
+    """Codes that mean 'no answer' in this block; null takes those of source.missing_codes that
+    are no possible answer here."""
+    reverse: Literal["auto"] | _Names = ()
+    """Items of this block to turn round (lowest + highest - answer), by name or pattern; auto
+    turns those that run against the rest of the block."""
+    reverse_proposed: _Names = ()
+    """Items that seem reverse-keyed; nothing is turned round before they stand under reverse."""
     type: Literal["auto", "continuous", "ordinal", "nominal", "binary"] = "auto"
     """What the answers are; auto: whole numbers in a range of at most 10 values are ordinal."""
 
@@ -93,6 +101,11 @@ class ItemBlock(Config):
                 raise ValueError("type: binary needs two possible answers, as in range: [0, 1]")
         return self
 
+    def turned(self, names: Sequence[str], *, where: str = "", strict: bool = False) -> list[str]:
+        """Items that the study says are reverse-keyed."""
+        named = () if self.reverse == "auto" else self.reverse
+        return match(named, names, where=where, strict=strict)
+
     @property
     def bounds(self) -> tuple[float, float] | None:
         """Lowest and highest possible answer; words count from 0."""
@@ -105,16 +118,42 @@ class QuestionnaireSource(Source):
     kind: Literal["questionnaire"] = "questionnaire"
     """Answers to questions, in a table."""
     path: Path
-    """CSV, TSV, Excel (.xlsx) or SPSS (.sav) file, or a folder of them; delimiter, encoding and
-    decimal commas are detected."""
+    """CSV, TSV, Excel, ODS, SPSS (.sav) or Stata (.dta) file, or a folder of them; delimiter,
+    encoding and decimal commas are detected."""
     id_column: str | None = None
-    """Column that identifies a person, never shown to a model; null numbers the rows."""
+    """Column that identifies a row, never shown to a model; null numbers the rows."""
+    subject_column: str | None = None
+    """Column that identifies a person where one has several rows (visits, REDCap events); the
+    rows of one person are never divided between training and test. Null: one person a row."""
+    header_rows: Annotated[int, Field(ge=1, le=5)] = 1
+    """Rows that hold the column names; of several, the first that names every column counts, else
+    they are joined."""
+    skip_rows: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Rows above the column names (a title)."""
+    skip_footer: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Rows below the last person (totals, remarks)."""
+    sheet: str | int | None = None
+    """Sheet of a workbook, by name or by number from 1; null takes the one with most cells."""
+    decimal: Literal[".", ","] | None = None
+    """Decimal sign; null finds it in the numbers."""
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    """Sign between thousands; null finds it in the numbers."""
+    encoding: str | None = None
+    """Encoding of a text file, for instance utf-8 or cp1252; null finds it."""
     items: Annotated[tuple[ItemBlock, ...], BeforeValidator(_listed), Field(min_length=1)]
     """Names, patterns ("A*") or blocks of items; every other column is kept as metadata only."""
     missing_codes: Annotated[tuple[_Code, ...], BeforeValidator(_listed)] = ()
-    """Codes that mean 'no answer', for instance [-9, 99, refused]; empty cells and NA always do."""
+    """Codes that mean 'no answer', for instance [-9, 99, refused]; empty cells and NA always do. A
+    code within the range of a block is an answer there, unless the block's own missing_codes say
+    otherwise."""
+    impossible_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of answers that may be impossible (outside the range, or no number): so few are listed
+    and count as missing; with more of them the table is refused."""
     presentation_order: _Names | None = None
     """All items in the order people saw them; ["*"] where that is the order of the columns."""
+    checks: Annotated[dict[str, _Code], Field(default_factory=dict)]
+    """Attention checks: column -> right answer, for instance {Q17: 4}; they are no items, and the
+    number of failed ones is reported beside each person."""
     response_times: _Names = ()
     """Columns of response times, by name or pattern; kept beside the answers, never a feature."""
     groups: _Names | None = None
@@ -165,7 +204,7 @@ def as_answered(
         bounds = possible_range(source, column)
         if bounds is not None:
             answers = np.clip(answers, *bounds)
-            if column.name in match(block.reverse, [column.name], where="", strict=False):
+            if column.reverse:
                 answers = sum(bounds) - answers
         column_cells: Any = answers
         if block.levels:
@@ -182,6 +221,23 @@ _GROUP_WORD = re.compile(
     r"(?![a-z])",
     re.IGNORECASE,
 )
+
+
+def is_answer(block: ItemBlock, code: float | str) -> bool:
+    """Whether a code is a possible answer of a block."""
+    if block.levels:
+        return str(code) in block.levels
+    if block.bounds is None or isinstance(code, str):
+        return False
+    low, high = block.bounds
+    return low <= code <= high
+
+
+def codes_of(source: QuestionnaireSource, block: ItemBlock) -> tuple[float | str, ...]:
+    """Codes of missing answers in a block."""
+    if block.missing_codes is not None:
+        return block.missing_codes
+    return tuple(code for code in source.missing_codes if not is_answer(block, code))
 
 
 def group_columns(names: Sequence[str], source: QuestionnaireSource) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError
-from ae_pipeline.sources import cells
+from ae_pipeline.sources import cells, numerals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
     layout = cells.look(Path(path))
     text = cells.table(layout, {}, missing={}, nrows=_PROPOSAL_ROWS)
     text = text.dropna(how="all").dropna(how="all", axis=1)
-    numbers = {name: cells.numbers(text[name]) for name in text.columns}
+    numbers = {name: numerals.numbers(text[name]) for name in text.columns}
     words = {name: set(text[name][numbers[name].isna()].dropna()) for name in text.columns}
 
     def is_number(name: str) -> bool:

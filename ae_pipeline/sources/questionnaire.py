@@ -9,9 +9,8 @@ item become metadata, never features. Files are only read.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,8 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_pipeline.data import Axis, Column, InputError, Samples
-from ae_pipeline.sources import cells, wording
-from ae_pipeline.sources.items import QuestionnaireSource, match
+from ae_pipeline.sources import cells, metadata, wording
+from ae_pipeline.sources.items import (
+    QuestionnaireSource,
+    codes_of,
+    group_columns,
+    is_answer,
+    match,
+)
+from ae_pipeline.sources.keying import keying
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,13 +35,14 @@ __all__ = ["Table", "find", "load"]
 
 MAX_LEVELS = 10
 """Whole-number answers with at most so many possible values count as ordinal by themselves."""
+MOST_OF_ITEM = 0.1
+"""Share of an item's answers that may be impossible."""
+FEW_ANSWERS = 10
+"""Answers from which on a single impossible one is no reason to refuse a table."""
 LARGEST = 1e9
 """Numbers beyond are no answers, and their squares would be none of single precision."""
 _FEWEST, _PER_ITEM = 100, 3
 """People below which, and people an item below which, relations between items are mostly noise."""
-_AGE = re.compile(r"(?<![a-z])(age|alter)(?![a-z])", re.IGNORECASE)
-_LEAST_AGE, _MOST_AGE = 6, 105
-"""Years; ages beyond are reported as implausible."""
 
 
 class Table(NamedTuple):
@@ -144,10 +151,17 @@ def load(
             items = [item for item, use in zip(items, used, strict=True) if use]
             values, observed = values[:, used], observed[:, used]
         notes += _doubts(files, items, values=values)
+        items, said = _keyed(source, items, values=values)
+        notes += said
+    else:
+        items = [
+            replace(item, reverse=column.reverse)
+            for item, column in zip(items, columns, strict=True)
+        ]
     for j, item in enumerate(items):
         if item.reverse and item.bounds is not None:
             values[:, j] = sum(item.bounds) - values[:, j]
-    order = _shown_order(files[0], source, items=parts[0].items, strict=columns is None)
+    order = _shown_order(files[0], source, items=parts[0].items, names=parts[0].names)
     found = tuple(_column(item, values[:, j], order=order) for j, item in enumerate(items))
     n_missing = int(observed.size - observed.sum())
     if n_missing:
@@ -155,7 +169,14 @@ def load(
         notes.append(f"{n_missing:,} of {observed.size:,} answers ({share:.2g}%) missing; masked")
     values[~observed] = 0
 
-    meta.insert(1, "subject", meta["recording"])
+    if source.subject_column is None:
+        meta.insert(1, "subject", meta["recording"])
+    else:
+        n_people = meta["subject"].nunique()
+        notes.append(
+            f"{wording.count(len(meta), 'row')} of {n_people:,} people (subject_column "
+            f"{source.subject_column!r}); the rows of one person are never divided between parts"
+        )
     names = [item.name for item in items]
     samples = Samples(
         "questionnaire",
@@ -172,20 +193,56 @@ def load(
 
 
 def _shown_order(
-    file: Path, source: QuestionnaireSource, *, items: list[_Item], strict: bool
+    file: Path, source: QuestionnaireSource, *, items: list[_Item], names: Sequence[str]
 ) -> list[str] | None:
     """Names of the items in the order people saw them; None where it is not known."""
     if source.presentation_order is None:
         return None
-    every = [item.name for item in items]
+    known = {item.name for item in items}
+    every = [name for name in names if name in known]  # a pattern stands for the file's order
     where = f"{file}: presentation_order"
-    shown = match(source.presentation_order, every, where=where, strict=strict)
+    shown = match(source.presentation_order, every, where=where)
     if len(shown) < len(every):
         raise InputError(
             f"{where} leaves out {wording.items(n for n in every if n not in shown)}; "
             'name every item, or ["*"] for the order of the columns'
         )
     return shown
+
+
+def _keyed(
+    source: QuestionnaireSource, items: list[_Item], *, values: NDArray[np.float32]
+) -> tuple[list[_Item], list[str]]:
+    """Items with the reverse keying that the study leaves to us, and what is still undecided."""
+    turned, notes = set[str](), []
+    names = [item.name for item in items]
+    for block in source.items:
+        own = match(block.items, names, where="", strict=False)
+        label = f" of scale {block.scale!r}" if block.scale else ""
+        if block.reverse == "auto":
+            found = keying(values[:, [names.index(name) for name in own]], own)
+            turned |= set(found.turned)
+            if found.turned:
+                which = wording.items(found.turned)
+                notes.append(f"reverse: auto turned {which}{label} round")
+            elif found.undecided:
+                first, second = map(wording.quoted, found.undecided)
+                notes.append(
+                    f"reverse keying{label} cannot be decided from the answers: {first} run "
+                    f"against {second}; name the reverse-keyed ones under reverse"
+                )
+            continue
+        open_ = [
+            name
+            for name in match(block.reverse_proposed, own, where="", strict=False)
+            if name not in block.turned(own)
+        ]
+        if open_:
+            notes.append(
+                f"{wording.items(open_)}{label} seem reverse-keyed and are not turned round: move "
+                "them to reverse to confirm, or empty reverse_proposed to refuse"
+            )
+    return [replace(item, reverse=True) if item.name in turned else item for item in items], notes
 
 
 @dataclass(frozen=True)
@@ -198,6 +255,7 @@ class _Item:
     bounds: tuple[float, float] | None
     words: tuple[str, ...]
     reverse: bool
+    codes: tuple[float | str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -216,59 +274,109 @@ class _Part:
     rows: NDArray[np.int64]
     response_times: tuple[str, ...]
     notes: list[str]
+    names: tuple[str, ...]
+
+
+def _format(source: QuestionnaireSource) -> cells.Format:
+    return cells.Format(**{name: getattr(source, name) for name in cells.Format._fields})
 
 
 def _read(file: Path, source: QuestionnaireSource, *, columns: Sequence[Column] | None) -> _Part:
     """Read and check one file."""
-    layout = cells.look(file)
-    if source.id_column is not None and source.id_column not in layout.names:
-        near = wording.nearest(source.id_column, layout.names)
-        raise InputError(f"{file}: no id column {source.id_column!r}; {near}")
-    others = [name for name in layout.names if name != source.id_column]
+    layout = cells.look(file, _format(source))
+    ids = [name for name in (source.id_column, source.subject_column) if name is not None]
+    for key, name in (("id", source.id_column), ("subject", source.subject_column)):
+        if name is not None and name not in layout.names:
+            near = wording.nearest(name, layout.names)
+            raise InputError(f"{file}: no {key} column {name!r}; {near}")
+    others = [name for name in layout.names if name not in ids and name not in source.checks]
     times = match(
         source.response_times, others, where=f"{file}: response_times", strict=columns is None
     )
     items = _resolve(
         file, source, available=[name for name in others if name not in times], columns=columns
     )
-    codes = [code if isinstance(code, str) else f"{code:g}" for code in source.missing_codes]
-    answers = [*(item.name for item in items), *times]
-    missing: dict[str, list[str]] = {name: [*cells.EMPTY, *codes] for name in answers}
-    if source.id_column is not None:
-        missing[source.id_column] = [""]  # somebody may be called NA
+    missing: dict[str, list[str]] = {
+        item.name: [
+            *(word for word in cells.EMPTY if word not in item.words),
+            *map(_written, item.codes),
+        ]
+        for item in items
+    }
+    missing |= {name: [*cells.EMPTY, *map(_written, source.missing_codes)] for name in times}
+    kept = [name for name in others if name not in missing]
+    groups = group_columns(kept, source)
+    missing |= {name: [""] for name in (*ids, *groups)}  # somebody may be called NA
     numeric = [*(item.name for item in items if not item.words), *times]
-    frame, decimal = cells.read(layout, numeric, missing=missing)
-
-    spoken = {item.name: item.words for item in items if item.words}
-    for name, words in spoken.items():
-        frame[name] = _spoken(file, name, text=frame[name], words=words)
+    frame, refused, signs = cells.read(layout, numeric, missing=missing)
+    for item in items:
+        if item.words:
+            frame[item.name], unknown = _spoken(frame[item.name], item.words)
+            if unknown.any():
+                refused[item.name] = unknown
     names = [item.name for item in items]
     values: NDArray[np.float32] = np.empty((len(frame), len(items)), np.float32)
     for j, name in enumerate(names):
         values[:, j] = frame[name]  # to_numpy() would need another copy
     rest = frame.drop(columns=names)
     del frame
-    numbers = [code for code in source.missing_codes if not isinstance(code, str)]
-    if numbers:
-        for j, item in enumerate(items):
-            if not item.words:
-                values[np.isin(values[:, j], np.asarray(numbers, np.float32)), j] = np.nan
-        for name in times:
-            rest[name] = rest[name].mask(rest[name].isin(numbers))
+    for j, item in enumerate(items):
+        codes = [code for code in item.codes if not isinstance(code, str)]
+        if codes and not item.words:
+            values[np.isin(values[:, j], np.asarray(codes, np.float32)), j] = np.nan
+    codes = [code for code in source.missing_codes if not isinstance(code, str)]
+    for name in times:
+        rest[name] = rest[name].mask(rest[name].isin(codes))
+    for name in groups:
+        rest[name] = metadata.grouped(rest[name])
 
-    blank = np.array(np.isnan(values).all(axis=1))
+    wrong = [refused.get(name, np.zeros(len(values), bool)) for name in names]
+    blank = np.array(np.isnan(values).all(axis=1) & ~np.any(wrong, axis=0))
     blank[blank] = rest[blank].isna().all(axis=1).to_numpy()
     rows = np.flatnonzero(~blank) + 1
     if blank.any():
         values, rest = values[~blank], rest[~blank].reset_index(drop=True)
     if not len(rows):
         raise InputError(f"{file}: has a header but no rows")
-    _refuse_impossible(file, items, values=values, rows=rows)
-
+    text = {name: bad[~blank] for name, bad in refused.items() if name in names}
     told = f"{file.name}: {len(rows):,} rows, {cells.in_words(layout)}"
-    notes = [told + (", decimal commas" if decimal == "," else "")]
-    meta = _meta(file, rest, id_column=source.id_column, rows=rows, notes=notes)
-    return _Part(file, items, values, meta, rows, tuple(times), notes)
+    if signs.decimal == ",":
+        told += ", decimal commas"
+    if signs.thousands:
+        told += f", thousands separated by {signs.thousands!r}"
+    notes = [told]
+    notes += _mask_impossible(
+        file, items, values=values, rows=rows, text=text, share=source.impossible_share
+    )
+    notes += _answers_beside_codes(file, source, items)
+    if source.checks:
+        rest["checks_failed"] = metadata.checks_failed(file, rest, source.checks)
+    meta = metadata.beside(
+        file, rest, source=source, rows=rows, notes=notes, layout=layout, signs=signs
+    )
+    return _Part(file, items, values, meta, rows, tuple(times), notes, layout.names)
+
+
+def _written(code: float | str) -> str:
+    return code if isinstance(code, str) else f"{code:g}"
+
+
+def _answers_beside_codes(file: Path, source: QuestionnaireSource, items: list[_Item]) -> list[str]:
+    """Codes of the whole table that are answers in some block."""
+    notes = []
+    for code in source.missing_codes:
+        blocks = [b for b in source.items if b.missing_codes is None and is_answer(b, code)]
+        names = [
+            i.name
+            for i in items
+            if any(match(b.items, [i.name], where="", strict=False) for b in blocks)
+        ]
+        if names:
+            notes.append(
+                f"{file.name}: {_written(code)} is a possible answer of {wording.items(names)} and "
+                "counts as one; put it under missing_codes of the block if it means no answer"
+            )
+    return notes
 
 
 def _resolve(
@@ -292,10 +400,11 @@ def _resolve(
     for block in source.items:
         where = f"{file}: items"
         strict = known is None
-        if source.id_column in block.items:
-            raise InputError(f"{file}: the id column {source.id_column!r} cannot be an item")
+        for name in (source.id_column, source.subject_column):
+            if name in block.items:
+                raise InputError(f"{file}: the id column {name!r} cannot be an item")
         names = match(block.items, available, where=where, strict=strict)
-        turned = match(block.reverse, names, where=f"{file}: reverse", strict=strict)
+        turned = block.turned(names, where=f"{file}: reverse", strict=strict)
         for name in names:
             if name in found:
                 raise InputError(
@@ -306,7 +415,10 @@ def _resolve(
             if known is not None:
                 kind, levels = known[name].type, known[name].levels
                 bounds = (levels[0], levels[-1]) if levels else bounds
-            found[name] = _Item(name, block.scale, kind, bounds, block.levels, name in turned)
+            codes = codes_of(source, block)
+            found[name] = _Item(
+                name, block.scale, kind, bounds, block.levels, name in turned, codes
+            )
     if known is None:
         return list(found.values())
     if len(found) < len(known):
@@ -315,11 +427,23 @@ def _resolve(
     return [found[name] for name in known]
 
 
-def _refuse_impossible(
-    file: Path, items: list[_Item], *, values: NDArray[np.float32], rows: NDArray[np.int64]
-) -> None:
-    """Raise where an answer is too large, outside its declared range, or between its levels."""
+def _mask_impossible(
+    file: Path,
+    items: list[_Item],
+    *,
+    values: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    text: Mapping[str, NDArray[np.bool_]],
+    share: float,
+) -> list[str]:
+    """Mask answers that nobody can have given and list them; raise where they are too many.
+
+    Too many are more than ``share`` of all answers, or more than a tenth of an item's: then the
+    study is wrong about the item, not the person.
+    """
     offending: dict[str, str] = {}
+    n_wrong, broken = 0, False
+    n_answers = int((~np.isnan(values)).sum()) + sum(int(bad.sum()) for bad in text.values())
     for j, item in enumerate(items):
         answers = values[:, j]
         wrong = np.abs(answers) > LARGEST  # not NaN, which is missing
@@ -331,19 +455,43 @@ def _refuse_impossible(
             if item.whole:
                 what = f"other than the whole numbers from {low:g} to {high:g}, its range"
                 wrong |= (answers != np.rint(answers)) & ~np.isnan(answers)
+        bad = text.get(item.name)
+        n_known = int((~np.isnan(answers)).sum())
+        if bad is not None and bad.any():
+            words = "not among its levels" if item.words else "that are no numbers"
+            offending[item.name] = (
+                f"item {item.name!r} has {wording.count(bad.sum(), 'answer')} {words} "
+                f"({wording.rows(rows[bad])})"
+            )
+            n_wrong, n_known = n_wrong + int(bad.sum()), n_known + int(bad.sum())
         if wrong.any():
             which = ", ".join(f"{value:g}" for value in np.unique(answers[wrong])[:4])
             offending[item.name] = (
                 f"item {item.name!r} has {wording.count(wrong.sum(), 'answer')} {what} "
                 f"({which}; {wording.rows(rows[wrong])})"
             )
-    if offending:
+            n_wrong += int(wrong.sum())
+        n_own = int(wrong.sum()) + (0 if bad is None else int(bad.sum()))
+        broken |= n_own > max(1, MOST_OF_ITEM * n_known)
+        answers[wrong] = np.nan
+    if not offending:
+        return []
+    allowed = max(int(share * n_answers), 1 if n_answers >= FEW_ANSWERS and share else 0)
+    if broken or n_wrong > allowed:
         first, *more = offending
         also = f", and so {wording.have(more)} {wording.items(more)}" if more else ""
         raise InputError(
             f"{file}: {offending[first]}{also}; put codes of missing answers under "
-            "missing_codes, or correct range"
+            "missing_codes, or correct range or levels (source.impossible_share says how many "
+            "impossible answers may be left out)"
         )
+    shown = list(offending.values())
+    more_ = f"; and {len(shown) - 8} more items" if len(shown) > 8 else ""
+    return [
+        f"{file.name}: {wording.count(n_wrong, 'impossible answer')} counted as missing: "
+        + "; ".join(shown[:8])
+        + more_
+    ]
 
 
 def _doubts(files: Sequence[Path], items: list[_Item], *, values: NDArray[np.float32]) -> list[str]:
@@ -413,82 +561,16 @@ def _all_whole(answers: NDArray[np.float32]) -> bool:
 
 
 def _spoken(
-    file: Path, name: str, *, text: pd.Series[str], words: Sequence[str]
-) -> pd.Series[float]:
-    """Answers in words as 0, 1, ...; NaN where missing."""
-    codes = text.str.strip().map({word: code for code, word in enumerate(words)}).astype("float32")
-    unknown = np.flatnonzero(codes.isna() & text.notna())
-    if len(unknown):
-        raise InputError(
-            f"{file}: item {name!r} has {wording.count(len(unknown), 'answer')} not among its "
-            f"levels ({wording.rows(unknown + 1)}); add the words to levels or to missing_codes"
-        )
-    return codes
-
-
-def _meta(
-    file: Path,
-    rest: pd.DataFrame,
-    *,
-    id_column: str | None,
-    rows: NDArray[np.int64],
-    notes: list[str],
-) -> pd.DataFrame:
-    """Identities and what else the table holds."""
-    import pandas as pd
-
-    if id_column is None:
-        width = max(4, len(str(rows[-1])))
-        recording = pd.Series([f"row-{row:0{width}d}" for row in rows.tolist()], dtype="str")
-    else:
-        recording = rest.pop(id_column).str.strip()
-        without = recording.isna() | (recording == "")
-        if without.any():
-            raise InputError(
-                f"{file}: id column {id_column!r} is empty in {wording.rows(rows[without])}; "
-                "give each person an id or leave id_column out"
-            )
-        again = recording.duplicated(keep=False).to_numpy()
-        if again.any():
-            places = rows[(recording == recording[again].iloc[0]).to_numpy()]
-            n_ids = recording[again].nunique()
-            raise InputError(
-                f"{file}: id column {id_column!r} holds the same id in {wording.rows(places)}"
-                + (f" ({n_ids} ids stand more than once)" if n_ids > 1 else "")
-                + "; ids must be unique: correct them or take another id_column"
-            )
-    meta = pd.DataFrame({"recording": recording})
-    for name in rest.columns:
-        column = rest[name]
-        if name.startswith("Unnamed: ") and column.isna().all():
-            continue  # a delimiter at the end of every line
-        if not pd.api.types.is_numeric_dtype(column):
-            numbers = cells.numbers(column)
-            column = numbers if (numbers.notna() == column.notna()).all() else column
-        notes += _implausible(file, name, column=column, rows=rows)
-        if name in ("recording", "subject"):
-            notes.append(f"{file.name}: column {name!r} is kept as {name + '_'!r}")
-            name += "_"
-        meta[name] = column
-    return meta
-
-
-def _implausible(
-    file: Path, name: str, *, column: pd.Series[Any], rows: NDArray[np.int64]
-) -> list[str]:
-    """Ages that nobody who answers a questionnaire has."""
-    import pandas as pd
-
-    if not _AGE.search(name) or not pd.api.types.is_numeric_dtype(column):
-        return []
-    odd = ((column < _LEAST_AGE) | (column > _MOST_AGE)).to_numpy()
-    if not odd.any() or odd.mean() > 0.5:  # most of them: no ages in years at all
-        return []
-    values = ", ".join(f"{value:g}" for value in np.unique(column[odd])[:4])
-    return [
-        f"{file.name}: column {name!r} has {wording.count(odd.sum(), 'implausible value')} "
-        f"({values}; {wording.rows(rows[odd])}); check before using it"
-    ]
+    text: pd.Series[str], words: Sequence[str]
+) -> tuple[pd.Series[float], NDArray[np.bool_]]:
+    """Answers in words as 0, 1, ..., NaN where missing; and where they are none of the words."""
+    exact = {word: code for code, word in enumerate(words)}
+    codes: pd.Series[Any] = text.str.strip().map(exact)
+    loose = {wording.plainly(word): code for word, code in exact.items()}
+    if len(loose) == len(exact):
+        codes = codes.fillna(text.map(wording.plainly).map(loose))
+    codes = codes.astype("float32")
+    return codes, np.asarray(codes.isna() & text.notna(), dtype=np.bool_)
 
 
 def _refuse_shared_ids(parts: Sequence[_Part]) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["count", "have", "items", "nearest", "quoted", "rows"]
+__all__ = ["count", "have", "items", "nearest", "plainly", "quoted", "rows"]
+
+_ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -48,3 +50,10 @@ def rows(rows: NDArray[Any], most: int = 5) -> str:
     shown = ", ".join(str(int(row)) for row in rows[:most])
     more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
     return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+
+
+def plainly(word: Any) -> Any:
+    """A word without what people write differently: case, blanks, kinds of quotes and dashes."""
+    if not isinstance(word, str):
+        return word
+    return " ".join(word.translate(_ALIKE).split()).casefold()

@@ -302,7 +302,9 @@ def test_ant_that_crashes_its_library_is_one_line_and_the_process_lives(tmp_path
     path = write_ant_that_crashes(tmp_path)
     with pytest.raises(InputError) as error:
         opened(path)
-    assert re.fullmatch(r"a\.cnt: crashed antio, .* \(SIG[A-Z]+\): damaged; .*", str(error.value))
+    assert re.fullmatch(
+        r"a\.cnt: crashed antio, .* \(SIG[A-Z]+\); the file is damaged; .*", str(error.value)
+    )
 
 
 def test_two_formats_of_one_ending_are_told_by_their_content(tmp_path: Path) -> None:

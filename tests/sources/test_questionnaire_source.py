@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ae_pipeline.data import InputError
 from ae_pipeline.jobs import init as initial
+from ae_pipeline.kinds import questionnaire as kind
 from ae_pipeline.sources.items import ItemBlock, QuestionnaireSource, group_columns
 from ae_pipeline.sources.proposal import propose
 from ae_pipeline.sources.questionnaire import Table, find, load
@@ -171,7 +172,7 @@ def test_presentation_order_and_response_times_are_carried_beside_the_answers(wr
         ("sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"), "semicolons"),
         ("\ufeff" + PLAIN, "byte-order mark"),
         (PLAIN.encode("utf-16"), "UTF-16"),
-        (PLAIN.replace("x01", "Zoë").encode("latin-1"), "Latin-1"),
+        (PLAIN.replace("x01", "Zoë").encode("cp1252"), "Windows-1252"),
         (PLAIN.replace("x01", "Zoë"), "UTF-8"),
         (PLAIN.replace("31", '"3,1"'), "commas"),
         (PLAIN.replace(",", ", "), "commas"),
@@ -309,7 +310,7 @@ def test_a_table_that_does_not_fit_the_model_is_refused(write: Any) -> None:
         (
             "who,A1,A2,B1\na,1,good,0\nb,2,3,1\nc,4,bad,x\n",
             {},
-            "column 'A2' should hold numbers but has text (rows 1, 3), and so has item 'B1'",
+            "item 'A2' has 2 answers that are no numbers (rows 1, 3), and so has item 'B1'",
         ),
         (
             "who,A1,A2,B1\na,1,7,0\nb,2,3,2\nc,4,55,1\n",
@@ -322,9 +323,9 @@ def test_a_table_that_does_not_fit_the_model_is_refused(write: Any) -> None:
         ("who,A1,A1\na,1,0\n", {}, "column name 'A1' stands more than once"),
         ("who,A1,B1\na,1,0\nb,1,0,7,9\n", {}, "row 2 has 5 fields where the header has 3 names"),
         ("who,A1,B1\na,1,0,7,9\n", {}, "more fields than the header has names (3)"),
-        ('who,A1,B1\na,"1,0\nb,1,0\n', {}, "EOF inside string"),
+        ('who,A1,B1\na,"1,0\nb,1\n', {}, "line 2 opens a quote that is never closed"),
         ("who,A1,B1\na,,\nb,,NA\n", {}, "nobody answered any item"),
-        (b"\xef\xbb\xbfwho,A1,B1\na\xff,1,0\n", {}, "says it is UTF-8-SIG but is not"),
+        (b"\xef\xbb\xbfwho,A1,B1\na\xff,1,0\n", {}, "is not UTF-8-SIG throughout"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_in_one_line(
@@ -541,7 +542,7 @@ def test_a_large_table_is_proposed_fewer_epochs(
     table = pd.DataFrame(rng.integers(1, 6, (400, 6)), columns=[f"q{i}" for i in range(6)])
     table.to_csv(tmp_path / "t.csv", index=False)
     assert "epochs: 200" in initial.initial_study("questionnaire", tmp_path / "t.csv")
-    monkeypatch.setattr(initial, "MANY_PEOPLE", 40)
+    monkeypatch.setattr(kind, "MANY_PEOPLE", 40)
     proposed = initial.initial_study("questionnaire", tmp_path / "t.csv")
     assert "epochs: 20\n" in proposed
     assert "About 401 rows" in proposed
