@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flows.environment import prepare_environment
 from flows.run import run_job, using
+from flows.servers import prepare_environment
 
 if TYPE_CHECKING:
     from flows.deployments import serve

@@ -19,7 +19,6 @@ from prefect.types.entrypoint import EntrypointType
 
 from ae_pipeline.ingest.inbox import Inbox
 from flows import pipeline
-from flows.late import drop_late
 
 __all__ = [
     "deployments",
@@ -98,6 +97,6 @@ def serve(inboxes: Sequence[Inbox]) -> None:
     """
     made = deployments(inboxes)
     for inbox in inboxes:
-        drop_late(f"inbox/inbox-{inbox.study.study}")
-        drop_late(f"retrain/retrain-{inbox.study.study}")
+        pipeline.drop_late(f"inbox/inbox-{inbox.study.study}")
+        pipeline.drop_late(f"retrain/retrain-{inbox.study.study}")
     prefect_serve(*made, limit=AT_ONCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,7 +23,7 @@ from flows.run import NOTHING_KEPT, current_progress, run_name, run_steps
 if TYPE_CHECKING:
     from ae_pipeline.jobs.job import Job
 
-__all__ = ["demo", "inbox", "retrain", "score", "train"]
+__all__ = ["demo", "drop_late", "inbox", "retrain", "score", "train"]
 
 
 @flow(flow_run_name="{study}", **NOTHING_KEPT)
@@ -153,10 +153,56 @@ def demo(
     return _run(DemoJob(kinds or KINDS, Path(out), quick=quick, progress=current_progress()))
 
 
+def drop_late(deployment: str | UUID, but: UUID | None = None) -> int:
+    """Cancel scheduled runs of a deployment whose time has passed: the next one does their work.
+
+    Parameters
+    ----------
+    deployment : str or UUID
+        ``FLOW/DEPLOYMENT``, or its id.
+    but : UUID, optional
+        The run that is to stay.
+
+    Returns
+    -------
+    int
+        How many were cancelled.
+    """
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterId,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.exceptions import ObjectNotFound
+    from prefect.states import Cancelled
+
+    now, dropped = datetime.now(UTC), 0
+    with get_client(sync_client=True) as client:
+        if isinstance(deployment, str):
+            try:
+                deployment = client.read_deployment_by_name(deployment).id
+            except ObjectNotFound:
+                return 0
+        waiting = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+            ),
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        )
+        for run in waiting:
+            due = run.expected_start_time
+            if run.id != but and run.auto_scheduled and due is not None and due < now:
+                message = "its time had passed; the run that is at work does what it would have"
+                client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+                dropped += 1
+    return dropped
+
+
 def _drop_late() -> None:
     """Cancel runs that should have been by now: this one does their work."""
-    from flows.late import drop_late
-
     if deployment.id is not None:
         drop_late(UUID(str(deployment.id)), but=UUID(str(flow_run.id)))
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.files import project_root
-from flows.environment import START_S, prepare_environment
 from flows.server import start_server
-from flows.servers import find_servers
+from flows.servers import PREFECT_START_S, find_servers, prepare_environment
 
 if TYPE_CHECKING:
     from ae_pipeline.jobs.job import Job, Progress, Step
@@ -105,7 +104,7 @@ def _reach_server(schedules: bool) -> None:
             filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"])
         )
         refresh_global_settings_context()
-        if not _answers(timeout_s=START_S):
+        if not _answers(timeout_s=PREFECT_START_S):
             raise StudyError(
                 f"Prefect's server did not start (its reasons are in {home / 'server.log'}); use "
                 "--no-prefect"

@@ -1,8 +1,9 @@
 """Servers of Prefect and MLflow on this machine, together, for as long as the command runs.
 
 Each server is started by a guard (this file as a script) that reads a pipe from the command and
-ends the server when the pipe closes, which the kernel sees to however the command ends: nothing
-is left behind.
+ends the server when the pipe closes, which the kernel sees to however the command ends. Prefect
+and MLflow have nothing of the kind: their servers outlive a command that is killed. Prefect's
+settings stand here, too, since they have to be there before it is imported.
 """
 
 from __future__ import annotations
@@ -20,12 +21,41 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-__all__ = ["find_servers", "up"]
+__all__ = ["PREFECT_START_S", "find_servers", "prepare_environment", "up"]
 
 PREFECT = (sys.executable, "-m", "prefect", "server", "start")
 PREFECT_PORT = 4200
 START_S = 120
 PATIENCE_S = 8
+
+
+PREFECT_START_S = 90
+"""Longest start of Prefect's own server: on a slow machine the first one makes the database."""
+
+
+def prepare_environment(root: Path | None = None) -> None:
+    """Set what Prefect reads from the environment at its import, where the user has not.
+
+    Parameters
+    ----------
+    root : Path, optional
+        The project's root; Prefect keeps its database in ``data/prefect`` under it.
+    """
+    from ae_pipeline.runtime.files import project_root
+
+    defaults = {
+        "DO_NOT_TRACK": "true",
+        "PREFECT_HOME": str((root or project_root()).absolute() / "data" / "prefect"),
+        # The terminal belongs to the command line; Prefect's record gets every line.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(PREFECT_START_S),
+        # One write for many tasks: sqlite spends seconds on locks otherwise.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
 
 
 def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
@@ -47,7 +77,6 @@ def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
     from ae_pipeline.runtime.files import project_root, write_json
     from ae_pipeline.tracking.commands import ui_command
     from ae_pipeline.tracking.settings import load_settings
-    from flows.environment import prepare_environment
 
     root = project_root()
     prepare_environment(root)

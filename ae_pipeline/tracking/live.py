@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isfinite
 from typing import Any
 
@@ -24,8 +24,10 @@ class Live:
     """A training's losses in MLflow while it goes on, as far as MLflow can be had.
 
     Everything happens in a thread, so that training never waits; whatever fails ends it quietly,
-    since :func:`publish` sends all of it once more. Left behind by a process that was killed,
-    its run is closed as killed by the next :func:`publish` into the experiment.
+    since :func:`publish` sends all of it once more. MLflow's own asynchronous logging begins a run
+    synchronously, and at the end of the process waits for a server that hangs as long as its
+    requests may take (measured: all of MLFLOW_HTTP_REQUEST_TIMEOUT). Left behind by a process that
+    was killed, its run is closed as killed by the next :func:`publish` into the experiment.
 
     Parameters
     ----------
@@ -55,14 +57,8 @@ class Live:
         self._thread.join(patience_s)
 
     def _work(self) -> None:
-        from contextlib import suppress
-
-        with suppress(Unreachable, StudyError):
-            self._send()
-
-    def _send(self) -> None:
         experiment, run_name, work = self._what
-        with connected(self._settings) as client:
+        with suppress(Unreachable, StudyError), connected(self._settings) as client:
             from mlflow.entities import Metric
 
             place = experiment_id(
@@ -94,25 +90,25 @@ def watched(
 
     Trainings shorter than :data:`LIVE_AFTER_S` are published when they are done, and only then.
     """
-    started, live = time.monotonic(), list[Live]()
-    earlier: list[Any] = []
+    started = time.monotonic()
+    live: Live | None = None
+    waiting: list[Any] = []
 
     def told(event: Any) -> None:
+        nonlocal live
         listener(event)
         if not hasattr(event, "is_best"):
             return
-        if not live:
-            earlier.append(event)
-            if time.monotonic() - started < LIVE_AFTER_S:
-                return
-            live.append(Live(load_settings(), experiment, run_name="training now", work=work))
-        for each in [*earlier, *([] if earlier else [event])]:
+        waiting.append(event)
+        if live is None and time.monotonic() - started >= LIVE_AFTER_S:
+            live = Live(load_settings(), experiment, run_name="training now", work=work)
+        while live is not None and waiting:
+            each = waiting.pop(0)
             losses = {"train_loss": each.train_loss, "validation_loss": each.validation_loss}
-            live[0].epoch(each.epoch, losses)
-        earlier.clear()
+            live.epoch(each.epoch, losses)
 
     try:
         yield told
     finally:
-        for each in live:
-            each.close()
+        if live is not None:
+            live.close()

@@ -16,7 +16,7 @@ from ae_pipeline.kind import provider
 from ae_pipeline.runtime.files import cache_dir, digest_files, read_json, write_folder
 from ae_pipeline.tracking.connection import KEY, LONGEST_TAG, Unreachable, connected, cut, quoted
 from ae_pipeline.tracking.record import Record
-from ae_pipeline.tracking.settings import Settings
+from ae_pipeline.tracking.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,6 +39,10 @@ CHAMPION = "champion"
 DIGEST = "ae_pipeline.bundle"
 REASON = "ae_pipeline.promoted_because"
 LONGEST_MODEL_DESCRIPTION = 5000
+MODEL_URI = re.compile(
+    r"runs:/(?P<run>[^/]+)/(?P<path>[^/]+)"
+    r"|models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))"
+)
 
 
 # MLflow stores this text beside the bundle and runs it to load the model (models from code):
@@ -189,11 +193,7 @@ def resolve(uri: str, settings: Settings) -> Path:
     StudyError
         Where the URI has another form, names nothing, or MLflow cannot be had.
     """
-    form = re.fullmatch(
-        r"runs:/(?P<run>[^/]+)/(?P<path>[^/]+)"
-        r"|models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))",
-        uri,
-    )
+    form = MODEL_URI.fullmatch(uri)
     if form is None:
         raise StudyError(
             f"model {uri!r}: expected a bundle's folder, runs:/RUN_ID/model, models:/NAME@ALIAS "
@@ -309,11 +309,7 @@ def promote(settings: Settings, model: str, *, reason: str) -> dict[str, str | N
 
 def _registered(client: MlflowClient, model: str) -> tuple[str, str]:
     """Name and version that a user's way of naming a model stands for."""
-    form = re.fullmatch(
-        r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))"
-        r"|runs:/(?P<run>[^/]+)/[^/]+",
-        model,
-    )
+    form = MODEL_URI.fullmatch(model)
     parts: dict[str, str | None] = {} if form is None else form.groupdict()
     if form is None:
         record = Path(model).expanduser().absolute().parent / "published.json"
@@ -340,9 +336,6 @@ def _registered(client: MlflowClient, model: str) -> tuple[str, str]:
 def model_folder(model: str) -> Path:
     """A bundle's folder from what a user names a model by."""
     if model.startswith(("runs:/", "models:/")):
-        from ae_pipeline.tracking.registry import resolve
-        from ae_pipeline.tracking.settings import load_settings
-
         return resolve(model, load_settings())
     return Path(model).expanduser()
 

@@ -30,7 +30,6 @@ def main() -> None:
 
         from flows import pipeline
         from flows.deployments import deployments
-        from flows.late import drop_late
 
         inbox = open_inbox(Path("study.yaml"))
         ids = {each.name: each.apply() for each in deployments([inbox])}
@@ -55,11 +54,11 @@ def main() -> None:
                         "where id = ?",
                         (due.strftime("%Y-%m-%d %H:%M:%S.%f"), str(run.id)),
                     )
-            told["dropped"] = drop_late("inbox/inbox-small")
-            told["again"] = drop_late(nightly)
-            told["none"] = drop_late("inbox/no-such")
+            told["dropped"] = pipeline.drop_late("inbox/inbox-small")
+            told["again"] = pipeline.drop_late(nightly)
+            told["none"] = pipeline.drop_late("inbox/no-such")
         try:
-            pipeline.score("no-model", ["recordings/Anna_rest.edf"], "out")
+            pipeline.score("no-model", ["recordings/Anna_rest.edf"], out="out")
         except StudyError as error:
             told["score"] = str(error)
     print(json.dumps(told))
@@ -83,7 +82,8 @@ def test_deployments_have_schedules_and_forms_and_keep_no_names(tmp_path: Path) 
             stdout=out,
             stderr=err,
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home)},
+            env=os.environ
+            | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PREFECT_HOME": str(home)},
             start_new_session=True,
             timeout=170,
             check=False,

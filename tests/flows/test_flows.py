@@ -100,7 +100,9 @@ def main() -> None:
         load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"])).name
         for deployment in deployments
     ]
-    told["flows"] = [getattr(pipeline, name).name for name in pipeline.__all__]
+    told["flows"] = [
+        getattr(pipeline, name).name for name in pipeline.__all__ if name != "drop_late"
+    ]
     again = [sys.executable, __file__, "again"]
     told["again"] = json.loads(subprocess.run(again, capture_output=True, check=True).stdout)
     told["servers"] = servers()
