@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from ae_pipeline.analysis.evaluate import evaluate
-from ae_pipeline.jobs.demo.index import Outcome, index_of, sentence_of
+from ae_pipeline.jobs.demo.demonstration import Outcome
+from ae_pipeline.jobs.demo.index import index_of, sentence_of
+from ae_pipeline.jobs.demo.job import DEMONSTRATIONS
 
 
 def outcome(shift: float, simple_shift: float, kind: str = "mnist") -> Outcome:
@@ -26,7 +28,7 @@ def outcome(shift: float, simple_shift: float, kind: str = "mnist") -> Outcome:
     frame["flagged"] = frame["score"] > 2.5
     kinds = np.where(altered, "turned", "as written")
     labels = pd.DataFrame({"id": names, "label": altered.astype(int), "kind": kinds})
-    return Outcome(kind, Path(), Path(), frame, labels, evaluate(frame, labels))
+    return Outcome(DEMONSTRATIONS[kind], Path(), Path(), frame, labels, evaluate(frame, labels))
 
 
 @pytest.mark.parametrize(
