@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "OVERLAP",
     "evaluate",
-    "label_windows",
     "named_events",
     "read_truth",
 ]
@@ -99,19 +98,6 @@ def read_truth(path: Path) -> pd.DataFrame:
     if "id" in truth and (truth.groupby("id")["label"].nunique() > 1).any():
         raise InputError(f"{path}: the same id stands with label 0 and 1; correct it")
     return truth
-
-
-def label_windows(scores: pd.DataFrame, truth: pd.DataFrame) -> Float:
-    """1 for windows that hold an event, 0 for those without, NaN for those in between.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        ``recording``, ``onset_s``, ``duration_s``.
-    truth : DataFrame
-        ``recording``, ``onset``, ``duration`` in seconds.
-    """
-    return _labels(len(scores), _meetings(scores, truth))
 
 
 class _Meetings(NamedTuple):

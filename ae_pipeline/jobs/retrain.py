@@ -8,14 +8,15 @@ here: a person does that, with a reason.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.ingest.inbox import Inbox
 from ae_pipeline.jobs.job import Progress, Step
-from ae_pipeline.jobs.score import score_job
+from ae_pipeline.jobs.score import ScoreJob, score_job
 from ae_pipeline.jobs.train import TrainJob
 from ae_pipeline.outputs.masking import PLAIN, SHARED, Masking
 from ae_pipeline.outputs.publish import publish, summary_markdown, write_record
@@ -96,7 +97,7 @@ class RetrainJob:
             _LOG.warning("there is no champion to compare with; see 'ae-pipeline promote'")
             return
         models = {"champion": champion, CHALLENGER: self.training.out / "model"}
-        self.jobs = {
+        jobs = {
             name: score_job(
                 str(model),
                 [str(reference)],
@@ -106,11 +107,11 @@ class RetrainJob:
             )
             for name, model in models.items()
         }
-        for name, job in self.jobs.items():
+        for name, job in jobs.items():
             for step in job.steps():
                 if step.name != "publish to MLflow":
                     yield Step(f"{name}: {step.name}", step.run)
-        yield Step("compare", self._compare)
+        yield Step("compare", partial(self._compare, jobs))
         yield Step("publish to MLflow", self._publish)
 
     def summary(self) -> str:
@@ -154,11 +155,11 @@ class RetrainJob:
         own = self.study.outputs.root / self.study.study / "model"
         return own if own.is_dir() else None
 
-    def _compare(self) -> None:
+    def _compare(self, jobs: Mapping[str, ScoreJob]) -> None:
         import pandas as pd
 
         self.progress.stage("comparing with the champion")
-        old, new = (self.jobs[name].run for name in ("champion", CHALLENGER))
+        old, new = (jobs[name].run for name in ("champion", CHALLENGER))
         table = changes(old.out, new.out)
         stretches = _stretches(old.out, new.out) if old.bundle.info.threshold is not None else None
         inputs = read_json(new.out / "provenance.json")["inputs"]

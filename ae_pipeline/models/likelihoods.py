@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +23,7 @@ from torch import Tensor
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Column, Layout
 
-__all__ = ["FAMILIES", "Family", "Likelihood", "LikelihoodName"]
-
-LikelihoodName = Literal[
-    "auto", "gaussian", "huber", "bernoulli", "categorical", "ordinal", "mixed"
-]
+__all__ = ["FAMILIES", "Family", "Likelihood"]
 
 LEAST = 1e-6
 """Probability below which no level falls, so that no single answer decides a training step."""

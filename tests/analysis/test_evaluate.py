@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring
 
-from ae_pipeline.analysis.evaluate import evaluate, label_windows, named_events, read_truth
+from ae_pipeline.analysis.evaluate import evaluate, named_events, read_truth
 from ae_pipeline.data import InputError
 
 
@@ -52,6 +52,34 @@ def people(n: int = 50) -> tuple[pd.DataFrame, pd.DataFrame]:
 # ------------------------------------------------------------------------------- labels
 
 
+def label_windows(scores: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
+    """1 where an event shares three quarters of the shorter, 0 where none touches, else NaN."""
+    labels = []
+    for row in scores.itertuples():
+        shares = [
+            (
+                min(row.onset_s + row.duration_s, event.onset + max(event.duration, 1e-3))
+                - max(row.onset_s, event.onset)
+            )
+            / min(row.duration_s, max(event.duration, 1e-3))
+            for event in truth.itertuples()
+            if event.recording == row.recording
+        ]
+        most = max(shares, default=0)
+        labels.append(1 if most >= 0.75 - 1e-6 else 0 if most <= 0 else np.nan)
+    return np.array(labels, float)
+
+
+def counted(window: pd.DataFrame, truth: pd.DataFrame) -> list[int]:
+    """Positives, negatives and left out windows, beside one that is surely each of the first."""
+    sure = pd.DataFrame({"recording": ["yes", "no"], "onset_s": 0.0, "duration_s": 2.0})
+    frame = pd.concat([window, sure], ignore_index=True).assign(score=0.0, flagged=False)
+    frame["score"] = np.arange(len(frame), dtype=float)
+    everything = pd.concat([truth, events(("yes", 0.0, 2.0))], ignore_index=True)
+    found = evaluate(frame, everything)
+    return [found["positives"] - 1, found["negatives"] - 1, found["left_out"]]
+
+
 @pytest.mark.parametrize(
     ("onset", "duration", "expected"),
     [
@@ -76,23 +104,28 @@ def test_a_window_is_positive_from_three_quarters_of_the_shorter(
     onset: float, duration: float, expected: float
 ) -> None:
     window = pd.DataFrame({"recording": ["r"], "onset_s": [2.0], "duration_s": [2.0]})
-    label = label_windows(window, events(("r", onset, duration)))
-    assert label == pytest.approx([expected], nan_ok=True)
+    clear = {"recording": ["r"], "onset_s": [62.0], "duration_s": [2.0]}  # where r ends
+    given = pd.concat([window, pd.DataFrame(clear)], ignore_index=True)
+    truth = events(("r", onset, duration))
+    counts = [int(expected == 1), int(expected == 0) + 1, int(np.isnan(expected))]
+    assert counted(given, truth) == counts
+    assert label_windows(window, truth) == pytest.approx([expected], nan_ok=True)
 
 
 def test_one_event_that_fills_a_window_is_enough_in_any_order() -> None:
     window = pd.DataFrame({"recording": ["r"], "onset_s": [0.0], "duration_s": [2.0]})
     inside, partly = ("r", 0.5, 0.2), ("r", 1.8, 2.0)
-    assert label_windows(window, events(inside, partly)).tolist() == [1]
-    assert label_windows(window, events(partly, inside)).tolist() == [1]
+    clear = {"recording": ["r"], "onset_s": [10.0], "duration_s": [2.0]}
+    window = pd.concat([window, pd.DataFrame(clear)], ignore_index=True)
+    assert counted(window, events(inside, partly)) == [1, 1, 0]
+    assert counted(window, events(partly, inside)) == [1, 1, 0]
 
 
 def test_events_count_in_their_own_recording_only() -> None:
     frame = scored(2, 20)
-    label = label_windows(frame, events(("r1", 4.0, 1.0), ("r9", 0.0, 9.0)))
-    assert (label[:20] == 0).all()
-    assert np.nansum(label[20:]) == 3  # the windows from 3, 3.5 and 4 s hold all of 4-5 s
-    assert np.isnan(label[20:]).sum() == 2  # those from 2.5 and 4.5 s hold half of it
+    # in r1 the windows from 3, 3.5 and 4 s hold all of 4-5 s, those from 2.5 and 4.5 s half of it
+    found = evaluate(frame, events(("r1", 4.0, 1.0), ("r9", 0.0, 9.0)))
+    assert (found["positives"], found["negatives"], found["left_out"]) == (3, 35, 2)
 
 
 # -------------------------------------------------------------------------------- areas
