@@ -177,7 +177,6 @@ class Cleaner:
     """
 
     def __init__(self, plan: Plan) -> None:
-        import torch
         from scipy import fft
 
         kernel = plan.filter.kernel
@@ -189,7 +188,7 @@ class Cleaner:
             max(8192, 8 * self.halo, 2 * self.halo + 4 * plan.down), real=True
         )
         self.step = (self.n_fft - 2 * self.halo) // plan.down * plan.down
-        self.response = torch.from_numpy(fft.rfft(kernel, self.n_fft).astype(np.complex64))
+        self.response = fft.rfft(kernel, self.n_fft).astype(np.complex64)
         self.taps = resampling_taps(plan.up, plan.down)
         names, bad = plan.ch_names, set(plan.bad_names)
         good = np.array([name not in bad for name in names])
@@ -210,7 +209,7 @@ class Cleaner:
 
         The last frame of a segment runs over its end.
         """
-        import torch
+        from scipy import fft
 
         n_frames = -(-block.n_core // self.step)
         signal = self._continued(block, n_frames * self.step + 2 * self.halo)
@@ -221,9 +220,10 @@ class Cleaner:
         for frame in range(n_frames):
             begin = frame * self.step
             frame_signal = signal[:, begin : begin + self.step + 2 * self.halo]
-            with torch.inference_mode():  # MKL's transform takes half of the time of SciPy's
-                spectrum = torch.fft.rfft(torch.from_numpy(frame_signal), self.n_fft)
-                filtered = torch.fft.irfft(spectrum.mul_(self.response), self.n_fft).numpy()
+            # MKL, through torch, would take half of the time and 33 MB more of memory
+            spectrum = fft.rfft(frame_signal, self.n_fft)
+            spectrum *= self.response
+            filtered = fft.irfft(spectrum, self.n_fft, overwrite_x=True)
             valid = filtered[:, 2 * self.half : 2 * self.half + self.step + 2 * self.margin]
             here = slice(frame * n_out, (frame + 1) * n_out)
             if self.average:

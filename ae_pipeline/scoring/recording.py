@@ -123,6 +123,7 @@ def score_recording(
         sfreq_hz=info.sfreq_hz,
         windowing=info.windows,
     )
+    _give_back_memory()
     rows, tags, state, shown = _streamed(
         bundle,
         recording,
