@@ -42,6 +42,7 @@ class Sidecars:
     files: tuple[Path, ...] = ()
     kinds: dict[str, str] = field(default_factory=dict)
     bads: dict[str, str] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
     places_m: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     annotations: tuple[Annotation, ...] | None = None
     line_freq_hz: float | None = None
@@ -73,12 +74,14 @@ def read_sidecars(path: Path) -> Sidecars | None:
     files: list[Path] = []
     kinds: dict[str, str] = {}
     bads: dict[str, str] = {}
+    units: dict[str, str] = {}
     notes: list[str] = []
     channels = next(_inherited(path, root, suffix="channels.tsv"), None)
     if channels is not None:
         files.append(channels)
         for row in _table(channels, ("name",)):
             kinds[row["name"]] = row.get("type", "").upper()
+            units[row["name"]] = row.get("units", "")
             if row.get("status", "").lower() == "bad":
                 bads[row["name"]] = row.get("status_description", "").replace("n/a", "")
     events = next(_inherited(path, root, suffix="events.tsv"), None)
@@ -97,6 +100,7 @@ def read_sidecars(path: Path) -> Sidecars | None:
         files=tuple(sorted(files)),
         kinds=kinds,
         bads=bads,
+        units=units,
         places_m=places,
         annotations=annotations,
         line_freq_hz=_positive(about.get("PowerLineFrequency")),

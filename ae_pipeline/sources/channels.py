@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,19 +31,49 @@ __all__ = [
     "positions_of",
 ]
 
-NOT_EEG = {
-    "ECG": r"E[CK]G",
-    "EOG": r"EOG|^[LR]OC\b|^E[12]-[AM][12]$",
-    "EMG": r"EMG|CHIN|^LEG|TIBIAL",
-    "trigger": r"^STI\b|^STI ?\d|STATUS|TRIG|STIM|MARKER|EVENT|ANNOTATION|^DIN ?\d|PHOTIC",
-    "respiration": r"RESP|THORA|ABDO|FLOW|SNOR|NASAL|BREATH|EFFORT",
-    "pulse or oxygen": r"S[PA]O2|OSAT|PULSE|PLETH|PPG|^HR$|HEART",
-    "skin": r"GSR|\bEDA\b|SKIN",
-    "movement": r"\bACC|ACCEL|GYRO|ERGO|POSITION",
-    "auxiliary": r"AUX|^EXG ?\d|MISC|^DC ?\d+|^BIP ?\d|BATT|COUNTER|TEMP|LIGHT|SOUND|AUDIO",
-    "reference or ground": r"^(REF|GND|GROUND|CMS|DRL|REREF)$",
-}
-"""What a name gives away (upper case, after the prefix); known electrode names come first."""
+
+class Named(NamedTuple):
+    """What names of a kind look like (upper case, prefix taken off), and who writes them so."""
+
+    kind: str
+    makers: str
+    pattern: str
+    beside_1020: bool = False
+    """Counts only beside electrodes of the 10-20 system: elsewhere X1 and E2 are electrodes."""
+
+
+NOT_EEG = (
+    Named("ECG", "all", r"E[CK]G"),
+    Named("EOG", "all", r"EOG|^[LR]OC\b|^E[12]-[AM][12]$|\bEYE\b"),
+    Named("EOG", "Neuroscan, Curry, BESA", r"^[LR]?[HV]EO[A-Z]?\d?$|^[LSI]O[12]$"),
+    Named("EOG", "Nihon Kohden, Natus", r"^PG[12]$"),
+    Named("EOG", "AASM (polysomnography)", r"^E[12]$", True),
+    Named("EMG", "all", r"EMG|CHIN|^LEG|TIBIAL"),
+    Named(
+        "trigger",
+        "BioSemi, Neuromag, EGI, Micromed",
+        r"^STI\b|^STI ?\d|STATUS|TRIG|STIM|MARKER|EVENT|ANNOTATION|^DIN ?\d|PHOTIC|^MKR|^MARK\d",
+    ),
+    Named("respiration", "all", r"RESP|THORA|ABDO|FLOW|SNOR|NASAL|BREATH|EFFORT|^(ET)?CO2"),
+    Named("pulse or oxygen", "all", r"S[PA]O2|OSAT|PULSE|PLETH|PPG|^[HP]R$|HEART|^BPM"),
+    Named("skin", "all", r"GSR|\bEDA\b|SKIN"),
+    Named("movement", "all", r"\bACC|ACCEL|GYRO|ERGO|POSITION"),
+    Named("nerve stimulator", "all", r"\bVNS"),
+    Named(
+        "auxiliary",
+        "all",
+        r"AUX|^EXG ?\d|MISC|^DC ?\d+|^BIP ?\d|BATT|COUNTER|TEMP|LIGHT|SOUND|AUDIO",
+    ),
+    Named("auxiliary", "Nihon Kohden, Natus", r"^(X|BP|BN|DIF)\d+(/BP\d)?$|^PAT$|^TECH$", True),
+    Named("reference or ground", "all", r"^(REF|GND|GROUND|CMS|DRL|REREF)$"),
+    Named("reference or ground", "Nihon Kohden", r"^E$|^Z$|^\$[A-Z]+\d*$", True),
+    Named("not connected", "all", r"^-*$|^N\.?/?C\.?$|DUMMY|UNUSED|^EMPTY|^NONE$"),
+    Named("not connected", "Nihon Kohden, Persyst", r"^NA\d+$|^UNK\d*$|^NR\d+$|^MARK$", True),
+)
+"""What a name gives away; known electrode names come first."""
+
+LEAST_1020 = 4
+"""So many electrodes of the 10-20 system make a montage one of that system."""
 
 REFERENCES = {"A1", "A2", "M1", "M2"}
 
@@ -75,7 +106,8 @@ def harmonise(name: str) -> str:
     ``EEG FP1-REF`` -> Fp1, ``Fc5.`` -> FC5, ``CZ-A2`` -> Cz-A2; other names lose only prefix,
     reference suffix and dots.
     """
-    bare = re.sub(r"^EEG[ _-]+", "", name.strip(), flags=re.IGNORECASE).rstrip(". ")
+    bare = re.sub(r"^(EEG|POL)[ _-] *(?=[\w$-])", "", name.strip(), flags=re.IGNORECASE)
+    bare = bare.rstrip(". ")
     bare = re.sub(
         r"[-_ ](REF|LER?|AVG?|AVE|CAR|AR|A1A2|A1\+A2|M1M2|M1\+M2)$", "", bare, flags=re.IGNORECASE
     )
@@ -110,9 +142,10 @@ def not_eeg(label: str, names: Sequence[str]) -> str:
     first, _, second = label.partition("-")
     if first in REFERENCES and second in REFERENCES:
         return "difference of references"
-    for kind, pattern in NOT_EEG.items():
-        if re.search(pattern, label.upper()):
-            return kind
+    beside_1020 = sum(name in electrodes() for name in labels_of(names)) >= LEAST_1020
+    for one in NOT_EEG:
+        if re.search(one.pattern, label.upper()) and (beside_1020 or not one.beside_1020):
+            return one.kind
     return ""
 
 

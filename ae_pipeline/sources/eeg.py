@@ -13,35 +13,40 @@ the file says. Subject headers are never looked at.
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from ae_pipeline.data import Annotation, InputError, Recording
+from ae_pipeline.data import InputError, Recording
 from ae_pipeline.kind import Source
 from ae_pipeline.sources.bids import Sidecars, read_sidecars
 from ae_pipeline.sources.channels import (
-    REFERENCES,
     harmonise,
     is_bipolar,
-    is_lettered,
-    labels_of,
-    not_eeg,
     positions_of,
 )
+from ae_pipeline.sources.choice import choose
 from ae_pipeline.sources.finding import Found, bids_subject, find, guess_subject_pattern
-from ae_pipeline.sources.formats.content import Content
+from ae_pipeline.sources.formats.content import Content, check_bounds, scale_of
 from ae_pipeline.sources.formats.edf import read_edf
 from ae_pipeline.sources.formats.mne_files import read_mne
+from ae_pipeline.sources.segments import (
+    BOUNDARY,
+    dead_ends,
+    segments_of,
+    which_end,
+    within,
+    without,
+)
+from ae_pipeline.sources.triggers import renamed_events, trigger_events
+from ae_pipeline.sources.units import PLAUSIBLE_UV, in_units, with_stated_units
 from ae_pipeline.stats import robust_sd
 
 __all__ = [
@@ -64,11 +69,10 @@ LOOK_S, PADDING_S = 1.0, 0.1
 CHECKED_SHARE = 0.05
 """Share of a recording that is read when it is opened, to check its amplitudes; at most 24 s."""
 
-PLAUSIBLE_UV = (0.05, 5000.0)
-"""Robust deviation of scalp EEG lies within this, whatever the amplifier."""
-
-
 # ------------------------------------------------------------------------------- config
+
+
+ChannelType = Literal["eeg", "eog", "ecg", "emg", "trigger", "reference", "misc"]
 
 
 class EegSource(Source):
@@ -91,6 +95,21 @@ class EegSource(Source):
     line_freq_hz: PositiveFloat | None = 50.0
     """Mains frequency where the recordings were made (Hz): 50 in most of the world, 60 in the
     Americas; null where there is none. What a BIDS sidecar states goes before."""
+    rename: dict[str, str] = Field(default_factory=dict)
+    """Names of channels in the files -> names used instead: {"1": Fz, "2": Cz}. Outputs that go
+    back onto a file keep the file's names."""
+    types: dict[str, ChannelType] = Field(default_factory=dict)
+    """What channels are where their names mislead: names or patterns -> eeg, eog, ecg, emg,
+    trigger, reference or misc: {"X*": misc, E1: eeg}."""
+    eog: tuple[str, ...] = ()
+    """Eye channels, by names or patterns: [HEO, "VE*"]. They are not scored, and correct eye
+    movements where preprocess.ocular asks for it."""
+    units: str | dict[str, str] = Field(default_factory=dict)
+    """Unit of the numbers in the files where the header's is wrong: uV, mV, V or nV for all
+    channels, or by names and patterns: {"E*": mV}."""
+    events: dict[str, str] = Field(default_factory=dict)
+    """Trigger codes or descriptions in the files -> names for windows.at and reports, patterns
+    included: {"S  1": eyes open, "Stimulus/S 2*": target}."""
     montage: str | None = None
     """Where the electrodes are, if names or files do not say: a montage that MNE knows
     (biosemi128, GSN-HydroCel-128, ...) or a file of positions (.sfp, .elc, .loc, .bvef)."""
@@ -99,6 +118,25 @@ class EegSource(Source):
     the intersection, what all of them have; or interpolate up to a quarter of missing ones."""
     limit: PositiveInt | None = None
     """Use only the first so many recordings, to try things out."""
+
+    @field_validator("rename", "types", "units", "events", mode="before")
+    @classmethod
+    def _codes_are_names(cls, value: Any) -> Any:
+        """YAML reads the code 1 as a number."""
+        if not isinstance(value, dict):
+            return value
+        texts = (int, str)
+        return {
+            str(key): str(name) if isinstance(name, texts) else name for key, name in value.items()
+        }
+
+    @field_validator("units")
+    @classmethod
+    def _known(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        for unit in [value] if isinstance(value, str) else value.values():
+            if scale_of(unit) is None:
+                raise ValueError(f"{unit!r} is no unit of voltage; use uV, mV, V or nV")
+        return value
 
     @field_validator("subject_pattern")
     @classmethod
@@ -116,22 +154,7 @@ class EegSource(Source):
         return value
 
 
-BOUNDARY = re.compile(r"(bad[ _]?)?(edge[ _]?)?boundary|edge$|new segment", re.IGNORECASE)
-"""MNE's ``BAD boundary`` and ``EDGE boundary``, EEGLAB's ``boundary``, BrainVision's segments."""
-
-
 # ------------------------------------------------------------------------------ opening
-
-
-@dataclass(frozen=True)
-class _Channels:
-    """Which channels of a file are used, under which labels, and why not the others."""
-
-    rows: tuple[int, ...]
-    labels: tuple[str, ...]
-    left_out: dict[str, str]
-    references: tuple[str, ...]
-    eog: tuple[int, ...] = ()
 
 
 def open_recording(found: Found, source: EegSource) -> Recording:
@@ -157,17 +180,29 @@ def open_recording(found: Found, source: EegSource) -> Recording:
 
 
 def _recording(found: Found, source: EegSource, *, content: Content) -> Recording:
-    chosen = _choose(content, source, path=found.path)
+    if source.units:
+        content = in_units(content, source.units)
+    chosen = choose(content, source, path=found.path)
     rows = list(chosen.rows)
     sfreq_hz = content.rates_hz[rows[0]]
     signal = content.signal(rows)
     if signal.n_times < 1:
         raise InputError(f"{found.path.name}: holds no samples; drop the file")
-    annotations = _within(content.annotations, signal.n_times / sfreq_hz)
-    notes = [*content.notes, *([found.note] if found.note else [])]
+    check_bounds(found.path.name, [sfreq_hz], signal.n_times / sfreq_hz)
+    triggered, told = trigger_events(content, chosen.triggers)
+    annotations = within(
+        renamed_events((*content.annotations, *triggered), source.events),
+        signal.n_times / sfreq_hz,
+    )
+    notes = [*content.notes, *([found.note] if found.note else []), *told]
     if chosen.left_out:
         listed = ", ".join(f"{name} ({why})" for name, why in chosen.left_out.items())
         notes.append(f"left out as not EEG: {listed}")
+    if chosen.other_rate:
+        notes.append(
+            f"left out because most channels are sampled at {sfreq_hz:g} Hz: "
+            f"{', '.join(chosen.other_rate)}"
+        )
     renamed = sum(
         content.names[row] != label for row, label in zip(rows, chosen.labels, strict=True)
     )
@@ -180,21 +215,19 @@ def _recording(found: Found, source: EegSource, *, content: Content) -> Recordin
             f"positions not known for {unknown} of {len(rows)} channels: no scalp maps and no "
             "interpolation there; name the cap in source.montage"
         )
-    segments = _segments(
+    segments = segments_of(
         signal.n_times, sfreq_hz, annotations=annotations, gaps=signal.gaps, between=signal.cuts
     )
     if not segments:
         raise InputError(f"{found.path.name}: is one gap from beginning to end; drop the file")
-    padding = (
-        () if content.epoched else _dead_ends(signal.reader, signal.n_times, sfreq_hz=sfreq_hz)
-    )
+    padding = () if content.epoched else dead_ends(signal.reader, signal.n_times, sfreq_hz=sfreq_hz)
     if padding:
         lengths = " and ".join(f"{(stop - start) / sfreq_hz:.2g} s" for start, stop in padding)
         notes.append(
-            f"no channel moves for {lengths} {_which_end(padding, signal.n_times)}: padding, not "
+            f"no channel moves for {lengths} {which_end(padding, signal.n_times)}: padding, not "
             "part of the recording"
         )
-        segments = _without(segments, padding)
+        segments = without(segments, padding)
     recording = Recording(
         name=found.name,
         subject=found.subject,
@@ -267,13 +300,13 @@ def _with_sidecars(content: Content, beside: Sidecars) -> Content:
         told = {(round(a.onset_s, 3), a.description) for a in beside.annotations}
         own = [a for a in own if (round(a.onset_s, 3), a.description) not in told]
         annotations = (*beside.annotations, *own)
+    content = with_stated_units(replace(content, types=types), beside.units)
     unknown = [name for name in beside.kinds if name not in content.names]
     notes = list(content.notes) + list(beside.notes)
     if unknown:
         notes.append(f"channels.tsv names {len(unknown)} channels that the file does not have")
     return replace(
         content,
-        types=types,
         positions_m=positions,
         annotations=annotations,
         files=(*content.files, *beside.files),
@@ -286,151 +319,6 @@ def _with_sidecars(content: Content, beside: Sidecars) -> Content:
 
 def _is_bad(description: str) -> bool:
     return description.upper().startswith("BAD")
-
-
-def _choose(content: Content, source: EegSource, *, path: Path) -> _Channels:
-    """Pick, exclude, type and name channels; one sampling rate remains."""
-    labels = labels_of(content.names)
-    excluded = {name.casefold() for name in source.exclude}
-    wanted = None if source.pick == "eeg" else {name.casefold() for name in source.pick}
-    left_out: dict[str, str] = {}
-    rows, references, eyes = [], [], []
-    for row, (name, label) in enumerate(zip(content.names, labels, strict=True)):
-        known_as = {name.casefold(), label.casefold()}
-        kind = content.types[row] if content.types[row] != "eeg" else not_eeg(label, labels)
-        if kind.upper() == "EOG":
-            eyes.append(row)
-        if label in REFERENCES and not is_lettered(labels) and not kind:
-            references.append(name)
-        if known_as & excluded:
-            continue
-        if wanted is not None:
-            if known_as & wanted:
-                rows.append(row)
-        elif kind:
-            left_out[name] = kind
-        else:
-            rows.append(row)
-    if wanted is not None:
-        have = {n.casefold() for row in rows for n in (content.names[row], labels[row])}
-        lacking = [name for name in source.pick if name.casefold() not in have]
-        if lacking:
-            raise InputError(
-                f"{path.name}: has no channel {', '.join(lacking)} (of source.pick); it has "
-                f"{', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''}"
-            )
-        order = [name.casefold() for name in source.pick]
-        rows.sort(
-            key=lambda row: min(
-                order.index(name)
-                for name in (content.names[row].casefold(), labels[row].casefold())
-                if name in order
-            )
-        )
-    if not rows:
-        found = ", ".join(f"{name} ({kind})" for name, kind in list(left_out.items())[:6])
-        raise InputError(
-            f"{path.name}: no EEG channel among {len(content.names)}"
-            f"{f' ({found})' if found else ''}; name channels in source.pick or drop the file"
-        )
-    rates = Counter(content.rates_hz[row] for row in rows)
-    rate = max(rates, key=lambda hz: (rates[hz], hz))
-    for row in rows:
-        if content.rates_hz[row] != rate:
-            left_out[content.names[row]] = f"sampled at {content.rates_hz[row]:g} Hz"
-    rows = [row for row in rows if content.rates_hz[row] == rate]
-    eyes = [row for row in eyes if content.rates_hz[row] == rate and row not in rows]
-    return _Channels(
-        tuple(rows),
-        tuple(labels[row] for row in rows),
-        left_out,
-        tuple(references),
-        tuple(eyes),
-    )
-
-
-def _within(annotations: Iterable[Annotation], duration_s: float) -> tuple[Annotation, ...]:
-    """Annotations in order, cropped to the recording as MNE does."""
-    kept = []
-    for one in annotations:
-        onset, end = max(0.0, one.onset_s), min(one.onset_s + one.duration_s, duration_s)
-        if end >= 0 and onset <= duration_s:
-            kept.append(replace(one, onset_s=onset, duration_s=max(0.0, end - onset)))
-    return tuple(sorted(kept, key=lambda one: (one.onset_s, one.description)))
-
-
-def _segments(
-    n_times: int,
-    sfreq_hz: float,
-    *,
-    annotations: Iterable[Annotation],
-    gaps: Iterable[tuple[int, int]],
-    between: Iterable[int] = (),
-) -> tuple[tuple[int, int], ...]:
-    """Sample ranges without interruption."""
-    cuts, holes = {0, n_times, *between}, list(gaps)
-    for one in annotations:
-        # the first sample at or after the instant; EEGLAB puts boundaries between samples
-        start = math.ceil(one.onset_s * sfreq_hz - 0.01)
-        stop = math.ceil((one.onset_s + one.duration_s) * sfreq_hz - 0.01)
-        text = one.description
-        if text.upper().startswith("BAD_ACQ_SKIP"):
-            holes.append((start, stop))
-        elif BOUNDARY.match(text):
-            cuts.add(start)
-            if text.upper().startswith("BAD"):  # EEGLAB's duration is what was cut out before
-                cuts.add(stop)
-                holes.append((start, stop))
-    for start, stop in holes:
-        cuts |= {start, stop}
-    edges = sorted(cut for cut in cuts if 0 <= cut <= n_times)
-    pieces = itertools.pairwise(edges)
-    return tuple(
-        (a, b) for a, b in pieces if not any(start <= a and b <= stop for start, stop in holes)
-    )
-
-
-def _dead_ends(
-    reader: Callable[[int, int], NDArray[np.float32]], n_times: int, *, sfreq_hz: float
-) -> tuple[tuple[int, int], ...]:
-    """Samples at the beginning and the end, at least ``PADDING_S``, in which no channel moves.
-
-    Many a recorder, and many a cleaning, pads a file so: EDF fills up its last record. Filtered, it
-    would look like an event; as calibration data it would set the threshold for all.
-    """
-    look = max(2, round(LOOK_S * sfreq_hz))
-    first = last = n_times
-    for start in range(0, n_times - 1, look):
-        moves = (np.diff(reader(start, min(start + look + 1, n_times)), axis=1) != 0).any(0)
-        if moves.any():
-            first = start + int(moves.argmax()) + 1
-            break
-    for stop in range(n_times, 1, -look):
-        moves = (np.diff(reader(max(0, stop - look - 1), stop), axis=1) != 0).any(0)
-        if moves.any():
-            last = n_times - stop + int(moves[::-1].argmax()) + 1
-            break
-    if n_times in (first, last):
-        return ()  # nothing moves anywhere: that is told as such
-    least = PADDING_S * sfreq_hz
-    ends = ((0, first), (n_times - last, n_times))
-    return tuple((start, stop) for start, stop in ends if stop - start >= least)
-
-
-def _which_end(padding: tuple[tuple[int, int], ...], n_times: int) -> str:
-    if len(padding) == 2:
-        return "at the beginning and at the end"
-    return "at the end" if padding[0][1] == n_times else "at the beginning"
-
-
-def _without(
-    segments: tuple[tuple[int, int], ...], padding: tuple[tuple[int, int], ...]
-) -> tuple[tuple[int, int], ...]:
-    """Segments without padding; all of them where nothing would be left."""
-    begin = max([stop for start, stop in padding if start == 0], default=0)
-    end = min([start for start, _ in padding if start > 0], default=segments[-1][1])
-    kept = tuple((max(a, begin), min(b, end)) for a, b in segments)
-    return tuple((a, b) for a, b in kept if a < b) or segments
 
 
 def _check_amplitude(recording: Recording) -> None:
@@ -548,7 +436,7 @@ def describe(found: Sequence[Found]) -> Description:
     for one in found:
         try:
             content = _content(one.path)
-            chosen = _choose(content, source, path=one.path)
+            chosen = choose(content, source, path=one.path)
             aside = (*chosen.left_out, *chosen.references)
             kept = source.model_copy(update={"exclude": aside})
             recordings.append(_recording(one, kept, content=content))

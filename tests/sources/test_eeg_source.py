@@ -88,6 +88,11 @@ def test_values_times_and_annotations_are_those_of_mne_in_microvolts(
     np.testing.assert_array_equal(whole(recording), expected)
     np.testing.assert_array_equal(recording.read(123, 777), expected[:, 123:777])
     theirs = [(a["onset"] - raw.first_time, a["duration"]) for a in raw.annotations]
+    if "stim" in raw.get_channel_types():
+        rises = mne.find_events(
+            raw, shortest_event=1, mask=0xFFFF, mask_type="and", verbose="ERROR"
+        )
+        theirs = sorted([*theirs, *((at / raw.info["sfreq"], 0.0) for at in rises[:, 0])])
     ours = [(a.onset_s, a.duration_s) for a in recording.annotations]
     np.testing.assert_allclose(np.reshape(ours, (-1, 2)), np.reshape(theirs, (-1, 2)), atol=1e-9)
 
@@ -199,7 +204,7 @@ def test_mixed_rates_keep_the_eeg_at_its_own(tmp_path: Path) -> None:
     np.testing.assert_allclose(whole(recording), data[:2], atol=0.01)
     odd = write_edf(tmp_path / "b.edf", data, ["Fz", "Cz", "Pz"], rates={"Pz": 50.0})
     assert opened(odd).ch_names == ("Fz", "Cz")
-    assert any("Pz (sampled at 50 Hz)" in note for note in opened(odd).notes)
+    assert any("sampled at 100 Hz: Pz (50 Hz)" in note for note in opened(odd).notes)
 
 
 def test_a_montage_places_channels_that_names_do_not(shared_data: Path, tmp_path: Path) -> None:
@@ -261,6 +266,24 @@ def test_padding_longer_than_what_is_read_at_once_is_found_whole(tmp_path: Path)
     assert recording.segments == ((0, 1500),)
     assert recording.padding_s == ((15.0, 40.0),)
     assert any("25 s at the end: padding" in note for note in recording.notes)
+
+
+def test_padding_on_several_values_is_taken_off_whole(tmp_path: Path) -> None:
+    data = noise(3, 2000)
+    data[:, :20], data[:, 20:60] = 5, -3
+    data[:, -90:-50], data[:, -50:-3], data[:, -3:] = 7, 0, 1
+    recording = opened(write_fif(tmp_path / "padded_raw.fif", data, ["Fz", "Cz", "Pz"]))
+    assert recording.segments == ((60, 1910),)
+
+
+def test_a_second_of_padding_is_no_part_of_real_recordings(shared_data: Path) -> None:
+    for file in sorted((shared_data / "eegmat").glob("*.edf")):
+        recording = opened(file)
+        ((begin, end),) = recording.segments
+        rest = recording.read(end - 1, recording.n_times)
+        assert 0.5 < (recording.n_times - end) / 500 < 2
+        assert ((np.diff(rest, axis=1) != 0).any(axis=0)).sum() <= 3
+        assert not begin
 
 
 def test_a_boundary_between_two_samples_belongs_to_neither(tmp_path: Path) -> None:
@@ -582,7 +605,7 @@ def test_init_learns_what_recordings_share(shared_data: Path) -> None:
     assert told.exclude == ("EEG A2-A1", "ECG ECG")
     assert len(told.ch_names) == 19
     assert not told.partial
-    assert told.segment_s == pytest.approx(61.03, abs=0.01)  # a minute and its padding
+    assert told.segment_s == pytest.approx(60, abs=0.1)  # without a second of two plateaus
     assert not told.bipolar
     assert told.subject_pattern is not None
     found = find([shared_data / "eegmat"], subject_pattern=told.subject_pattern)

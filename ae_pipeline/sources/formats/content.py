@@ -7,6 +7,7 @@ metres in MNE's head frame, NaN where not known.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
 
-__all__ = ["MNE_WARNED", "Content", "Reader", "Signal", "check_bounds"]
+__all__ = ["MNE_WARNED", "Content", "Float", "Reader", "Signal", "check_bounds", "scale_of"]
 
 Float = NDArray[np.float32]
 Reader = Callable[[int, int], Float]
@@ -24,6 +25,16 @@ Reader = Callable[[int, int], Float]
 
 
 MNE_WARNED = "MNE warned about this file when opening it; mne.io.read_raw shows the text"
+
+
+VOLTS = {"u": 1e-6, "micro": 1e-6, "m": 1e-3, "milli": 1e-3, "n": 1e-9, "nano": 1e-9, "": 1.0}
+
+
+def scale_of(unit: str) -> float | None:
+    """Return volts per unit (``uV``, ``µV``, ``microvolts``, ...); None for any other unit."""
+    bare = re.sub("[\u00b5\u03bc]|\x83\xca", "u", unit.strip()).lower()
+    found = re.fullmatch(r"(u|micro|m|milli|n|nano|)(v|volts?)", bare)
+    return VOLTS[found[1]] if found else None
 
 
 HIGHEST_HZ, LONGEST_S = 1e6, 100 * 365.25 * 86400
@@ -80,6 +91,10 @@ class Content:
     annotations: tuple[Annotation, ...]
     files: tuple[Path, ...]
     signal: Callable[[list[int]], Signal]
+    codes: Callable[[int], Iterable[tuple[float, NDArray[np.float64]]]] | None = None
+    """``codes(row)``: one channel's stored values, unscaled, in blocks with their onset (s)."""
+    volts: tuple[float, ...] = ()
+    """What the reader took a one in each channel for, in volts; empty where not known."""
     bads: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     epoched: bool = False

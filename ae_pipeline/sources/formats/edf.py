@@ -63,7 +63,7 @@ class _Edf:
         return data.reshape(last - first, width)
 
     def texts(self, signal: int) -> Iterator[bytes]:
-        """What an annotation signal says in each record."""
+        """One signal's bytes in each record."""
         offsets = self.offsets.tolist()
         begin, end, width = offsets[signal], offsets[signal + 1], offsets[-1]
         with self.path.open("rb", buffering=0) as file:
@@ -100,6 +100,8 @@ def read_edf(path: Path) -> Content:
         annotations=annotations,
         files=(path,),
         signal=signal,
+        codes=lambda row: _edf_values(edf, signals[row], starts_s=starts_s),
+        volts=tuple(VOLTS.get(edf.units[i], 1.0) for i in signals),
         notes=(*notes, *timing),
         whole_numbers=bool(usable.all()),
     )
@@ -306,11 +308,33 @@ def _edf_codes(
     first, last = start // per, -(-stop // per)
     records, offsets = edf.records(first, last), edf.offsets
     for signal in signals:
-        code = records[:, offsets[signal] : offsets[signal + 1]]
-        if edf.sample_bytes == 2:
-            digital: NDArray[Any] = np.ascontiguousarray(code).view("<i2")
-        else:
-            word = np.zeros((len(code), per, 4), np.uint8)
-            word[:, :, 1:] = code.reshape(len(code), per, 3)
-            digital = word.view("<i4") >> 8
-        yield digital.reshape(-1)[start - first * per : stop - first * per]
+        digital = _digital(records[:, offsets[signal] : offsets[signal + 1]], edf.sample_bytes)
+        yield digital[start - first * per : stop - first * per]
+
+
+def _digital(code: NDArray[np.uint8], sample_bytes: int) -> NDArray[np.int16 | np.int32]:
+    """Stored numbers, from bytes of 16 or 24 bits each."""
+    if sample_bytes == 2:
+        digital: NDArray[Any] = np.ascontiguousarray(code).view("<i2")
+    else:
+        word = np.zeros((len(code), code.shape[1] // 3, 4), np.uint8)
+        word[:, :, 1:] = code.reshape(len(code), -1, 3)
+        digital = word.view("<i4") >> 8
+    return digital.reshape(-1)
+
+
+def _edf_values(
+    edf: _Edf, signal: int, *, starts_s: NDArray[np.float64]
+) -> Iterator[tuple[float, NDArray[np.float64]]]:
+    """One signal in its own unit, record by record, each with its onset; BDF as it is stored."""
+    (low, high), (least, most) = edf.physical[signal], edf.digital[signal]
+    plain = edf.sample_bytes == 3 or most == least or high == low
+    gain = 1.0 if plain else float((high - low) / (most - least))
+    for onset_s, content in zip(starts_s.tolist(), edf.texts(signal), strict=True):
+        values = _digital(np.frombuffer(content, np.uint8)[None], edf.sample_bytes).astype(float)
+        if not plain:
+            values = (values - least) * gain + low
+            whole = np.rint(values)
+            if abs(gain) < 0.05 and (np.abs(values - whole) <= abs(gain)).all():
+                values = whole  # codes, as near as the steps of the file come to them
+        yield onset_s, values

@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from itertools import pairwise
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Annotation, InputError
 from ae_pipeline.sources.finding import EPOCHS
 from ae_pipeline.sources.formats.ant import is_ant, read_ant
-from ae_pipeline.sources.formats.content import MNE_WARNED, Content, Reader, Signal
+from ae_pipeline.sources.formats.content import MNE_WARNED, Content, Signal, scale_of
 from ae_pipeline.sources.formats.curry import curry_events
 from ae_pipeline.sources.formats.fif import is_endless
 from ae_pipeline.sources.formats.matlab import is_damaged
@@ -41,6 +41,9 @@ Float = NDArray[np.float32]
 
 NEDF_BLOCK = 5
 """Samples that NEDF stores together; MNE reads only from the first of a block on."""
+
+CODES_S = 60.0
+"""How much of a trigger channel is read at once."""
 
 COMPANIONS = {".data": (".head",), ".dat": (".dap", ".rs3", ".cef", ".ceo")} | {
     ".cdt": (".dpa", ".dpo", ".cef", ".ceo"),
@@ -161,7 +164,14 @@ def _raw_content(path: Path, raw: mne.io.BaseRaw) -> Content:
     cuts = blocks_begin(raw) if kind == ".eeg" else ()
 
     def signal(rows: list[int]) -> Signal:
-        return Signal(int(raw.n_times), (), _mne_reader(raw, rows, path=path, cuts=cuts))
+        values = _mne_values(raw, rows, path=path, cuts=cuts)
+        return Signal(int(raw.n_times), (), lambda start, stop: _microvolts(values(start, stop)))
+
+    def codes(row: int) -> Iterator[tuple[float, NDArray[np.float64]]]:
+        read = _mne_values(raw, [row], path=path, cuts=cuts)
+        step, sfreq_hz = max(1, round(CODES_S * raw.info["sfreq"])), float(raw.info["sfreq"])
+        for start in range(0, int(raw.n_times), step):
+            yield start / sfreq_hz, read(start, min(start + step, int(raw.n_times)))[0]
 
     annotations = tuple(
         Annotation(float(one["onset"]) - raw.first_time, float(one["duration"]), text)
@@ -170,7 +180,16 @@ def _raw_content(path: Path, raw: mne.io.BaseRaw) -> Content:
     )
     if kind in (".cdt", ".dat"):
         annotations = curry_events(path, float(raw.info["sfreq"])) or annotations
-    content = _of_info(raw.info, annotations=annotations, files=_files(path, raw), signal=signal)
+    usual = 1.0 if kind in (".fif", ".gz") else 1e-6
+    content = _of_info(
+        raw.info,
+        annotations=annotations,
+        files=_files(path, raw),
+        signal=signal,
+        # MNE makes trigger channels of EGI's events, which it lists as well
+        codes=None if kind in (".mff", ".raw") else codes,
+        volts=tuple(scale_of(raw._orig_units.get(name, "")) or usual for name in raw.ch_names),
+    )
     if kind == ".eeg":
         return replace(content, types=types_of(content.names, content.types))
     return content
@@ -256,13 +275,13 @@ def _unreadable(path: Path, error: Exception) -> str:
     return f"{path.name}: {why}"
 
 
-def _mne_reader(
+def _mne_values(
     raw: mne.io.BaseRaw, rows: list[int], *, path: Path, cuts: tuple[int, ...] = ()
-) -> Reader:
+) -> Callable[[int, int], NDArray[np.float64]]:
     lock = threading.Lock()
     step = NEDF_BLOCK if path.suffix.lower() == ".nedf" else 1
 
-    def reader(start: int, stop: int) -> Float:
+    def reader(start: int, stop: int) -> NDArray[np.float64]:
         begin = start - start % step
         with lock, warnings.catch_warnings(), _unseen(path):
             warnings.simplefilter("ignore")
@@ -275,7 +294,8 @@ def _mne_reader(
                     f"({type(error).__name__} in MNE): the signal is shorter than its header "
                     "says; copy the file again from the source"
                 ) from None
-        return _microvolts(data[:, start - begin :])
+        values: NDArray[np.float64] = data[:, start - begin :]
+        return values
 
     return reader
 
