@@ -131,7 +131,7 @@ class Proposal:
 class Kind(Protocol):
     """One kind of data: its words, its defaults, and how it passes each stage.
 
-    Derive from :class:`ae_pipeline.kinds.base.SamplesKind`, which does most of it for data that
+    Derive from :class:`ae_pipeline.kinds.samples.SamplesKind`, which does most of it for data that
     is read at once. Heavy modules are imported inside methods: ``--help`` must not load them.
     """
 

@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ae_pipeline.config import described
+from ae_pipeline.config import Config, described
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -233,8 +233,8 @@ def settings(model: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str, Fie
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        yield from annotation.members()  # the source of every kind that is installed
     for part in getattr(annotation, "__args__", ()):
         yield from models_in(part)
 

@@ -12,7 +12,7 @@ import numpy as np
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Column, Layout, Samples
 from ae_pipeline.kind import Float, Kind, Proposal, Source, Spread, Words
-from ae_pipeline.kinds.base import SamplesKind
+from ae_pipeline.kinds.samples import SamplesKind
 from ae_pipeline.sources import images
 from ae_pipeline.sources.images import MnistSource
 

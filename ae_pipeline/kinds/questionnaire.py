@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Column, Layout, Samples
 from ae_pipeline.kind import Float, Kind, Proposal, Source, Spread, Words
-from ae_pipeline.kinds.base import SamplesKind
+from ae_pipeline.kinds.samples import SamplesKind
 from ae_pipeline.sources import questionnaire
 from ae_pipeline.sources.items import QuestionnaireSource, as_answered, possible_range
 

@@ -12,7 +12,7 @@ from pydantic import PositiveFloat
 
 from ae_pipeline.data import Column, InputError, Layout, Samples, axes_of
 from ae_pipeline.kind import Source, Words
-from ae_pipeline.kinds.base import SamplesKind
+from ae_pipeline.kinds.samples import SamplesKind
 from ae_pipeline.runtime.files import write_frame
 from ae_pipeline.scoring.bundle import Bundle
 
