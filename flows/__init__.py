@@ -17,10 +17,11 @@ from flows.servers import prepare_environment
 if TYPE_CHECKING:
     from flows.deployments import serve
     from flows.pipeline import demo, inbox, retrain, score, train
-    from flows.servers import up
+    from flows.servers import entrance, up
 
 __all__ = [
     "demo",
+    "entrance",
     "inbox",
     "prepare_environment",
     "retrain",
@@ -39,5 +40,5 @@ def __getattr__(name: str) -> Any:
     prepare_environment()
     import importlib
 
-    where = {"serve": "deployments", "up": "servers"}.get(name, "pipeline")
+    where = {"serve": "deployments", "up": "servers", "entrance": "servers"}.get(name, "pipeline")
     return getattr(importlib.import_module(f"flows.{where}"), name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.runtime.files import project_root
-from flows.server import start_server
+from flows.server import api_token, start_server
 from flows.servers import PREFECT_START_S, find_servers, prepare_environment
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
 NOTHING_KEPT: dict[str, Any] = {"persist_result": False, "result_serializer": "json"}
 """For each flow. Prefect writes down the exception of a failed one all the same, as a pickle."""
 RETRY_DELAY_S = 1
+TOKEN = "PREFECT_API_AUTH_STRING"
 
 _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
@@ -69,8 +70,11 @@ def _reach_server(schedules: bool) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
         known = find_servers(project_root()).get("prefect")
-        if known and not os.environ.get("PREFECT_API_URL"):
-            os.environ["PREFECT_API_URL"] = known  # of 'ae-pipeline up'
+        if known:
+            # of 'ae-pipeline up'
+            os.environ["PREFECT_API_URL"] = os.environ.get("PREFECT_API_URL") or known
+            if os.environ["PREFECT_API_URL"].rstrip("/") == known:
+                os.environ[TOKEN] = api_token()
         # Before the import, which takes as long as half of the start.
         own = (
             None
@@ -86,6 +90,7 @@ def _reach_server(schedules: bool) -> None:
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
+    refresh_global_settings_context()
     configured = PREFECT_API_URL.value()  # a profile of Prefect's may name one, too
     if own is not None and configured:
         own.stop()
@@ -100,6 +105,7 @@ def _reach_server(schedules: bool) -> None:
 
         # In the environment, where Prefect's own threads and processes look.
         os.environ["PREFECT_API_URL"] = own.address
+        os.environ[TOKEN] = api_token()
         os.environ["no_proxy"] = ",".join(
             filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"])
         )

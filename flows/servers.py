@@ -1,9 +1,9 @@
 """Servers of Prefect and MLflow on this machine, together, for as long as the command runs.
 
-Each server is started by a guard (this file as a script) that reads a pipe from the command and
-ends the server when the pipe closes, which the kernel sees to however the command ends. Prefect
-and MLflow have nothing of the kind: their servers outlive a command that is killed. Prefect's
-settings stand here, too, since they have to be there before it is imported.
+MLflow's is started by a guard (this file as a script) that reads a pipe from the command and ends
+the server when the pipe closes, which the kernel sees to however the command ends, as Prefect's
+does (:mod:`flows.server`): started by their own commands, both would outlive one that is killed.
+Prefect's settings stand here, too, since they have to be there before it is imported.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PREFECT_START_S", "find_servers", "prepare_environment", "up"]
+__all__ = ["PREFECT_START_S", "entrance", "find_servers", "prepare_environment", "up"]
 
-PREFECT = (sys.executable, "-m", "prefect", "server", "start")
 PREFECT_PORT = 4200
 START_S = 120
 PATIENCE_S = 8
@@ -77,6 +76,7 @@ def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
     from ae_pipeline.runtime.files import project_root, write_json
     from ae_pipeline.tracking.commands import ui_command
     from ae_pipeline.tracking.settings import load_settings
+    from flows.server import start_server
 
     root = project_root()
     prepare_environment(root)
@@ -84,44 +84,53 @@ def up(say: Callable[[str], None], prefect_port: int = PREFECT_PORT) -> None:
     command, environment = ui_command(settings)
     home = Path(os.environ["PREFECT_HOME"])
     home.mkdir(parents=True, exist_ok=True)
-    prefect = f"http://127.0.0.1:{prefect_port}"
     mlflow = f"http://{settings.server.host}:{settings.server.port}"
     note = _note(root)
-    guards = [
-        _guarded(
-            [*PREFECT, "--host", "127.0.0.1", "--port", str(prefect_port)],
-            {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"},
-            log=home / "server.log",
-        ),
-        _guarded(command, environment, log=home.parent / "mlflow-server.log"),
-    ]
     try:
-        for name, guard, address in (
-            ("Prefect", guards[0], f"{prefect}/api/health"),
-            ("MLflow", guards[1], f"{mlflow}/health"),
+        own = start_server(home / "server.log", True, port=prefect_port)
+    except OSError as error:
+        raise StudyError(
+            f"Prefect's server did not start on port {prefect_port} ({error.strerror}); name "
+            "another with --port"
+        ) from None
+    guard = _guarded(command, environment, log=home.parent / "mlflow-server.log")
+    servers = own.process, guard
+    try:
+        for name, server, address in (
+            ("Prefect", own.process, f"{own.address}/health"),
+            ("MLflow", guard, f"{mlflow}/health"),
         ):
-            if not _answers(address, guard):
+            if not _answers(address, server):
                 raise StudyError(
                     f"{name}'s server did not start (its reasons are in {home.parent}); is its "
                     "port taken?"
                 )
-        write_json(note, {"prefect": f"{prefect}/api", "mlflow": mlflow, "process": os.getpid()})
-        say(f"Prefect: {prefect}")
+        write_json(note, {"prefect": own.address, "mlflow": mlflow, "process": os.getpid()})
+        say(entrance(own.address))
         say(f"MLflow: {mlflow}")
         say("commands of this project use them; stop with Ctrl-C")
         signal.signal(signal.SIGTERM, _interrupted)
-        while all(guard.poll() is None for guard in guards):
+        while all(server.poll() is None for server in servers):
             time.sleep(0.5)
         raise StudyError(f"a server has ended; its reasons are in {home.parent}")
     except KeyboardInterrupt:
         return
     finally:
         note.unlink(missing_ok=True)
-        for guard in guards:
-            assert guard.stdin is not None
-            guard.stdin.close()
-        for guard in guards:
-            guard.wait(2 * PATIENCE_S)
+        assert guard.stdin is not None
+        guard.stdin.close()
+        own.stop()
+        guard.wait(2 * PATIENCE_S)
+
+
+def entrance(address: str) -> str:
+    """Where the pages of Prefect's server are, and what they ask for, for a person."""
+    from flows.server import api_token
+
+    return (
+        f"Prefect: {address.removesuffix('/api')} (password, asked for once per browser: "
+        f"{api_token()}; kept in {os.environ['PREFECT_HOME']}/api-token)"
+    )
 
 
 def _interrupted(*_: Any) -> None:

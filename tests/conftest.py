@@ -29,7 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # module may do while it is collected. Commands started by tests inherit all of it. The cache
     # of sample data stays the user's, so that they are fetched once.
     home = config.stash[_home] = Path(tempfile.mkdtemp(prefix="ae-pipeline-tests-"))
-    for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_RUN_ID"):
+    for name in (
+        "PREFECT_API_URL",
+        "PREFECT_API_AUTH_STRING",
+        "PREFECT_API_KEY",
+        "PREFECT_PROFILE",
+        "MLFLOW_RUN_ID",
+    ):
         os.environ.pop(name, None)
     (home / "prefect").mkdir()
     os.environ.update(
@@ -86,7 +92,10 @@ def typed(
     prefect_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
     """An environment in which ``ae-pipeline`` is typed and starts at once, with that server."""
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    from flows.server import api_token
+
+    known = {"PREFECT_API_URL": prefect_server, "PREFECT_API_AUTH_STRING": api_token()}
+    environment = {**os.environ, **known}
     with forked.ready(tmp_path_factory.mktemp("typed"), environment) as place:
         yield {**environment, "PATH": f"{place}:{BIN}:{environment['PATH']}"}
 

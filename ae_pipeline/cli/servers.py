@@ -38,6 +38,8 @@ def serve(
     import flows
 
     with flows.using(schedules=True):
+        if os.environ.get("PREFECT_API_AUTH_STRING"):
+            err(flows.entrance(os.environ["PREFECT_API_URL"]))
         flows.serve(inboxes)
 
 

@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 
 from ae_pipeline.config import StudyError
+from ae_pipeline.runtime.own_pages import OwnPages
 from ae_pipeline.tracking.connection import connected
 from ae_pipeline.tracking.settings import Settings, is_server, shown
 
-__all__ = ["deleted_runs", "gc_command", "ui_command"]
+__all__ = ["deleted_runs", "gc_command", "own_pages_only", "ui_command"]
 
+
+APP = "ae-pipeline"
+"""Name of :func:`own_pages_only` among MLflow's applications."""
 
 MOST_RUNS = 50_000
 """MLflow's own limit of a search."""
@@ -59,6 +63,15 @@ def gc_command(settings: Settings, days: float) -> tuple[list[str], dict[str, st
     return command, environment
 
 
+def own_pages_only() -> OwnPages:
+    """MLflow's server, for its own pages only (entry point of ``mlflow.app``)."""
+    from mlflow.environment_variables import MLFLOW_SERVER_CORS_ALLOWED_ORIGINS
+    from mlflow.server.fastapi_app import app
+
+    origins = str(MLFLOW_SERVER_CORS_ALLOWED_ORIGINS.get() or "").split(",")
+    return OwnPages(app, hosts=(), origins=origins)  # it checks the host itself
+
+
 def ui_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     """Command that serves MLflow's pages on this project, and the environment it wants.
 
@@ -80,6 +93,7 @@ def ui_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
             f"MLflow has its own server; open {shown(settings.tracking_uri)} in a browser"
         )
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--no-serve-artifacts"]
+    command += ["--app-name", APP]
     command += ["--host", settings.server.host, "--port", str(settings.server.port)]
     environment = {
         "DO_NOT_TRACK": "true",
