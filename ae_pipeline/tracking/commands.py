@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -65,10 +66,9 @@ def gc_command(settings: Settings, days: float) -> tuple[list[str], dict[str, st
 
 def own_pages_only() -> OwnPages:
     """MLflow's server, for its own pages only (entry point of ``mlflow.app``)."""
-    from mlflow.environment_variables import MLFLOW_SERVER_CORS_ALLOWED_ORIGINS
     from mlflow.server.fastapi_app import app
 
-    origins = str(MLFLOW_SERVER_CORS_ALLOWED_ORIGINS.get() or "").split(",")
+    origins = os.environ.get("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "").split(",")
     return OwnPages(app, hosts=(), origins=origins)  # it checks the host itself
 
 
