@@ -13,7 +13,14 @@ from ae_pipeline import data
 from ae_pipeline.kind import kind_of, names
 
 PACKAGE = Path(data.__file__).parent
-CHANNEL_TYPES = ("ingest/inbox.py", "sources/eeg.py", "sources/channels.py", "sources/formats/")
+CHANNEL_TYPES = (
+    "ingest/inbox.py",
+    "sources/channels.py",
+    "sources/choice.py",
+    "sources/eeg.py",
+    "sources/formats/",
+    "sources/units.py",
+)
 """Here "eeg" is MNE's type of a channel or a suffix of BIDS."""
 ASKING = ("get", "pop", "startswith", "endswith", "removeprefix", "removesuffix")
 
