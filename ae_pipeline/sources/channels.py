@@ -65,7 +65,7 @@ NOT_EEG = (
         r"AUX|^EXG ?\d|MISC|^DC ?\d+|^BIP ?\d|BATT|COUNTER|TEMP|LIGHT|SOUND|AUDIO",
     ),
     Named("auxiliary", "Nihon Kohden, Natus", r"^(X|BP|BN|DIF)\d+(/BP\d)?$|^PAT$|^TECH$", True),
-    Named("reference or ground", "all", r"^(REF|GND|GROUND|CMS|DRL|REREF)$"),
+    Named("reference or ground", "all", r"^(REF|GND|GROUND|CMS|DRL|REREF|(LEFT|RIGHT)[_ ]EAR)$"),
     Named("reference or ground", "Nihon Kohden", r"^E$|^Z$|^\$[A-Z]+\d*$", True),
     Named("not connected", "all", r"^-*$|^N\.?/?C\.?$|DUMMY|UNUSED|^EMPTY|^NONE$"),
     Named("not connected", "Nihon Kohden, Persyst", r"^NA\d+$|^UNK\d*$|^NR\d+$|^MARK$", True),

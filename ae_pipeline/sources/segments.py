@@ -18,7 +18,9 @@ __all__ = ["BOUNDARY", "dead_ends", "segments_of", "which_end", "within", "witho
 LOOK_S, PADDING_S = 10.0, 0.1
 """How much is read at once to look for padding, and from what length on it is some."""
 
-BOUNDARY = re.compile(r"(bad[ _]?)?(edge[ _]?)?boundary|edge$|new segment", re.IGNORECASE)
+BOUNDARY = re.compile(
+    r"(bad[ _]?)?(edge[ _]?)?boundary|edge$|new segment|amplifier (dis|re)connected", re.IGNORECASE
+)
 """MNE's ``BAD boundary`` and ``EDGE boundary``, EEGLAB's ``boundary``, BrainVision's segments."""
 
 
@@ -47,7 +49,8 @@ def segments_of(
         start = math.ceil(one.onset_s * sfreq_hz - 0.01)
         stop = math.ceil((one.onset_s + one.duration_s) * sfreq_hz - 0.01)
         text = one.description
-        if text.upper().startswith("BAD_ACQ_SKIP"):
+        if text.upper().startswith(("BAD_ACQ_SKIP", "BAD_DISCONNECTION")):
+            cuts.add(start)
             holes.append((start, stop))
         elif BOUNDARY.match(text):
             cuts.add(start)

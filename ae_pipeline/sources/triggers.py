@@ -24,6 +24,9 @@ __all__ = ["renamed_events", "trigger_events"]
 COMPOSITE = re.compile(r"STATUS|STI ?(014|101)", re.IGNORECASE)
 """Channels that hold the codes of all others."""
 
+GENERIC = re.compile(r"STATUS|^STI|TRIG|MARK|EVENT|MKR", re.IGNORECASE)
+"""Names that say nothing about an event; others (EGI's DIN1, sync) are its name."""
+
 SILENT = re.compile(r"PHOTIC|ANNOTATION", re.IGNORECASE)
 """Channels whose signal is no code."""
 
@@ -63,7 +66,7 @@ def trigger_events(
         if len(listed_s) and found and _are_listed(found, listed_s, within_s=2.5 / rate_hz):
             continue  # the same events, under better names
         codes = {code for _, code in found}
-        alone = len(rows) == 1 and not name.upper().startswith("DIN")
+        alone = len(rows) == 1 and GENERIC.search(name)
         for onset_s, code in found:
             text = f"{code}" if alone else name if len(codes) == 1 else f"{name}/{code}"
             events.append(Annotation(onset_s, 0.0, text))

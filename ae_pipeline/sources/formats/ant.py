@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
 from ae_pipeline.sources.apart import Apart, serve
-from ae_pipeline.sources.formats.content import MNE_WARNED, Content, Signal
+from ae_pipeline.sources.formats.content import Content, Signal
 
 __all__ = ["is_ant", "read_ant"]
 
@@ -54,12 +54,13 @@ def read_ant(path: Path) -> Content:
     asked = (Path(os.path.abspath(path)), status.st_mtime_ns, status.st_size, os.getpid())
     held = _other(*asked).held
     names = tuple(held["names"])
+    cuts = _joins(path, held["n_times"])
 
     def signal_of(rows: list[int]) -> Signal:
         def reader(start: int, stop: int) -> Float:
             return _read(_other(*asked), start, stop)[rows]
 
-        return Signal(held["n_times"], (), reader)
+        return Signal(held["n_times"], (), reader, cuts)
 
     return Content(
         names=names,
@@ -67,10 +68,25 @@ def read_ant(path: Path) -> Content:
         rates_hz=(held["sfreq_hz"],) * len(names),
         positions_m=np.full((len(names), 3), np.nan),
         annotations=tuple(Annotation(*one) for one in held["annotations"]),
-        files=(path,),
+        files=(path, *(file for file in (path.with_suffix(".seg"),) if file.is_file())),
         signal=signal_of,
-        notes=(MNE_WARNED,) if held["warned"] else (),
+        notes=("antio warned when opening it",) if held["warned"] else (),
     )
+
+
+def _joins(path: Path, n_times: int) -> tuple[int, ...]:
+    """Samples at which recording went on after a pause, as the ``.seg`` file beside says.
+
+    Its lines hold start (days), fraction of a second and samples of each segment, at times
+    without the first one.
+    """
+    file = path.with_suffix(".seg")
+    if not file.is_file():
+        return ()
+    rows = [line.split() for line in file.read_text("latin-1").splitlines()[1:]]
+    lengths = [int(row[-1]) for row in rows if row and row[-1].isdigit()]
+    joins = n_times - np.cumsum(lengths[::-1], dtype=np.int64)
+    return tuple(int(join) for join in joins[::-1] if 0 < join < n_times)
 
 
 @lru_cache(maxsize=LIVING)

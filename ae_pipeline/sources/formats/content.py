@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import Annotation, InputError
 
-__all__ = ["MNE_WARNED", "Content", "Float", "Reader", "Signal", "check_bounds", "scale_of"]
+__all__ = ["Content", "Float", "Reader", "Signal", "check_bounds", "scale_of"]
 
 Float = NDArray[np.float32]
 Reader = Callable[[int, int], Float]
 """``reader(start, stop)``: (channels, stop - start) in microvolts."""
-
-
-MNE_WARNED = "MNE warned about this file when opening it; mne.io.read_raw shows the text"
 
 
 VOLTS = {"u": 1e-6, "micro": 1e-6, "m": 1e-3, "milli": 1e-3, "n": 1e-9, "nano": 1e-9, "": 1.0}

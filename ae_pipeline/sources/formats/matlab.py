@@ -13,7 +13,7 @@ import mmap
 import struct
 from pathlib import Path
 
-__all__ = ["is_damaged"]
+__all__ = ["is_damaged", "is_v73"]
 
 MATRIX, COMPRESSED = 14, 15
 SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
@@ -26,6 +26,12 @@ MOST_DEEP = 32
 
 class _Damaged(Exception):
     """A length that does not fit."""
+
+
+def is_v73(path: Path) -> bool:
+    """Return whether a file is MATLAB 7.3, which is HDF5 behind 512 bytes of its own."""
+    with path.open("rb") as file:
+        return file.read(10) == b"MATLAB 7.3" or file.read(512)[502:510] == b"\x89HDF\r\n\x1a\n"
 
 
 def is_damaged(path: Path) -> bool:

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,13 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Annotation, InputError
 from ae_pipeline.sources.finding import EPOCHS
 from ae_pipeline.sources.formats.ant import is_ant, read_ant
-from ae_pipeline.sources.formats.content import MNE_WARNED, Content, Signal, scale_of
+from ae_pipeline.sources.formats.brainvision import open_brainvision, parts_of
+from ae_pipeline.sources.formats.content import Content, Signal, check_bounds, scale_of
 from ae_pipeline.sources.formats.curry import curry_events
 from ae_pipeline.sources.formats.fif import is_endless
-from ae_pipeline.sources.formats.matlab import is_damaged
+from ae_pipeline.sources.formats.headers import check_header
+from ae_pipeline.sources.formats.matlab import is_damaged, is_v73
+from ae_pipeline.sources.formats.neuroscan import open_neuroscan
 from ae_pipeline.sources.formats.nihon import PARTS, blocks_begin, open_nihon, types_of
 
 if TYPE_CHECKING:
@@ -41,6 +45,8 @@ Float = NDArray[np.float32]
 
 NEDF_BLOCK = 5
 """Samples that NEDF stores together; MNE reads only from the first of a block on."""
+
+BOUNDARY_99 = re.compile(r"-99(\.0*)?")
 
 CODES_S = 60.0
 """How much of a trigger channel is read at once."""
@@ -62,11 +68,22 @@ def read_mne(path: Path) -> Content:
     """
     if path.suffix.lower() == ".fif" and path.is_file() and is_endless(path):
         raise InputError(_unreadable(path, ValueError("its tags lead back to themselves")))
+    if path.suffix.lower() == ".set" and path.is_file() and is_v73(path):
+        lacking = [name for name in ("pymatreader", "h5py") if find_spec(name) is None]
+        if lacking:
+            raise InputError(
+                f"{path.name}: is saved as MATLAB 7.3, which needs the package "
+                f"{' and '.join(lacking)} to be read; install it (pip install {' '.join(lacking)}) "
+                "or save it as MATLAB 6 in EEGLAB"
+            )
     if path.suffix.lower() == ".set" and path.is_file() and is_damaged(path):
         raise InputError(_unreadable(path, ValueError("lengths in it contradict each other")))
     if is_ant(path):
         return read_ant(path)
-    with warnings.catch_warnings(record=True) as caught, _unheard(), _unseen(path):
+    if path.suffix.lower() in (".vhdr", ".ahdr", ".lay") and path.is_file():
+        check_header(path)
+    # readers print, and what we print are results
+    with warnings.catch_warnings(record=True) as caught, _unheard(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("always")
         try:
             content = _content(path)
@@ -80,8 +97,21 @@ def read_mne(path: Path) -> Content:
             except Exception:
                 # MNE's own words may quote the header, where names stand
                 raise InputError(_unreadable(path, error)) from None
-    unusual = [one for one in caught if not USUAL_WARNINGS.search(str(one.message))]
-    return replace(content, notes=(*content.notes, MNE_WARNED)) if unusual else content
+    said = dict.fromkeys(_told(str(one.message), path) for one in caught)
+    notes = [f"MNE: {text}" for text in said if not USUAL_WARNINGS.search(text)][:MOST_WARNINGS]
+    return replace(content, notes=(*content.notes, *notes))
+
+
+def _told(warning: str, path: Path) -> str:
+    """A warning in one line, without paths and without what it quotes from a header."""
+    text = " ".join(warning.split())
+    for place in (str(path), str(path.parent), path.name, path.stem):
+        text = text.replace(place, "...")
+    text = re.sub(r"\S*[/\\]\S+", "...", text)
+    if re.search("subject|patient|birth|name of", text, re.IGNORECASE):
+        text = "something about the subject is not as it should be; it is not used"
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= MOST_QUOTED else text[: MOST_QUOTED - 3] + "..."
 
 
 def _content(path: Path) -> Content:
@@ -144,10 +174,12 @@ def _raw(path: Path) -> mne.io.BaseRaw | mne.BaseEpochs:
         return mne.io.read_raw_egi(path, preload=False, verbose="WARNING")
     if path.suffix.lower() == ".data":  # Nicolet, whose kind of channels MNE wants to be told
         return mne.io.read_raw_nicolet(path, "eeg", preload=False, verbose="WARNING")
+    if path.suffix.lower() in (".vhdr", ".ahdr"):
+        return open_brainvision(path)
     if path.suffix.lower() == ".eeg":
         return open_nihon(path)
     if path.suffix.lower() == ".cnt":  # or MNE would let ANT's library try, which may not return
-        return mne.io.read_raw_cnt(path, preload=False, verbose="WARNING")
+        return open_neuroscan(path)
     return mne.io.read_raw(path, preload=False, verbose="WARNING")
 
 
@@ -178,6 +210,11 @@ def _raw_content(path: Path, raw: mne.io.BaseRaw) -> Content:
         for one in raw.annotations
         if (text := str(one["description"]).replace("\0", ""))
     )
+    if kind == ".set":  # EEGLAB's code for a boundary where its types are numbers
+        annotations = tuple(
+            replace(one, description="boundary") if BOUNDARY_99.fullmatch(one.description) else one
+            for one in annotations
+        )
     if kind in (".cdt", ".dat"):
         annotations = curry_events(path, float(raw.info["sfreq"])) or annotations
     usual = 1.0 if kind in (".fif", ".gz") else 1e-6
@@ -186,8 +223,7 @@ def _raw_content(path: Path, raw: mne.io.BaseRaw) -> Content:
         annotations=annotations,
         files=_files(path, raw),
         signal=signal,
-        # MNE makes trigger channels of EGI's events, which it lists as well
-        codes=None if kind in (".mff", ".raw") else codes,
+        codes=codes,
         volts=tuple(scale_of(raw._orig_units.get(name, "")) or usual for name in raw.ch_names),
     )
     if kind == ".eeg":
@@ -240,6 +276,7 @@ def _epoch_content(path: Path, epochs: mne.BaseEpochs) -> Content:
 
 
 def _of_info(info: mne.Info, **content: Any) -> Content:
+    check_bounds(content["files"][0].name, [float(info["sfreq"])], 0.0)
     spots = [channel["loc"][:3] for channel in info["chs"]]
     line_freq_hz = info.get("line_freq")
     return Content(
@@ -252,6 +289,9 @@ def _of_info(info: mne.Info, **content: Any) -> Content:
         **content,
     )
 
+
+MOST_WARNINGS, MOST_QUOTED = 5, 200
+"""How many warnings are passed on, and how many characters of each."""
 
 USUAL_WARNINGS = re.compile(r"naming conventions|'boundary' events|deprecated", re.IGNORECASE)
 """Of no consequence here: a FIF file's name, boundaries that segments respect."""
@@ -311,8 +351,7 @@ def _files(path: Path, content: mne.io.BaseRaw | mne.BaseEpochs) -> tuple[Path, 
     if EPOCHS.search(path.name):  # later parts of a split file
         parts += path.parent.glob(f"{glob.escape(path.name.split('.fif')[0])}-[0-9]*.fif*")
     if path.suffix.lower() in (".vhdr", ".ahdr"):
-        header = path.read_bytes().decode("latin-1")
-        parts += [path.with_name(name) for name in re.findall(r"(?m)^MarkerFile=(.+?)\s*$", header)]
+        parts += parts_of(path).values()
     parts += [path.with_suffix(end) for end in COMPANIONS.get(path.suffix.lower(), ())]
     parts += [path.with_name(path.name + end) for end in COMPANIONS.get(path.suffix.lower(), ())]
     others = {part.resolve() for part in parts if part.is_file()} - {path.resolve()}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "blocks_begin", "open_nihon", "types_of"]
 
+MOST_NUMBERS = 1024
+
 PARTS = (".PNT", ".21E", ".LOG")
 """Patient and date, channel names, events; beside the ``.EEG``, in capitals."""
 
@@ -38,6 +40,7 @@ def open_nihon(path: Path) -> mne.io.BaseRaw:
                 f"{path.name}: {small} would not be read, and channels or events be wrong; rename "
                 f"it to {part.name}"
             )
+    _check_names(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         raw = mne.io.read_raw_nihon(path, preload=False, verbose="WARNING")
@@ -46,6 +49,22 @@ def open_nihon(path: Path) -> mne.io.BaseRaw:
     for one in caught:
         warnings.warn(one.message, stacklevel=2)
     return raw
+
+
+def _check_names(path: Path) -> None:
+    """Numbers of channels are one byte; MNE makes room for whatever the list of names says."""
+    names = path.with_suffix(".21E")
+    if not names.is_file():
+        return
+    for line in names.read_bytes().decode("latin-1").splitlines():
+        number = line.partition("=")[0].strip()
+        if number.lstrip("-").isdigit() and (
+            len(number) > 5 or not 0 <= int(number) < MOST_NUMBERS
+        ):
+            raise InputError(
+                f"{path.name}: {names.name} numbers a channel {number[:20]}; channels are numbered "
+                f"0 to {MOST_NUMBERS - 1}. The file is damaged; copy it again"
+            )
 
 
 def types_of(names: Sequence[str], types: Sequence[str]) -> tuple[str, ...]:
