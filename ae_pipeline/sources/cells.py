@@ -82,21 +82,21 @@ class Layout(NamedTuple):
     """Line of the first quote that its line does not close."""
 
 
-def look(file: Path, told: Format | None = None) -> Layout:
-    """Find encoding, delimiter and column names.
+class _Opened(NamedTuple):
+    """The beginning of a table, before its rows are told apart."""
 
-    Parameters
-    ----------
-    file : Path
-    told : Format, optional
-        What is known already.
+    lines: list[str]
+    encoding: str
+    delimiter: str
+    skip: int
+    sheet: sheets.Sheet | None
+    quoted: bool
+    stray: int | None
+    whole: bool
 
-    Raises
-    ------
-    InputError
-        Where the file is no table.
-    """
-    told = told or Format()
+
+def _open(file: Path, told: Format) -> _Opened:
+    """Find encoding, delimiter and kind of quotes."""
     sheet, encoding = None, "utf-8"
     if file.is_dir():
         raise InputError(f"{file}: is a folder; name the table itself (CSV, TSV, Excel or SPSS)")
@@ -118,8 +118,26 @@ def look(file: Path, told: Format | None = None) -> Layout:
     quoted, stray = True, None
     if sheet is None:
         quoted, stray = _quoting(file, encoding, delimiter=delimiter)
-    rows = _rows(file, lines[: skip + 2000], delimiter=delimiter, quoted=quoted)
-    body = rows[skip:]
+    return _Opened(lines, encoding, delimiter, skip, sheet, quoted, stray, not cut)
+
+
+def look(file: Path, told: Format | None = None) -> Layout:
+    """Find encoding, delimiter and column names.
+
+    Parameters
+    ----------
+    file : Path
+    told : Format, optional
+        What is known already.
+
+    Raises
+    ------
+    InputError
+        Where the file is no table.
+    """
+    told = told or Format()
+    lines, encoding, delimiter, skip, sheet, quoted, stray, _ = _open(file, told)
+    body = _rows(file, lines[: skip + 2000], delimiter=delimiter, quoted=quoted)[skip:]
     while len(body) > 1 and not any(body[0]):
         skip, body = skip + 1, body[1:]
     if not body or not any(body[0]):
@@ -189,16 +207,12 @@ def _unquoted(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if paired else cell
 
 
-def grid(layout: Layout, most: int = 400) -> list[list[str]]:
-    """First rows of a file as they stand, names among them."""
-    if layout.sheet is not None:
-        lines = list(itertools.islice(io.StringIO(layout.sheet.text), most))
-    else:
-        text, _, cut = _head(layout.file, layout.encoding)
-        lines = list(itertools.islice(io.StringIO(text, newline=None), most))
-        if cut and len(lines) < most:
-            lines.pop()
-    return _rows(layout.file, lines, delimiter=layout.delimiter, quoted=layout.quoted)
+def grid(file: Path) -> tuple[list[list[str]], bool]:
+    """Rows of a file as they stand, names among them, and whether these are all its rows."""
+    opened = _open(file, Format())
+    lines = opened.lines[opened.skip :]
+    rows = _rows(file, lines, delimiter=opened.delimiter, quoted=opened.quoted)
+    return rows, opened.whole
 
 
 def header(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -269,8 +283,11 @@ def _encoding(head: bytes, rest: Iterable[bytes]) -> str | None:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    """The delimiter that cuts the rows like the header, and the header into most fields."""
-    best = (0.0, 1, ",")
+    """The delimiter that cuts the rows like the header, and the header into most fields.
+
+    Where none does, a title may stand above the header: then the one that cuts most rows alike.
+    """
+    best, usual = (0.0, 1, ","), (0.0, 1, ",")
     for delimiter in DELIMITERS:
         try:
             rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
@@ -280,7 +297,11 @@ def _delimiter(lines: Sequence[str]) -> str:
         if counts and counts[0] > 1:
             alike = [n in (counts[0], counts[0] + 1) for n in counts[1:]] or [True]
             best = max(best, (round(sum(alike) / len(alike), 1), counts[0], delimiter))
-    return best[2]
+        mode = max(set(counts), key=counts.count, default=1)
+        if mode > 1:
+            share = sum(n in (mode, mode + 1) for n in counts) / len(counts)
+            usual = max(usual, (round(share, 1), mode, delimiter))
+    return (best if best[0] >= usual[0] - 0.2 else usual)[2]
 
 
 def _quoting(file: Path, encoding: str, *, delimiter: str) -> tuple[bool, int | None]:

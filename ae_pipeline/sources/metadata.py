@@ -102,7 +102,7 @@ def beside(
                 + "; ids must be unique: correct them, take another id_column, or, where a "
                 f"person has several rows, set subject_column: {id_column} and id_column: null"
             )
-    meta = pd.DataFrame({"recording": recording})
+    meta: dict[str, pd.Series[Any]] = {"recording": recording}
     if subject is not None:
         meta["subject"] = subject
     texts = [rest[name] for name in rest if not pd.api.types.is_numeric_dtype(rest[name])]
@@ -123,7 +123,7 @@ def beside(
             notes.append(f"{file.name}: column {name!r} is kept as {name + '_'!r}")
             name += "_"
         meta[name] = column
-    return meta
+    return pd.DataFrame(meta)
 
 
 def _implausible(

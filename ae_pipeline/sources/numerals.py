@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PLAIN", "Signs", "answers", "identifiers", "labels", "numbers", "signs"]
+__all__ = ["DATE", "PLAIN", "Signs", "answers", "identifiers", "labels", "numbers", "signs"]
 
 
 class Signs(NamedTuple):
@@ -26,6 +26,13 @@ _GROUPED = {
     ",": re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+"),
     ".": re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+"),
 }
+DATE = re.compile(
+    r"\d{1,4}[. /-]+"
+    r"(jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz]|ene|abr|ago|dic)"
+    r"[a-zä]*\.?([. /-]+\d{2,4})?|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-\d{1,2}",
+    re.IGNORECASE,
+)
+"""Numbers that a spreadsheet made dates of."""
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*")
 _LABELLED = re.compile(
     r"(?P<number>[-+]?\d+)\s*(?:[-–—:.)=]\s*|\s)(?P<label>[^\W\d].*)|"
@@ -131,7 +138,7 @@ def labels(cells: Iterable[object]) -> dict[str, float]:
     words: dict[str, float] = {}
     for cell in map(str, cells):
         told = _LABELLED.fullmatch(cell.strip())
-        if told is None:
+        if told is None or DATE.fullmatch(cell.strip()):
             continue
         number = float(told["number"] or told["last"])
         label = (told["label"] or told["before"]).strip().casefold()

@@ -400,7 +400,7 @@ def test_the_careless_survey_is_proposed_and_read_as_published(shared_data: Path
         "shaps": (0, 3),
     }
     assert section["missing_codes"] == []
-    assert comments["path"].endswith("platform")
+    assert "platform" in comments["path"]
 
     table = load([path], QuestionnaireSource.model_validate(section))
     truth = pd.read_csv(path)
@@ -435,10 +435,10 @@ def test_a_proposal_finds_blocks_ranges_codes_and_items_turned_round(write: Any)
     assert [block["items"] for block in section["items"]] == [["A*"], ["C*"], ["N*"]]
     assert all(block["range"] == [1, 6] for block in section["items"])
     assert section["missing_codes"] == [-9, 99]
-    assert comments["items.0.reverse"].endswith("run: A1")
-    assert comments["items.1.reverse"].endswith("run: C4, C5")
-    assert "items.2.reverse" not in comments
-    assert comments["path"].endswith("gender, age")
+    proposed = [block.get("reverse_proposed") for block in section["items"]]
+    assert proposed == [["A1"], ["C4", "C5"], None]
+    assert [block.get("reverse") for block in section["items"]] == [[], [], None]
+    assert "gender, age" in comments["path"]
 
     samples = load([path], QuestionnaireSource.model_validate(section)).samples
     assert samples.shape == (15,)
