@@ -99,7 +99,8 @@ class Seen:
         bulk = values[~np.isin(values, CODES)]
         if not len(bulk):
             return values
-        return values[(values >= bulk[0] - 1) & (values <= bulk[-1] + 1)]
+        near = (values >= bulk[0] - 1) & (values <= bulk[-1] + 1)
+        return np.asarray(values[near], dtype=np.float64)
 
     @property
     def few(self) -> bool:
@@ -154,7 +155,10 @@ def who(columns: Sequence[Seen]) -> tuple[str | None, str | None, str]:
     by_name = [one for one in columns if _ID_NAME.fullmatch(one.name)]
     unnamed = [one for one in columns if one.name == "Unnamed: 0"]
     speech = [
-        one for one in columns if not one.numbers.notna().any() and not _NO_ID_WORD.search(one.name)
+        one
+        for one in columns
+        if not (one.numbers.notna().any() or _NO_ID_WORD.search(one.name))
+        and not one.text.str.contains(r"\s|.{41}", regex=True, na=False).any()
     ]
     for one in by_name:  # a person with several rows
         n_ids = one.text.nunique()
