@@ -11,7 +11,7 @@ rhythmic_sharp, alpha, exchanged, unexplained.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +43,14 @@ CATEGORY: dict[str, str] = {
 TAGS = tuple(CATEGORY)
 
 MANY = 6
-"""Channels that are looked at and named, at most."""
+"""Channels that decide what a window looks like, at most; all that look so are named."""
 
 PIECE_S = 0.25
 FAINT = 0.25
 """Share of its usual line length below which a piece of a channel counts as flat."""
+
+FLAT_SHARE = 0.35
+"""Share of a window's pieces that are faint, for it to count as flat."""
 
 STANDING = 0.1
 """Share of samples, in half a second, that stand at a rail for three samples or more."""
@@ -89,7 +92,7 @@ class Tag:
     kind : str
         One of :data:`TAGS`.
     channels : tuple of int
-        Strongest first, at most six.
+        All on which it shows, strongest first.
     band : str
         Band that deviates most, by name; empty where windows are too short for any.
     evidence : Finding
@@ -114,7 +117,8 @@ class _WindowView:
     names: tuple[str, ...]  # of the features
     rise: Float  # (channels, features): log power over the usual
     own: Float  # (channels, features): the same in robust deviations
-    order: tuple[int, ...]  # channels, strongest first
+    order: tuple[int, ...]  # channels that decide, strongest first
+    shown: tuple[int, ...]  # all that deviate as they do, strongest first
     left: Float  # (channels,): log power that the others do not predict, in deviations
     stats: RobustStats
 
@@ -154,7 +158,7 @@ def tag(
         found = rule(view)
         if found is not None:
             kind, channels, numbers = found
-            shown = tuple(channels)[:MANY]
+            shown = tuple(channels)
             # a blink spreads over the head; what was measured is in front
             at = [c for c in shown if view.frontal[c] or kind != "blink"]
             evidence = Finding(kind, numbers, tuple(ch_names[c] for c in at))
@@ -162,7 +166,7 @@ def tag(
     top = view.order[0]
     deviation = {"robust_sd": float(np.abs(view.own[top]).max())}
     evidence = Finding("unexplained", deviation, (ch_names[top],))
-    return Tag("unexplained", view.order, _band(view, top), evidence)
+    return Tag("unexplained", view.shown, _band(view, top), evidence)
 
 
 def _window_view(
@@ -179,7 +183,7 @@ def _window_view(
     away = deviations_from([stats], window, sfreq_hz=sfreq_hz)[0]
     each = by_channel(away, len(names))[0].max(1)
     strongest = np.argsort(-each, kind="stable")
-    order = tuple(int(i) for i in strongest[:MANY] if each[i] >= each[strongest[0]] / 3)
+    shown = tuple(int(i) for i in strongest if each[i] >= each[strongest[0]] / 3)
     own = away[0, :, : len(names)].astype(float)
     left = away[0, :, len(names) :].astype(float)
     return _WindowView(
@@ -191,7 +195,8 @@ def _window_view(
         names,
         own * stats.spread[:, : len(names)],
         own,
-        order,
+        shown[:MANY],
+        shown,
         np.abs(left).max(1) if left.size else np.abs(own).max(1),
         stats,
     )
@@ -218,24 +223,32 @@ def _band(view: _WindowView, channel: int) -> str:
 _Found = tuple[str, Sequence[int], Mapping[str, float]] | None
 
 
-def _strongest(view: _WindowView, channels: Sequence[int], *, feature: str) -> list[int]:
-    return sorted(channels, key=lambda channel: -view.of(view.own, feature, channel=channel))
+def _showing(view: _WindowView, shows: Callable[[int], bool], *, feature: str) -> list[int]:
+    """All channels that show something, those that decide first; none where no such one does."""
+    deciding = [channel for channel in view.order if shows(channel)]
+    if not deciding:
+        return []
+    rest = [c for c in range(len(view.own)) if c not in view.order and shows(c)]
+    return [
+        channel
+        for some in (deciding, rest)
+        for channel in sorted(some, key=lambda c: -view.of(view.own, feature, channel=c))
+    ]
 
 
 def _flat(view: _WindowView) -> _Found:
     """No fast activity for a good part of the window: what slow there is, the filter makes."""
     usual = np.sqrt(np.exp(view.stats.center[:, len(view.names) - 1].astype(float)))
     step = max(2, round(PIECE_S * view.sfreq_hz))
-    best: tuple[float, int] = (0.0, -1)
-    for channel in view.order[:3]:
-        steps = np.abs(np.diff(view.signal[channel]))
-        pieces = np.array_split(steps, max(1, len(steps) // step))
-        share = float(np.mean([piece.mean() < FAINT * usual[channel] for piece in pieces]))
-        best = max(best, (share, channel))
-    share, channel = best
-    if share < 0.35:
+    steps = np.abs(np.diff(view.signal, axis=1))
+    pieces = np.array_split(steps, max(1, steps.shape[1] // step), axis=1)
+    faint = [piece.mean(1) < FAINT * usual for piece in pieces]
+    shares = np.mean(faint, axis=0)
+    if shares[list(view.order[:3])].max() < FLAT_SHARE:
         return None
-    return "flat", (channel,), {"share": share, "of_usual": FAINT}
+    flat = np.flatnonzero(shares >= FLAT_SHARE)
+    flat = flat[np.argsort(-shares[flat], kind="stable")]
+    return "flat", flat.tolist(), {"share": float(shares.max()), "of_usual": FAINT}
 
 
 def _clipped(view: _WindowView) -> _Found:
@@ -243,18 +256,22 @@ def _clipped(view: _WindowView) -> _Found:
     source = view.signal if view.raw is None else view.raw
     rate = view.sfreq_hz * source.shape[1] / view.signal.shape[1]
     n = max(8, round(0.5 * rate))
-    for channel in view.order[:2]:
+    least = STANDING if view.raw is not None else CLIPPED_SHARE
+
+    def share(channel: int) -> float:
         if view.of(view.rise, "peak", channel=channel) < 0.3:
-            continue
+            return 0.0
         x = source[channel] - np.median(source[channel])
-        best = 0.0
-        for start in range(0, len(x) - n + 1, n // 2):
-            piece = x[start : start + n]
-            if np.ptp(piece) >= 0.6 * np.ptp(x):
-                best = max(best, _at_rails(piece, view.raw is not None))
-        if best >= (STANDING if view.raw is not None else CLIPPED_SHARE):
-            return "clipped", (channel,), {"share": best}
-    return None
+        pieces = (x[start : start + n] for start in range(0, len(x) - n + 1, n // 2))
+        wide = [piece for piece in pieces if np.ptp(piece) >= 0.6 * np.ptp(x)]
+        return max((_at_rails(piece, view.raw is not None) for piece in wide), default=0.0)
+
+    if max(map(share, view.order[:2])) < least:
+        return None
+    shares = {channel: share(channel) for channel in range(len(source))}
+    found = [channel for channel in shares if shares[channel] >= least]
+    found.sort(key=lambda channel: -shares[channel])
+    return "clipped", found, {"share": shares[found[0]]}
 
 
 def _at_rails(piece: Float, before_filter: bool) -> float:
@@ -284,17 +301,17 @@ def _muscle(view: _WindowView) -> _Found:
 
 def _fast(view: _WindowView, narrow: bool) -> _Found:
     """Power above 20 Hz: one line is mains, a broad rise is muscle."""
-    found = [
-        channel
-        for channel in view.order
-        if view.of(view.rise, "gamma", channel=channel) > LEAST_RISE
-        and view.of(view.own, "gamma", channel=channel) > 3
-        and view.of(view.rise, "gamma", channel=channel)
-        > view.of(view.rise, "theta", channel=channel) + 0.5
-    ]
+
+    def shows(channel: int) -> bool:
+        rise = view.of(view.rise, "gamma", channel=channel)
+        return (
+            rise > max(LEAST_RISE, view.of(view.rise, "theta", channel=channel) + 0.5)
+            and view.of(view.own, "gamma", channel=channel) > 3
+        )
+
+    found = _showing(view, shows, feature="gamma")
     if not found:
         return None
-    found = _strongest(view, found, feature="gamma")
     freqs_hz, power = _spectrum(view, found[0])
     fast = freqs_hz >= 20
     peak_hz = float(freqs_hz[fast][power[fast].argmax()])
@@ -313,17 +330,13 @@ def _times(view: _WindowView, band: str, *, channel: int) -> float:
 
 
 def _alpha(view: _WindowView) -> _Found:
-    found = [
-        channel
-        for channel in view.order
-        if view.of(view.rise, "alpha", channel=channel) > LEAST_RISE
-        and view.of(view.rise, "alpha", channel=channel)
-        > max(view.of(view.rise, name, channel=channel) for name in ("delta", "theta", "beta"))
-        + 0.3
-    ]
+    def shows(channel: int) -> bool:
+        others = [view.of(view.rise, b, channel=channel) for b in ("delta", "theta", "beta")]
+        return view.of(view.rise, "alpha", channel=channel) > max(LEAST_RISE, max(others) + 0.3)
+
+    found = _showing(view, shows, feature="alpha")
     if not found:
         return None
-    found = _strongest(view, found, feature="alpha")
     freqs_hz, power = _spectrum(view, found[0])
     inside = (freqs_hz >= 7) & (freqs_hz <= 14)
     peak_hz = float(freqs_hz[inside][power[inside].argmax()])
@@ -390,14 +403,13 @@ def _deflection(view: _WindowView, channel: int) -> tuple[float, float, float]:
 
 def _rhythmic_sharp(view: _WindowView) -> _Found:
     """The same wave again, 2.5 to 4 times a second, at least four times."""
-    found = [
-        channel
-        for channel in view.order
-        if max(view.of(view.rise, name, channel=channel) for name in ("delta", "theta")) > 0.5
-    ]
+
+    def shows(channel: int) -> bool:
+        return max(view.of(view.rise, name, channel=channel) for name in ("delta", "theta")) > 0.5
+
+    found = _showing(view, shows, feature="delta")
     if not found:
         return None
-    found = _strongest(view, found, feature="delta")
     x = view.signal[found[0]]
     t = np.arange(len(x)) / view.sfreq_hz
     x = x - np.polyval(np.polyfit(t, x, 3), t)
@@ -455,21 +467,18 @@ def _blink(view: _WindowView) -> _Found:
         or not 0.06 <= width_s <= 0.5
     ):
         return None
-    spread = tuple(dict.fromkeys((*front, *view.order)))
+    spread = tuple(dict.fromkeys((*front, *view.shown)))
     return "blink", spread, {"height_uv": height, "width_ms": 1000 * width_s}
 
 
 def _slow_drift(view: _WindowView) -> _Found:
-    found = [
-        channel
-        for channel in view.order
-        if view.of(view.rise, "slow", channel=channel) > LEAST_RISE
-        and view.of(view.rise, "slow", channel=channel)
-        > view.of(view.rise, "theta", channel=channel) + 0.7
-    ]
+    def shows(channel: int) -> bool:
+        least = max(LEAST_RISE, view.of(view.rise, "theta", channel=channel) + 0.7)
+        return view.of(view.rise, "slow", channel=channel) > least
+
+    found = _showing(view, shows, feature="slow")
     if not found:
         return None
-    found = _strongest(view, found, feature="slow")
     _, _, width_s = _deflection(view, found[0])
     if width_s < 0.25:
         return None

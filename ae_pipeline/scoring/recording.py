@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RecordingResult",
     "score_recording",
+    "verdict_of",
 ]
 
 
@@ -193,7 +194,7 @@ def score_recording(
         "events_per_hour": len(spans) / (covered_s / 3600),
         "score": judgement.score,
         "p_value": judgement.p_value,
-        "verdict": _verdict(found, events),
+        "verdict": verdict_of(found, events),
     }
     return RecordingResult(
         recording,
@@ -411,25 +412,25 @@ def _kinds(events: pd.DataFrame) -> Finding:
     return Finding("event_kinds", {str(kind): int(n) for kind, n in counts.items()})
 
 
-def _verdict(findings: tuple[Finding, ...], events: pd.DataFrame) -> str:
-    """A fault of the recording, else what most of the events' time looks like.
+def verdict_of(findings: tuple[Finding, ...], events: pd.DataFrame) -> str:
+    """What the strongest fact or alarm says: a wrong gain, an event, then bad channels.
 
+    Events count where they are more, or one of them further off, than clean recordings show.
     Where the whole recording is in another state, what only shows this state does not count.
     """
     known = {finding.kind: finding for finding in findings}
-    if "gain_off" in known or "bad_channels" in known:
+    if "gain_off" in known:
         return "technical"
-    if "usual_events" in known:
-        return "clean"
-    kinds = events["trial_type"].str.removeprefix("anomaly/")
-    state = known.get("other_state")
-    if state is not None and state.where[0] == "alpha":
-        kinds = kinds[kinds != "alpha"]
-    if kinds.empty:
-        return "clean"
-    category = kinds.map(CATEGORY)
-    seconds = events["duration"].loc[kinds.index].groupby(category.to_numpy()).sum()
-    return str(seconds.idxmax())
+    if "usual_events" not in known:
+        kinds = events["trial_type"].str.removeprefix("anomaly/")
+        state = known.get("other_state")
+        if state is not None and state.where[0] == "alpha":
+            kinds = kinds[kinds != "alpha"]
+        if not kinds.empty:
+            return CATEGORY[kinds.loc[events.loc[kinds.index, "score"].idxmax()]]
+    if "bad_channels" in known:
+        return "technical"
+    return "nothing flagged" if "too_few" in known else "clean"
 
 
 def _held(recording: Recording) -> Recording:

@@ -118,8 +118,9 @@ def events_frame(
     -------
     DataFrame
         :data:`EVENT_COLUMNS` but ``reason``, then ``window`` (the worst) and
-        ``nearest_normal_s``; ``channel`` lists, strongest first, the channels whose error is at
-        least half of the strongest's, in units of their usual error.
+        ``nearest_normal_s``; ``channel`` lists all channels on which it shows, the largest
+        deviation first; without a tag those whose error is at least half of the largest, in units
+        of their usual error.
     """
     import pandas as pd
 
@@ -127,17 +128,18 @@ def events_frame(
     usual = calibration.usual_error
     for span in spans:
         ratio = by_entry[span.peak] / usual
-        strongest = np.argsort(ratio)[::-1][:5]
-        named = [entries[i] for i in strongest if ratio[i] >= ratio[strongest[0]] / 2]
         found = tags.get(span.peak)
+        shown = np.flatnonzero(ratio >= ratio.max() / 2)
         if found is not None:
-            named = [entries[i] for i in found.channels]
+            shown = np.array(found.channels)
+        # as the page's map draws them
+        shown = shown[np.argsort(-by_entry[span.peak][shown], kind="stable")]
         rows.append(
             {
                 "onset": round(span.onset_s, 4),
                 "duration": round(span.end_s - span.onset_s, 4),
                 "trial_type": f"anomaly/{'unexplained' if found is None else found.kind}",
-                "channel": ",".join(named),
+                "channel": ",".join(entries[i] for i in shown),
                 "score": span.score,
                 "p_value": float(p_value[span.peak]),
                 # just below the peak, so that an equally large calibration event counts

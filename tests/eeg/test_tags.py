@@ -79,6 +79,15 @@ def test_a_strong_event_gets_its_name_its_channel_and_evidence(
     assert any(NAMES[channel] in found.evidence.where for channel in channels)
 
 
+@pytest.mark.parametrize("kind", ["flat", "muscle"])
+def test_an_event_names_every_channel_on_which_it_shows(
+    head: NDArray[np.float64], kind: str
+) -> None:
+    found = tagged(head, Event(30.0, 3.0, kind, tuple(range(len(NAMES))), "strong"))
+    assert found.kind == kind
+    assert set(found.channels) >= set(range(11))  # muscle on the last stays below the limit
+
+
 def test_the_evidence_of_mains_is_its_frequency(head: NDArray[np.float64]) -> None:
     found = tagged(head, Event(30.0, 3.0, "line_noise", (3,), "strong", 35.0))
     assert found.evidence.numbers["peak_hz"] == pytest.approx(35, abs=0.05)

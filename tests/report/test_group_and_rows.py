@@ -26,7 +26,7 @@ def recordings(verdicts: list[str]) -> pd.DataFrame:
 
 def test_a_group_counts_what_was_scored_flagged_and_failed() -> None:
     bundle = tiny.eeg().bundle
-    frame = recordings(["unusual", "clean", "failed"])
+    frame = recordings(["unusual", "nothing flagged", "failed"])
     view = group_view(bundle, bundle.info.detection, recordings=frame, links={"r0": "r0.html"})
     numbers = {number.label: number.value for number in view.headline.numbers}
     assert (numbers["Scored"], numbers["Flagged as a whole"], numbers["Failed"]) == ("2", "1", "1")

@@ -35,13 +35,8 @@ PLANTED = ((12.0, 1.0, 1), (40.0, 2.0, 3))
 @pytest.fixture(scope="module")
 def planted() -> RecordingResult:
     bundle = tiny.eeg().bundle
-    assert bundle.info.threshold is not None
-    return score_recording(
-        bundle,
-        tiny.one_recording("Zoe_1", "Zoe", planted=PLANTED),
-        detection=bundle.info.detection,
-        threshold=bundle.info.threshold,
-    )
+    recording = tiny.one_recording("Zoe_1", "Zoe", planted=PLANTED)
+    return score_recording(bundle, recording, judge=bundle.by_calibration)
 
 
 def test_reasons_say_how_much_and_where() -> None:
@@ -105,8 +100,14 @@ def test_a_fault_of_the_recording_comes_before_its_events(planted: RecordingResu
     kinds, compared = Finding("event_kinds", {"pop": 1}), Finding("usual_events", {"n_events": 1})
     said = reason([kinds, compared], unit="subject", verdict="technical", strongest="the pop")
     assert said == "1 technical (1 pop), the pop; 1 event, as many as clean recordings raise"
-    said = reason([bads, kinds, compared], unit="subject", verdict="technical")
-    assert said == "2 bad channel(s): Fz, Cz"
+    said = reason([bads, compared], unit="subject", verdict="technical")
+    assert said == "2 bad channels: Fz, Cz; 1 event, as many as clean recordings raise"
+    far = Finding("far_event", {"n_events": 1, "times": 3.0, "hours": 1.0})
+    said = reason([bads, kinds, far], unit="subject", verdict="technical", strongest="the pop")
+    assert said.startswith("1 technical (1 pop), the pop; 1 event, one of them 3.0 times")
+    assert said.endswith("; 2 bad channels: Fz, Cz")
+    few = Finding("too_few", {"n_units": 3, "smallest_p": 0.25})
+    assert "'clean' cannot be promised" in reason([few], unit="subject", verdict="nothing flagged")
     tables = recording_tables(tiny.eeg().bundle, planted)
     assert tables.row["verdict"] == planted.summary["verdict"]
     assert tables.row["quality_findings"] == ""

@@ -542,6 +542,22 @@ def test_the_heat_map_finds_the_channel_whatever_the_order_of_rows() -> None:
     assert drawn.svg == ordered.svg
 
 
+def test_no_column_of_the_heat_map_is_empty_for_rounding() -> None:
+    # half a second is 62.5 samples at 125 Hz; a minute is missing in the middle
+    onset = np.round(np.arange(240) * 62.5) / 125
+    onset[120:] += 60
+    scores = pd.DataFrame({"onset_s": onset, "duration_s": 1.0})
+    drawn = heat_map(scores, np.ones((240, 2)), ch_names=("Fp1", "Cz"))
+    assert drawn is not None
+    assert drawn.drawn is not None
+    image = drawn.drawn.axes[0].images[0]
+    grid = np.asarray(image.get_array())[0]
+    empty = np.flatnonzero(~np.isfinite(grid))
+    assert empty.tolist() == list(range(empty[0], empty[-1] + 1))  # the gap, and nothing else
+    width = (image.get_extent()[1] - image.get_extent()[0]) / len(grid)
+    assert len(empty) * width == pytest.approx(59.5, abs=2 * width)
+
+
 def test_the_moving_map_shows_every_way_of_looking_and_says_what_each_point_is() -> None:
     keys = windows().assign(subject=[f"sub-{i % 3}" for i in range(len(windows()))])
     moving = moving_map(latents(keys), keys, first="score", neighbours=True)

@@ -60,6 +60,8 @@ def assert_said(found: pd.DataFrame, file: Path) -> None:
     assert len(found) == len(expected) > 0
     for name in expected.columns.drop("reason", errors="ignore"):
         then, now = expected[name], found[name].replace("", None)  # in CSV they are the same
+        if name == "verdict":  # three calibration recordings never supported the word
+            then = then.replace("clean", "nothing flagged")
         assert now.isna().tolist() == then.isna().tolist(), name
         then, now = then[then.notna()], now[now.notna()]
         if pd.api.types.is_float_dtype(then):

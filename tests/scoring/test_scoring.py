@@ -18,7 +18,7 @@ from ae_pipeline.eeg.survey import survey_with_stats
 from ae_pipeline.eeg.windows import cut
 from ae_pipeline.scoring import rows as by_rows
 from ae_pipeline.scoring.examples import pick_examples
-from ae_pipeline.scoring.recording import RecordingResult, score_recording
+from ae_pipeline.scoring.recording import RecordingResult, score_recording, verdict_of
 from ae_pipeline.scoring.rows import score_rows
 from ae_pipeline.scoring.tables import (
     EVENT_COLUMNS,
@@ -69,6 +69,8 @@ def test_planted_events_are_found_in_their_place(planted: RecordingResult) -> No
         assert tiny.CHANNELS[channel] in planted.tags[event.window].evidence.where
         assert event.p_value == pytest.approx(1 / (len(tiny.eeg().calibration.recording) + 1))
         assert event.false_alarms_per_hour == 0
+        at = [planted.recording.ch_names.index(name) for name in event.channel.split(",")]
+        assert (np.diff(planted.by_channel[event.window][at]) <= 0).all()  # as the map draws them
     worst = planted.frame.nlargest(3, "score")
     assert set(worst["top_channel"]) <= {"Cz", "Oz"}
     assert planted.summary["verdict"] == "unexplained"
@@ -76,7 +78,8 @@ def test_planted_events_are_found_in_their_place(planted: RecordingResult) -> No
 
 
 def test_a_clean_recording_is_clean(clean: RecordingResult) -> None:
-    assert clean.summary["verdict"] == "clean"
+    # four calibration recordings cannot support the word
+    assert clean.summary["verdict"] == "nothing flagged"
     assert clean.summary["p_value"] > 1 / 5
     assert clean.bad_channels == ()
     assert [finding.kind for finding in clean.findings] == ["usual_events", "too_few"]
@@ -124,6 +127,24 @@ def test_a_bad_channel_makes_a_recording_technical() -> None:
     assert result.findings[0] == Finding("bad_channels", {"n": 1}, ("Pz",))
     assert result.summary["verdict"] == "technical"
     assert result.summary["n_windows"] == 119  # scored all the same
+
+
+def test_the_verdict_follows_the_strongest_fact_or_alarm() -> None:
+    gain, bads = Finding("gain_off", {}), Finding("bad_channels", {"n": 1}, ("Pz",))
+    many, usual = Finding("many_events", {"n_events": 2}), Finding("usual_events", {"n_events": 0})
+    few = Finding("too_few", {"n_units": 3})
+    events = pd.DataFrame(
+        {
+            "trial_type": ["anomaly/muscle", "anomaly/rhythmic_sharp"],
+            "score": [5.0, 50.0],
+            "duration": [60.0, 4.0],
+        }
+    )
+    assert verdict_of((gain, many), events) == "technical"
+    assert verdict_of((bads, many), events) == "unusual"  # not what lasts, nor the bad channel
+    assert verdict_of((bads, usual), events[:0]) == "technical"
+    assert verdict_of((usual,), events[:0]) == "clean"
+    assert verdict_of((usual, few), events[:0]) == "nothing flagged"
 
 
 def test_progress_is_told_in_seconds() -> None:

@@ -34,7 +34,8 @@ def group_view(
     info = bundle.info
     done = recordings[recordings["verdict"] != "failed"]
     n_failed = len(recordings) - len(done)
-    odd = done[(done["verdict"] != "clean") | done["flagged"].fillna(False).astype(bool)]
+    calm = done["verdict"].isin(["clean", "nothing flagged"])
+    odd = done[~calm | done["flagged"].fillna(False).astype(bool)]
     warnings = list(info.claims)
     unit, error_rate = info.exchangeable_unit, detection.error_rate
     n_units, dependence = bundle.calibration.n_units, detection.dependence
@@ -50,8 +51,6 @@ def group_view(
     if promise and len(odd) < len(done):
         said += f"; the other {len(done) - len(odd)} cannot be called clean"
         warnings.append(f"Recordings with nothing flagged: {promise} on each one's page.")
-        shown = recordings["verdict"].replace("clean", "nothing flagged")
-        recordings = recordings.assign(verdict=shown)
     if not len(done):
         said = f"None of {len(recordings)} recordings could be scored"
     elif n_failed:

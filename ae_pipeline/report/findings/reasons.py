@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ae_pipeline.data import Finding
 from ae_pipeline.detectors.reach import Reach
 from ae_pipeline.eeg.tags import CATEGORY, Tag
-from ae_pipeline.report.wording import count, spoken, times
+from ae_pipeline.report.wording import count, listed, spoken, times
 from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.examples import Example
 from ae_pipeline.scoring.recording import RecordingResult
@@ -206,18 +206,17 @@ def reason(findings: Sequence[Finding], *, unit: str, verdict: str, strongest: s
     strongest : str
         What to say of the strongest event.
     """
-    known = {finding.kind: finding for finding in findings}
-    after = [strongest] if strongest else []
-    for fault in ("gain_off", "bad_channels"):
-        if fault in known:
-            return "; ".join([sentence(known[fault]), *after])
-    said = []
-    for kind, finding in known.items():
-        if kind == "event_kinds" and after:
-            said.append(f"{sentence(finding)}, {after.pop()}")
-        elif kind != "too_few" or verdict == "clean":
-            said.append(sentence(finding, unit))
-    return "; ".join([*said, *after])
+    known = {finding.kind: sentence(finding, unit) for finding in findings}
+    if "event_kinds" in known and strongest:
+        known["event_kinds"] += f", {strongest}"
+        strongest = ""
+    if verdict != "nothing flagged":
+        known.pop("too_few", None)
+    gain, bads = known.pop("gain_off", ""), known.pop("bad_channels", "")
+    events = "; ".join([*known.values(), *([strongest] if strongest else [])])
+    # what the verdict rests on comes first
+    parts = [gain, bads, events] if "usual_events" in known else [gain, events, bads]
+    return "; ".join(part for part in parts if part)
 
 
 def sentence(finding: Finding, unit: str = "subject") -> str:
@@ -228,10 +227,10 @@ def sentence(finding: Finding, unit: str = "subject") -> str:
     return SENTENCES[finding.kind].format(
         **numbers,
         events=count(int(numbers.get("n_events", 0)), "event"),
-        at=", ".join(where),
+        at=listed(where),
         first=next(iter(where), ""),
         others=", ".join(where[1:]),
-        n_at=len(where),
+        channels=count(len(where), "bad channel"),
         units=f"{unit}s",
     )
 
@@ -260,7 +259,7 @@ SENTENCES = {
     "gain_off": f"gain off in all channels: {_AMPLITUDE}",
     "channel_gain_off": "gain off: amplitude {amplitude_uv:.3g} uV where {usual_uv:.3g} uV is "
     "usual",
-    "bad_channels": "{n_at} bad channel(s): {at}",
+    "bad_channels": "{channels}: {at}",
     "other_state": "state differs from training: {first}, {others} ({times:.2g} times the usual "
     "power)",
     "many_events": "{events}, {per_hour:.1f} an hour, where clean recordings raise at most "

@@ -18,7 +18,7 @@ from ae_pipeline.report.findings.reasons import (
 )
 from ae_pipeline.report.findings.training import facts_of, rehearsal_sentence
 from ae_pipeline.report.findings.words import alarms_number, evidence, places
-from ae_pipeline.report.wording import number, spoken
+from ae_pipeline.report.wording import listed, number, spoken
 from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.recording import RecordingResult
 
@@ -32,10 +32,10 @@ __all__ = [
 
 
 MOST = {
-    "technical": "Most of the time flagged looks technical",
-    "physiological": "Most of the time flagged looks like artefacts of eyes, muscle or body",
-    "unusual": "Most of the time flagged shows an unusual pattern that deserves an expert's eye",
-    "unexplained": "Most of the time flagged is unlike the training data and like no known kind",
+    "technical": "The strongest event looks technical",
+    "physiological": "The strongest event looks like an artefact of eyes, muscle or body",
+    "unusual": "The strongest event is an unusual pattern that deserves an expert's eye",
+    "unexplained": "The strongest event is unlike the training data and like no known kind",
 }
 """What is said of a recording whose events are of several categories, by its verdict."""
 
@@ -52,6 +52,7 @@ def recording_view(
     alarms = " (".join(alarms_number(bundle)) + ")"
     sentences = {
         "clean": "Nothing here is more abnormal than in clean recordings",
+        "nothing flagged": "Nothing was flagged" if not n_events else "Little was flagged",
         "technical": "Something is wrong with the recording itself",
         "physiological": "This recording holds what looks like artefacts of eyes, muscle or body",
         "unusual": "This recording holds an unusual pattern that deserves an expert's eye",
@@ -63,15 +64,14 @@ def recording_view(
         first = result.events.sort_values("score").iloc[-1]
         kinds = result.events["trial_type"].str.removeprefix("anomaly/")
         like = spoken(str(first["trial_type"]).removeprefix("anomaly/"))
-        strongest = f"the strongest ({like}) at {first['onset']:.1f} s on {first['channel']}"
-        by_kind = "event_kinds" in known and not known & {"gain_off", "bad_channels"}
+        at = listed(str(first["channel"]).split(","), 3)
+        strongest = f"the strongest ({like}) at {first['onset']:.1f} s on {at}"
+        by_kind = "event_kinds" in known and "gain_off" not in known
         if by_kind and kinds.map(CATEGORY).nunique() > 1:
             sentences |= MOST
     why = reason(result.findings, unit=info.exchangeable_unit, verdict=verdict, strongest=strongest)
     near = result.near.assign(evidence=[evidence_of(result.tags[w]) for w in result.near["window"]])
     bads = result.bad_channels
-    if "too_few" in known:
-        sentences["clean"] = "Nothing was flagged" if result.events.empty else "Little was flagged"
     headline = Headline(
         f"{sentences[verdict]}: {why}.",
         (

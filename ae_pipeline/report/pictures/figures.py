@@ -250,7 +250,7 @@ def heat_map(
     ch_names : sequence of str
     """
     by_channel = np.asarray(channel_scores)
-    onset = floats(scores, "onset_s")
+    onset, duration = floats(scores, "onset_s"), floats(scores, "duration_s")
     if len(ch_names) < 2 or by_channel.shape != (len(onset), len(ch_names)):
         return None  # of one channel the timeline says it all
     if not np.isfinite(onset).any() or not np.isfinite(by_channel).any():
@@ -258,7 +258,7 @@ def heat_map(
     if not (np.diff(onset) >= 0).all():  # a day of many channels is not copied without need
         keep = np.flatnonzero(np.isfinite(onset))
         order = keep[np.argsort(onset[keep], kind="stable")]
-        onset, by_channel = onset[order], by_channel[order]
+        onset, duration, by_channel = onset[order], duration[order], by_channel[order]
     steps = np.diff(onset)
     stride = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
     width = max(stride, (onset[-1] - onset[0] + stride) / MAX_BINS)
@@ -266,6 +266,12 @@ def heat_map(
     first = np.flatnonzero(np.diff(column, prepend=-1))
     grid = np.full((column[-1] + 1, len(ch_names)), np.nan)
     grid[column[first]] = np.fmax.reduceat(by_channel, first, axis=0)
+    # onsets stand on the grid of samples: a column without one belongs to the window over it
+    begins = onset[0] + np.arange(len(grid)) * width
+    before = np.searchsorted(onset, begins, side="right") - 1
+    covered = np.isin(np.arange(len(grid)), column, invert=True)
+    covered &= begins < (onset + duration)[before] - 1e-6
+    grid[covered] = by_channel[before[covered]]
     grid[~np.isfinite(grid)] = np.nan
     low, high = np.nanpercentile(grid, [5, 99.5])
     unit, scale = time_unit(float(onset[-1]))
