@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -187,6 +188,12 @@ class Recording:
     """Eye channels at the same rate, for correction; never among ``ch_names``."""
     eog_reader: Callable[[int, int], Float] | None = field(default=None, repr=False)
     """Like ``reader``, for the eye channels."""
+    gaps: tuple[tuple[int, int], ...] = ()
+    """Sample ranges of the clock for which the file holds no samples; MNE counts without them."""
+    orig_time: datetime | None = None
+    """When the recording began, as MNE reads it from the file (``info["meas_date"]``)."""
+    first_time_s: float = 0.0
+    """From ``orig_time`` to the first sample; more than 0 where a FIF file was cropped."""
 
     def __post_init__(self) -> None:
         if not self.segments:
@@ -198,6 +205,12 @@ class Recording:
     def duration_s(self) -> float:
         """Length of the recording in seconds."""
         return self.n_times / self.sfreq_hz
+
+    def time_in_file_s(self, time_s: float) -> float:
+        """Seconds of signal in the file before an instant: MNE's clock, which has no gaps."""
+        at = time_s * self.sfreq_hz
+        before = sum(min(max(at - start, 0.0), stop - start) for start, stop in self.gaps)
+        return (at - before) / self.sfreq_hz
 
     def read(self, start: int, stop: int) -> Float:
         """Signal of samples ``start`` to ``stop`` (exclusive), (channels, n) in microvolts."""

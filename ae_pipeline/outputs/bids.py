@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ae_pipeline.data import Recording
 from ae_pipeline.report.findings.reasons import RecordingTables
@@ -11,13 +14,18 @@ from ae_pipeline.runtime.files import write_frame, write_json, write_through
 from ae_pipeline.sources.finding import entities_of
 
 if TYPE_CHECKING:
+    import mne
     import pandas as pd
 
-__all__ = ["bids_folder", "write_annotations", "write_bids"]
+__all__ = ["annotations_of", "bids_folder", "in_file_spelling", "write_annotations", "write_bids"]
 
 
 EVENT_SIDECAR = {
-    "onset": {"Description": "Start of the event from the start of the recording", "Units": "s"},
+    "onset": {
+        "Description": "Start of the event from the start of the recording, on the clock: gaps of "
+        "a discontinuous file count",
+        "Units": "s",
+    },
     "duration": {"Description": "Length of the event", "Units": "s"},
     "trial_type": {"Description": "Kind of the deviation; anomaly/unexplained where not known"},
     "channel": {"Description": "Channels that deviate, strongest first", "Delimiter": ","},
@@ -64,8 +72,8 @@ def write_bids(out: Path, tables: RecordingTables) -> list[str]:
             "name": recording.file_names,
             "type": "EEG",
             "units": "uV",
-            "status": ["bad" if name in bads else "good" for name in recording.ch_names],
-            "status_description": [bads.get(name, "n/a") for name in recording.ch_names],
+            "status": ["bad" if name in bads else "good" for name in recording.file_names],
+            "status_description": [bads.get(name, "n/a") for name in recording.file_names],
         }
     )
     channels = channels[[name not in recording.filled for name in recording.ch_names]]
@@ -79,28 +87,66 @@ def write_bids(out: Path, tables: RecordingTables) -> list[str]:
 BIDS_ENDINGS = ("events.tsv", "events.json", "channels.tsv")
 
 
-def write_annotations(path: Path, events: pd.DataFrame, *, recording: Recording) -> None:
-    """Events as MNE's annotations, with channels as the file spells them.
+def in_file_spelling(tables: RecordingTables) -> RecordingTables:
+    """Events and bad channels with names as the file spells them; channels it lacks are left out.
 
-    So they go onto the recording as MNE opens it; without a channel an event is about the whole
-    head, and channels that the file lacks are nobody's.
+    So they go onto the recording as MNE opens it. An event without a channel is about all of them.
+    """
+    import pandas as pd
+
+    recording = tables.result.recording
+    spelled = {
+        name: in_file
+        for name, in_file in zip(recording.ch_names, recording.file_names, strict=True)
+        if name not in recording.filled
+    }
+    events, bads = tables.events, tables.bads
+    channels = [
+        ",".join(spelled[name] for name in str(names).split(",") if name in spelled) or None
+        for names in events["channel"]
+    ]
+    kept = bads[bads["name"].isin(list(spelled))]
+    return replace(
+        tables,
+        events=events.assign(channel=pd.Series(channels, index=events.index, dtype=object)),
+        bads=kept.assign(name=kept["name"].map(spelled)),
+    )
+
+
+def annotations_of(events: pd.DataFrame, recording: Recording) -> mne.Annotations:
+    """Return events as annotations that can be added to those of the recording in MNE.
+
+    Parameters
+    ----------
+    events : DataFrame
+        ``onset`` and ``duration`` in seconds from the recording's start, gaps included;
+        ``channel`` as the file spells them.
+    recording : Recording
+
+    Returns
+    -------
+    mne.Annotations
+        With the recording's own ``orig_time``, at times as MNE counts them: without the gaps of a
+        discontinuous file (EDF+D), and from ``orig_time`` on where there is one.
     """
     import mne
 
-    spelled = dict(zip(recording.ch_names, recording.file_names, strict=True))
-    channels = [
-        tuple(
-            spelled.get(c, c)
-            for c in str(names).split(",")
-            if c and c not in recording.filled and c != "n/a"
-        )
-        for names in events["channel"]
-    ]
-    annotations = mne.Annotations(
-        events["onset"].to_numpy(float),
-        events["duration"].to_numpy(float),
+    onset_s = events["onset"].to_numpy(float)
+    ends_s = onset_s + events["duration"].to_numpy(float)
+    begin, end = (
+        np.array([recording.time_in_file_s(at) for at in times]) for times in (onset_s, ends_s)
+    )
+    channels = [tuple(str(n).split(",")) if isinstance(n, str) else () for n in events["channel"]]
+    return mne.Annotations(
+        begin + (0.0 if recording.orig_time is None else recording.first_time_s),
+        end - begin,
         events["trial_type"].astype(str).tolist(),
+        orig_time=recording.orig_time,
         ch_names=channels if len(events) else None,
     )
+
+
+def write_annotations(path: Path, events: pd.DataFrame, *, recording: Recording) -> None:
+    """Write :func:`annotations_of` a recording for MNE."""
     with write_through(path) as temporary:
-        annotations.save(temporary, overwrite=True, verbose="ERROR")
+        annotations_of(events, recording).save(temporary, overwrite=True, verbose="ERROR")

@@ -16,6 +16,7 @@ from ae_pipeline.outputs.bids import (
     BIDS_ENDINGS,
     EVENT_SIDECAR,
     bids_folder,
+    in_file_spelling,
     write_annotations,
     write_bids,
 )
@@ -170,13 +171,14 @@ def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> Non
     name = result.recording.name
     (out / f"{name}_provenance.json").unlink(missing_ok=True)  # from here on it is not done
     tables = recording_tables(run.bundle, result)
+    spelled = in_file_spelling(tables)
     write_frame(out / f"{name}_scores.parquet", tables.scores)
-    write_frame(out / f"{name}_desc-anomaly_events.tsv", tables.events)
+    write_frame(out / f"{name}_desc-anomaly_events.tsv", spelled.events)
     write_json(out / f"{name}_desc-anomaly_events.json", EVENT_SIDECAR)
     write_annotations(
-        out / f"{name}_desc-anomaly_annot.fif", tables.events, recording=result.recording
+        out / f"{name}_desc-anomaly_annot.fif", spelled.events, recording=result.recording
     )
-    write_frame(out / f"{name}_bads.tsv", tables.bads)
+    write_frame(out / f"{name}_bads.tsv", spelled.bads)
     latents = latents_frame(result.frame, result.latents)
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
     assert info.threshold is not None
@@ -185,7 +187,7 @@ def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> Non
     if run.copies is not None and may_be_flagged(tables.row, run.detection):
         _write_copy(run, tables)
     files = sorted(_file_names(name) - {f"{name}_examples.npz", f"{name}_items.tsv"})
-    files += write_bids(out, tables)
+    files += write_bids(out, spelled)
     digest = digest_files(result.recording.files)
     _write_provenance(
         run, name, this=this, files=files, summary=tables.row, digest=digest, status="done"
@@ -200,7 +202,7 @@ def _write_copy(run: ScoreRun, tables: RecordingTables) -> None:
         run.bundle, masked, threshold=run.bundle.info.threshold, detection=run.detection
     )
     write_text(place / "report.html", report.recording_page(view))
-    write_frame(place / "events.tsv", masked.events)
+    write_frame(place / "events.tsv", in_file_spelling(masked).events)
 
 
 def write_rows(

@@ -256,6 +256,9 @@ def _recording(found: Found, source: EegSource, *, content: Content) -> Recordin
         padding_s=tuple((start / sfreq_hz, stop / sfreq_hz) for start, stop in padding),
         eog=tuple(content.names[row] for row in chosen.eog),
         eog_reader=content.signal(list(chosen.eog)).reader if chosen.eog else None,
+        gaps=signal.gaps,
+        orig_time=content.orig_time,
+        first_time_s=content.first_time_s,
     )
     _check_amplitude(recording)
     return recording

@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def read_ant(path: Path) -> Content:
         annotations=tuple(Annotation(*one) for one in held["annotations"]),
         files=(path, *(file for file in (path.with_suffix(".seg"),) if file.is_file())),
         signal=signal_of,
+        orig_time=held["orig_time"] and datetime.fromisoformat(held["orig_time"]),
         notes=("antio warned when opening it",) if held["warned"] else (),
     )
 
@@ -126,6 +128,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], Callable[[str], bytes]]:
             for one in raw.annotations
             if str(one["description"])
         ],
+        "orig_time": raw.info["meas_date"] and raw.info["meas_date"].isoformat(),
         "warned": bool(caught),
     }
 

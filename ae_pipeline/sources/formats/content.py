@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,7 @@ class Content:
     whole_numbers: bool = False
     line_freq_hz: float | None = None
     state: Mapping[str, str] = field(default_factory=dict)
+    orig_time: datetime | None = None
+    """When the recording began, as MNE reads it from the file (``info["meas_date"]``)."""
+    first_time_s: float = 0.0
+    """From ``orig_time`` to the first sample; more than 0 where a FIF file was cropped."""

@@ -11,7 +11,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class _Edf:
     record_s: float
     sample_bytes: int
     discontinuous: bool
+    began: datetime | None
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -104,6 +107,7 @@ def read_edf(path: Path) -> Content:
         volts=tuple(VOLTS.get(edf.units[i], 1.0) for i in signals),
         notes=(*notes, *timing),
         whole_numbers=bool(usable.all()),
+        orig_time=edf.began,
     )
 
 
@@ -196,8 +200,27 @@ def _edf_layout(path: Path) -> tuple[_Edf, tuple[str, ...]]:
         record_s=record_s,
         sample_bytes=3 if is_bdf else 2,
         discontinuous=fixed[192:197] in (b"EDF+D", b"BDF+D"),
+        began=_began(fixed),
     )
     return layout, tuple(notes)
+
+
+def _began(fixed: bytes) -> datetime | None:
+    """When the recording began, as MNE has it: the date with four digits, where there is one."""
+    date = None
+    told = fixed[88:168].decode("latin-1").rstrip().split(" ")
+    with suppress(ValueError):
+        date = datetime.strptime(told[1], "%d-%b-%Y") if len(told) == 5 else None
+    try:
+        if date is None:
+            day, month, year = (int(part) for part in fixed[168:176].decode("latin-1").split("."))
+            date = datetime(year + (2000 if year < 85 else 1900), month, day)
+    except ValueError:
+        return None
+    with suppress(ValueError):
+        hour, minute, second = (int(part) for part in fixed[176:184].decode("latin-1").split("."))
+        date = date.replace(hour=hour, minute=minute, second=second)
+    return date.replace(tzinfo=UTC)
 
 
 def _text(field: bytes) -> str:

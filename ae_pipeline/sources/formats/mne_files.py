@@ -223,6 +223,8 @@ def _raw_content(path: Path, raw: mne.io.BaseRaw) -> Content:
         annotations=annotations,
         files=_files(path, raw),
         signal=signal,
+        orig_time=raw.annotations.orig_time,
+        first_time_s=float(raw.first_time),
         codes=codes,
         volts=tuple(scale_of(raw._orig_units.get(name, "")) or usual for name in raw.ch_names),
     )
