@@ -42,6 +42,7 @@ __all__ = [
     "Scores",
     "Windows",
     "axes_of",
+    "readable",
 ]
 
 Layout = Literal["series", "grid", "table"]
@@ -68,6 +69,21 @@ class InputError(Exception):
     ...     print(error)
     missing.csv: no such file or folder; expected a CSV, TSV, Excel or SPSS file
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(readable(message))
+
+
+def readable(text: str) -> str:
+    """Return text whose undecodable bytes (of file names that are not UTF-8) are Latin-1.
+
+    Parameters
+    ----------
+    text : str
+    """
+    if text.isascii() or not any("\udc80" <= c <= "\udcff" for c in text):
+        return text
+    return "".join(chr(ord(c) - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in text)
 
 
 # --------------------------------------------------------------------------- recordings

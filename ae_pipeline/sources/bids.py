@@ -60,8 +60,14 @@ def bids_root(path: Path) -> Path | None:
     return None
 
 
-def read_sidecars(path: Path) -> Sidecars | None:
+def read_sidecars(path: Path, *, sfreq_hz: float, duration_s: float) -> Sidecars | None:
     """Everything that a BIDS data set says of one recording; None outside of one.
+
+    Parameters
+    ----------
+    path : Path
+    sfreq_hz, duration_s : float
+        Of the recording, for events that are given in samples.
 
     Raises
     ------
@@ -88,7 +94,11 @@ def read_sidecars(path: Path) -> Sidecars | None:
     annotations = None
     if events is not None:
         files.append(events)
-        annotations = tuple(_annotations(events))
+        about_events = next(_inherited(path, root, suffix="events.json"), None)
+        annotations, said = _annotations(
+            events, about_events, sfreq_hz=sfreq_hz, duration_s=duration_s
+        )
+        notes += said
     about: dict[str, Any] = {}
     for file in reversed([*_inherited(path, root, suffix="eeg.json")]):
         files.append(file)
@@ -157,18 +167,45 @@ def _json(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _annotations(file: Path) -> Iterator[Annotation]:
-    """Rows of ``events.tsv``; called by ``trial_type``, else ``value``."""
-    for number, row in enumerate(_table(file, ("onset",)), start=2):
-        onset_s = _number(row["onset"])
-        if onset_s is None:
+def _annotations(
+    file: Path, about: Path | None, *, sfreq_hz: float, duration_s: float
+) -> tuple[tuple[Annotation, ...], list[str]]:
+    """Rows of ``events.tsv``, called by ``trial_type``, else ``value``; and notes."""
+    rows = _table(file, ("onset",))
+    onsets = [_number(row["onset"]) for row in rows]
+    for number, (row, onset) in enumerate(zip(rows, onsets, strict=True), start=2):
+        if onset is None and row["onset"].lower() not in ("n/a", "nan", ""):
             raise InputError(
-                f"{file.name}, row {number}: onset {row['onset']!r} is no number of seconds; "
+                f"{file.name}, row {number}: onset {row['onset'][:40]!r} is no number of seconds; "
                 "correct the sidecar"
             )
+    notes = []
+    column = (_json(about) if about is not None else {}).get("onset")
+    unit = str(column.get("Units", "")) if isinstance(column, dict) else ""
+    told = [onset for onset in onsets if onset is not None]
+    late = [onset for onset in told if onset > duration_s]
+    whole = all(onset == int(onset) for onset in told)
+    within = bool(told) and max(told) <= duration_s * sfreq_hz
+    by = 1.0
+    if unit.lower().startswith("sample") or (len(late) > len(told) / 2 and whole and within):
+        by = sfreq_hz
+        notes.append(f"onsets of {file.name} are taken as samples, not as seconds")
+    elif late:
+        notes.append(f"{len(late)} of {len(told)} events lie beyond the end of the recording")
+    found, without = [], 0
+    for row, onset in zip(rows, onsets, strict=True):
+        sample = _number(row.get("sample", ""))
+        if onset is None and sample is None:
+            without += 1
+            continue
+        onset_s = onset / by if onset is not None else (sample or 0.0) / sfreq_hz
         names = [row.get(name, "") for name in ("trial_type", "value")]
         name = next((n for n in names if n and n != "n/a"), "n/a")
-        yield Annotation(onset_s, max(0.0, _number(row.get("duration", "")) or 0.0), name)
+        lasts_s = max(0.0, _number(row.get("duration", "")) or 0.0) / by
+        found.append(Annotation(onset_s, lasts_s, name))
+    if without:
+        notes.append(f"{without} rows of {file.name} have no onset and are left out")
+    return tuple(found), notes
 
 
 def _places(
@@ -202,9 +239,9 @@ def _participant(path: Path, root: Path) -> dict[str, str]:
     file = root / "participants.tsv"
     if not file.is_file():
         return {}
-    subject = f"sub-{entities_of(stem_of(path)).get('sub', '')}"
+    subject = entities_of(stem_of(path)).get("sub", "")
     rows = _table(file, ("participant_id",))
-    return next((row for row in rows if row["participant_id"] == subject), {})
+    return next((r for r in rows if r["participant_id"].removeprefix("sub-") == subject), {})
 
 
 def _state(about: dict[str, Any], person: dict[str, str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class Named(NamedTuple):
+class _Named(NamedTuple):
     """What names of a kind look like (upper case, prefix taken off), and who writes them so."""
 
     kind: str
@@ -43,32 +43,32 @@ class Named(NamedTuple):
 
 
 NOT_EEG = (
-    Named("ECG", "all", r"E[CK]G"),
-    Named("EOG", "all", r"EOG|^[LR]OC\b|^E[12]-[AM][12]$|\bEYE\b"),
-    Named("EOG", "Neuroscan, Curry, BESA", r"^[LR]?[HV]EO[A-Z]?\d?$|^[LSI]O[12]$"),
-    Named("EOG", "Nihon Kohden, Natus", r"^PG[12]$"),
-    Named("EOG", "AASM (polysomnography)", r"^E[12]$", True),
-    Named("EMG", "all", r"EMG|CHIN|^LEG|TIBIAL"),
-    Named(
+    _Named("ECG", "all", r"E[CK]G"),
+    _Named("EOG", "all", r"EOG|^[LR]OC\b|^E[12]-[AM][12]$|\bEYE\b"),
+    _Named("EOG", "Neuroscan, Curry, BESA", r"^[LR]?[HV]EO[A-Z]?\d?$|^[LSI]O[12]$"),
+    _Named("EOG", "Nihon Kohden, Natus", r"^PG[12]$"),
+    _Named("EOG", "AASM (polysomnography)", r"^E[12]$", True),
+    _Named("EMG", "all", r"EMG|CHIN|^LEG|TIBIAL"),
+    _Named(
         "trigger",
         "BioSemi, Neuromag, EGI, Micromed",
         r"^STI\b|^STI ?\d|STATUS|TRIG|STIM|MARKER|EVENT|ANNOTATION|^DIN ?\d|PHOTIC|^MKR|^MARK\d",
     ),
-    Named("respiration", "all", r"RESP|THORA|ABDO|FLOW|SNOR|NASAL|BREATH|EFFORT|^(ET)?CO2"),
-    Named("pulse or oxygen", "all", r"S[PA]O2|OSAT|PULSE|PLETH|PPG|^[HP]R$|HEART|^BPM"),
-    Named("skin", "all", r"GSR|\bEDA\b|SKIN"),
-    Named("movement", "all", r"\bACC|ACCEL|GYRO|ERGO|POSITION"),
-    Named("nerve stimulator", "all", r"\bVNS"),
-    Named(
+    _Named("respiration", "all", r"RESP|THORA|ABDO|FLOW|SNOR|NASAL|BREATH|EFFORT|^(ET)?CO2"),
+    _Named("pulse or oxygen", "all", r"S[PA]O2|OSAT|PULSE|PLETH|PPG|^[HP]R$|HEART|^BPM"),
+    _Named("skin", "all", r"GSR|\bEDA\b|SKIN"),
+    _Named("movement", "all", r"\bACC|ACCEL|GYRO|ERGO|POSITION"),
+    _Named("nerve stimulator", "all", r"\bVNS"),
+    _Named(
         "auxiliary",
         "all",
         r"AUX|^EXG ?\d|MISC|^DC ?\d+|^BIP ?\d|BATT|COUNTER|TEMP|LIGHT|SOUND|AUDIO",
     ),
-    Named("auxiliary", "Nihon Kohden, Natus", r"^(X|BP|BN|DIF)\d+(/BP\d)?$|^PAT$|^TECH$", True),
-    Named("reference or ground", "all", r"^(REF|GND|GROUND|CMS|DRL|REREF|(LEFT|RIGHT)[_ ]EAR)$"),
-    Named("reference or ground", "Nihon Kohden", r"^E$|^Z$|^\$[A-Z]+\d*$", True),
-    Named("not connected", "all", r"^-*$|^N\.?/?C\.?$|DUMMY|UNUSED|^EMPTY|^NONE$"),
-    Named("not connected", "Nihon Kohden, Persyst", r"^NA\d+$|^UNK\d*$|^NR\d+$|^MARK$", True),
+    _Named("auxiliary", "Nihon Kohden, Natus", r"^(X|BP|BN|DIF)\d+(/BP\d)?$|^PAT$|^TECH$", True),
+    _Named("reference or ground", "all", r"^(REF|GND|GROUND|CMS|DRL|REREF|(LEFT|RIGHT)[_ ]EAR)$"),
+    _Named("reference or ground", "Nihon Kohden", r"^E$|^Z$|^\$[A-Z]+\d*$", True),
+    _Named("not connected", "all", r"^-*$|^N\.?/?C\.?$|DUMMY|UNUSED|^EMPTY|^NONE$"),
+    _Named("not connected", "Nihon Kohden, Persyst", r"^NA\d+$|^UNK\d*$|^NR\d+$|^MARK$", True),
 )
 """What a name gives away; known electrode names come first."""
 

@@ -26,7 +26,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from ae_pipeline.data import InputError, Recording
 from ae_pipeline.kind import Source
-from ae_pipeline.sources.bids import Sidecars, read_sidecars
+from ae_pipeline.sources.bids import Sidecars, bids_root, read_sidecars
 from ae_pipeline.sources.channels import (
     harmonise,
     is_bipolar,
@@ -273,7 +273,11 @@ def _content(path: Path) -> Content:
     try:
         is_edf = path.suffix.lower() in (".edf", ".bdf")
         content = read_edf(path) if is_edf else read_mne(path)
-        beside = read_sidecars(path)
+        beside = None
+        if bids_root(path) is not None:
+            sfreq_hz = max(content.rates_hz)
+            n_times = content.signal([content.rates_hz.index(sfreq_hz)]).n_times
+            beside = read_sidecars(path, sfreq_hz=sfreq_hz, duration_s=n_times / sfreq_hz)
     except PermissionError:
         raise InputError(f"{path.name}: may not be read; check the file's permissions") from None
     return content if beside is None else _with_sidecars(content, beside)
@@ -312,6 +316,8 @@ def _with_sidecars(content: Content, beside: Sidecars) -> Content:
         content,
         positions_m=positions,
         annotations=annotations,
+        # the data set lists its events, under better names
+        codes=None if beside.annotations is not None else content.codes,
         files=(*content.files, *beside.files),
         bads=tuple(dict.fromkeys((*content.bads, *beside.bads))),
         notes=tuple(notes),

@@ -10,10 +10,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ae_pipeline.data import InputError
+from ae_pipeline.data import InputError, readable
 
 __all__ = [
     "ENDINGS",
@@ -103,7 +103,8 @@ def find(
     Returns
     -------
     list of Found
-        Inputs in the given order, files of each sorted by path, none twice.
+        Inputs in the given order, files of each sorted by path, none twice; of a folder's files
+        that differ in their endings only (an export beside the original) one.
 
     Raises
     ------
@@ -127,7 +128,19 @@ def find(
         fallback = root.name if clash else ""
         subjects |= _subjects(paths, root, pattern=subject_pattern, fallback=fallback)
     names = _names(roots)
-    return [Found(path, root, names[path], *subjects[path]) for path, root in roots.items()]
+    found = [Found(path, root, names[path], *subjects[path]) for path, root in roots.items()]
+    return [_noted(one, taken=set(roots)) for one in found]
+
+
+def _noted(one: Found, *, taken: set[Path]) -> Found:
+    """What is said of a recording that is there in several formats."""
+    others = _other_formats(one.path)
+    if not others:
+        return one
+    both = any(one.path.with_name(name) in taken for name in others)
+    what = "both were named and count as two" if both else f"only {one.path.suffix} is used"
+    note = f"the same name is there as {readable(', '.join(others))} as well; {what}"
+    return replace(one, note=f"{one.note}; {note}" if one.note else note)
 
 
 def _expand(entry: Path | str, pattern: str) -> list[tuple[Path, Path]]:
@@ -154,7 +167,7 @@ def _expand(entry: Path | str, pattern: str) -> list[tuple[Path, Path]]:
         if (_is_recording(path) or _is_asked_for(path, pattern))
         and not _is_aside(path.relative_to(place), place)
     )
-    paths = _without_cut(paths)
+    paths = _once(_without_cut(paths))
     if (place / "dataset_description.json").is_file():
         bids = [path for path in paths if stem_of(path).endswith("_eeg")]
         paths = bids or paths
@@ -178,6 +191,33 @@ def _without_cut(paths: list[Path]) -> list[Path]:
         )
 
     return [path for path in paths if not _cut(path) or not is_there(path)]
+
+
+def _once(paths: list[Path]) -> list[Path]:
+    """Of files that differ in their endings only (an export beside the original), one each."""
+    kept: dict[tuple[Path, str], Path] = {}
+    for path in sorted(paths, key=_rank):
+        kept.setdefault((path.parent, stem_of(path)), path)
+    return [path for path in paths if path in kept.values()]
+
+
+def _rank(path: Path) -> int:
+    """Formats in the order in which they are preferred."""
+    name = path.name.lower()
+    return next((i for i, end in enumerate(ENDINGS) if name.endswith(end)), len(ENDINGS))
+
+
+def _other_formats(path: Path) -> list[str]:
+    """Names of recordings that stand beside one and differ in their endings only."""
+    beside = path.parent.glob(f"{glob.escape(stem_of(path))}.*")
+    return sorted(
+        other.name
+        for other in beside
+        if other != path
+        and stem_of(other) == stem_of(path)
+        and _is_recording(other)
+        and _header_of(other) == other
+    )
 
 
 def _cut(path: Path) -> bool:
@@ -287,6 +327,7 @@ def _colliding(names: dict[Path, str]) -> list[Path]:
 
 def _safe(name: str) -> str:
     """``name`` as it can begin a file name anywhere, without a way out of the folder."""
+    name = readable(name)
     name = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", name).lstrip(". ").rstrip(" ")
     if len(name) > 160:
         import hashlib
@@ -331,7 +372,7 @@ def _subjects(
             subject = re.search(guess, stem)[1]  # type: ignore[index]
         else:
             subject = folders.get(path, fallback or stem)
-        found[path] = (subject or stem, session, note)
+        found[path] = (readable(subject or stem), readable(session), note)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -122,10 +123,65 @@ def test_coordinates_of_another_system_are_not_taken_for_the_heads(tmp_path: Pat
 
 
 def test_no_root_no_sidecars(tmp_path: Path) -> None:
-    assert read_sidecars(tmp_path / "sub-01_task-rest_eeg.edf") is None
-    assert read_sidecars(tmp_path / "x.edf") is None
+    for name in ("sub-01_task-rest_eeg.edf", "x.edf"):
+        assert read_sidecars(tmp_path / name, sfreq_hz=100, duration_s=1) is None
 
 
 def test_init_takes_the_mains_frequency_from_the_sidecars(tmp_path: Path) -> None:
     data_set(tmp_path)
     assert describe(find([tmp_path])).line_freq_hz == 60
+
+
+@pytest.mark.parametrize(
+    ("table", "unit", "note"),
+    [
+        ("onset\tduration\ttrial_type\n400\t100\tgo\n1100\t0\tstop\n", None, "taken as samples"),
+        ("onset\tduration\ttrial_type\n4\t100\tgo\n11\t0\tstop\n", "samples", "taken as samples"),
+        ("onset\tduration\tsample\tvalue\nn/a\t0\t400\tgo\nn/a\t0\t1100\tstop\n", None, ""),
+        ("onset\ttrial_type\n2\tgo\nn/a\tlost\n5.5\tstop\n", None, "1 rows of"),
+        ("onset\ttrial_type\n2\tgo\n5.5\tstop\n99\tlate\n", None, "1 of 3 events lie beyond"),
+    ],
+)
+def test_onsets_in_samples_missing_or_late(
+    tmp_path: Path, table: str, unit: str | None, note: str
+) -> None:
+    file = data_set(tmp_path)
+    events = next(file.parent.glob("*_events.tsv"))
+    events.write_text(table)
+    about = {"onset": {"Units": unit}} if unit else {}
+    events.with_suffix(".json").write_text(json.dumps(about))
+    recording = opened(tmp_path)
+    named = {a.description: a.onset_s for a in recording.annotations}
+    expected = {"go": 2.0, "stop": 5.5} if unit is None else {"go": 0.02, "stop": 0.055}
+    assert {name: named[name] for name in expected} == pytest.approx(expected)
+    assert not note or any(note in each for each in recording.notes)
+
+
+def test_a_person_is_known_by_the_label_alone(tmp_path: Path) -> None:
+    data_set(tmp_path)
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\tsex\n02\t9\tm\n01\t41\tF\n")
+    assert opened(tmp_path).state["age"] == "41"
+    assert opened(tmp_path).state["sex"] == "female"
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mV", 1e-3), ("V", 1.0), ("µV", 1.0)])
+def test_units_of_channels_tsv_count_where_they_can_be_true(
+    tmp_path: Path, unit: str, factor: float
+) -> None:
+    data_set(tmp_path)
+    plain = opened(tmp_path)
+    (file,) = tmp_path.rglob("*_channels.tsv")
+    rows = [line.split("\t") for line in file.read_text().splitlines()]
+    at = rows[0].index("units")
+    lines = [rows[0], *([*row[:at], unit, *row[at + 1 :]] for row in rows[1:])]
+    file.write_text("\n".join("\t".join(row) for row in lines))
+    header = next(tmp_path.rglob("*.vhdr"))
+    text = header.read_text()
+    if unit == "mV":  # the numbers are millivolts, the header says microvolts
+        header.write_text(re.sub(r"(?m)^(Ch\d+=[^,]*,[^,]*),([\d.]+)", _thousandth, text))
+    recording = opened(tmp_path)
+    assert np.allclose(recording.read(0, 500), plain.read(0, 500), rtol=1e-3)
+
+
+def _thousandth(match: re.Match[str]) -> str:
+    return f"{match[1]},{float(match[2]) / 1000}"

@@ -361,7 +361,8 @@ def test_colliding_names_get_the_parent_folder_and_stay_unique(tmp_path: Path) -
     single = [tmp_path / "a/x.edf", tmp_path / "b/x.edf", tmp_path / "a/y.edf"]
     assert [f.name for f in find(single)] == ["a__x", "b__x", "y"]
     touch(tmp_path, "c/z.edf", "c/z.bdf")
-    assert [f.name for f in find([tmp_path / "c"])] == ["c__z_bdf", "c__z_edf"]
+    both = [tmp_path / "c/z.bdf", tmp_path / "c/z.edf"]
+    assert [f.name for f in find(both)] == ["c__z_bdf", "c__z_edf"]
 
 
 def test_the_same_file_named_twice_is_found_once(tmp_path: Path) -> None:

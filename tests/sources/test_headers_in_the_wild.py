@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import h5py
+import mne
 import numpy as np
 import pytest
 from clinic_files import write_ant
 from eeg_files import eeglab, write_brainvision
 from lab import noise
+from lab import write_edf as write_lab
 from scipy.io import loadmat, savemat
 
 from ae_pipeline.data import InputError, Recording
@@ -152,3 +154,31 @@ def test_impossible_numbers_of_nihon_kohden(tmp_path: Path, number: str) -> None
     (tmp_path / "A.21E").write_text(f"[ELECTRODE]\n0000=FP1\n{number}=X\n")
     with pytest.raises(InputError, match="numbered 0 to"):
         opened(tmp_path / "A.EEG")
+
+
+def test_one_recording_in_two_formats_counts_once_and_that_is_said(tmp_path: Path) -> None:
+    write_lab(tmp_path / "a.edf", noise())
+    write_lab(tmp_path / "b.edf", noise(seed=2))
+    info = mne.create_info(["Fz", "Cz", "Pz", "Oz"], 100.0, "eeg")
+    mne.io.RawArray(noise() * 1e-6, info, verbose="ERROR").save(tmp_path / "a.fif", verbose="ERROR")
+    found = find([tmp_path])
+    assert [one.path.name for one in found] == ["a.edf", "b.edf"]
+    assert "a.fif as well; only .edf is used" in found[0].note
+    assert not found[1].note
+    both = find([tmp_path / "a.edf", tmp_path / "a.fif"])
+    assert len({one.name for one in both}) == 2
+    assert all("count as two" in one.note for one in both)
+
+
+def test_a_name_that_is_not_utf8_and_links_to_nothing(tmp_path: Path) -> None:
+    name = b"caf\xe9.edf".decode("utf-8", "surrogateescape")
+    write_lab(tmp_path / "a.edf", noise()).rename(tmp_path / name)
+    (tmp_path / "self.edf").symlink_to(tmp_path / "self.edf")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (one,) = find([tmp_path])
+    assert (one.name, one.subject) == ("café", "café")
+    assert opened(one.path).name == "café"
+    with pytest.raises(InputError, match="no such file") as error:
+        find([tmp_path / "self.edf"])
+    assert str(error.value).isprintable()
+    assert str(InputError(f"{name}: no")) == "café.edf: no"
