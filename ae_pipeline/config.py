@@ -20,7 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-__all__ = ["Config", "StudyError", "described", "explain"]
+__all__ = ["NAME", "Config", "StudyError", "described", "explain"]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}$"
+"""What a study may be called: folders, experiments and models get the name."""
 
 
 class StudyError(Exception):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ae_pipeline.config import Config, StudyError, explain
+from ae_pipeline.config import NAME, Config, StudyError, explain
 from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.windows import Windowing
@@ -54,7 +54,7 @@ class Study(Config):
     ('questionnaire', 4, 0.05)
     """
 
-    study: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
+    study: str = Field(pattern=NAME)
     """Name of the study: the MLflow experiment and the folder of its results."""
     hypothesis: str | None = None
     """What you expect, in one sentence; logged before training and printed atop the report."""

@@ -440,6 +440,15 @@ class IsolationForest:
     norm: NDArray[np.float64]
     fill: Float
 
+    def __post_init__(self) -> None:
+        """Refuse trees that have no end: children come after their parents."""
+        left, right, own = self.left, self.right, np.arange(self.left.shape[-1])
+        leaf = (left == -1) & (right == -1)
+        inner = (left > own) & (right > own) & (np.maximum(left, right) < len(own))
+        known = (self.feature >= 0) & (self.feature < len(self.fill))
+        if not ((leaf | inner) & known).all():
+            raise ValueError("a tree of the Isolation Forest points back or outside")
+
     @classmethod
     def fit(cls, samples: Samples, scaler: Scaler, *, latent_dim: int, seed: int) -> Scorer:
         """Fit on the training part (100 trees of 256 samples, scikit-learn's defaults)."""

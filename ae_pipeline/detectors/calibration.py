@@ -506,8 +506,22 @@ class Calibration:
 
     @classmethod
     def from_state(cls, state: dict[str, NDArray[Any]]) -> Calibration:
-        """Back from named arrays."""
+        """Back from named arrays.
+
+        Raises
+        ------
+        ValueError
+            Where they are not of one length.
+        """
         scores = {k.partition("/")[2]: v for k, v in state.items() if k.startswith("scores/")}
+        alike = {name: state[name] for name in ("recording", "unit")} | scores
+        alike |= {n: state[n] for n in ("onset_s", "duration_s") if state[n].size}
+        if "score" not in scores or {a.shape for a in alike.values()} != {
+            scores["score"].shape[:1]
+        }:
+            raise ValueError("calibration scores, units and times are not of one length")
+        if any(state[name].dtype.kind not in "iu" for name in ("recording", "unit")):
+            raise ValueError("calibration units are not whole numbers")
         return cls(
             scores,
             state["recording"],

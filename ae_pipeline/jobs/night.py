@@ -562,7 +562,7 @@ def pin_model(inbox: Inbox, *, keep: bool = True) -> Pin:
     StudyError
         Where there is no such model.
     """
-    from ae_pipeline.scoring.bundle import load
+    from ae_pipeline.scoring.bundle import copy, load
 
     asked = inbox.asked
     place, version = _find_model(inbox, asked)
@@ -570,7 +570,7 @@ def pin_model(inbox: Inbox, *, keep: bool = True) -> Pin:
     own = inbox.model(bundle.model_id)
     if not own.is_dir():
         with write_folder(own) as new:
-            shutil.copytree(place, new, dirs_exist_ok=True)
+            copy(place, new)
     pin = Pin(
         asked,
         bundle.model_id,

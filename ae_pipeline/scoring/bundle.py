@@ -3,20 +3,32 @@
 A bundle is a folder with ``bundle.json`` (what the model is, what data it takes) and
 ``weights.safetensors`` (the autoencoder, the baselines, the calibration scores, as arrays). It
 refuses data of another shape, unit, montage or sampling rate.
+
+A bundle may come from a stranger: :func:`load` takes nothing for granted, and whatever is wrong
+with one is a :class:`StudyError`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import asdict, dataclass, replace
+from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
+from pydantic import (
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
-from ae_pipeline.config import Config, StudyError, explain
+from ae_pipeline.config import NAME, Config, StudyError, explain
 from ae_pipeline.data import Column, InputError, Layout, Samples, Scorer, axes_of
 from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.detectors.calibration import Calibration, Detection
@@ -39,12 +51,31 @@ __all__ = [
     "Bundle",
     "BundleInfo",
     "columns_of",
+    "copy",
     "describe_columns",
     "load",
     "save",
 ]
 
 FORMAT: Literal[2] = 2
+DESCRIPTION, WEIGHTS = "bundle.json", "weights.safetensors"
+LARGEST = 2**26
+"""Bytes of a description, and entries of a sample."""
+ALIKE = (
+    ("autoencoder/scaler.", "center scale"),
+    ("ensemble/", "center below above"),
+    ("ensemble/", "band_center band_spread"),
+    ("ensemble/", "population_center population_spread"),
+    ("ensemble/", "sum_center sum_spread"),
+    ("ensemble/person.", "low high mean profile width"),
+    ("ensemble/person.forest.", "left right feature threshold depth"),
+    ("isolation_forest/", "left right feature threshold depth"),
+    ("pca/", "mean residual"),
+    ("robust_z/", "center spread"),
+)
+"""Arrays of one shape: NumPy would stretch a shorter one."""
+MAY_BE_NAN = "/person.easiness"
+"""The one array in which NaN says something: an item has fewer levels than another."""
 
 
 def _source(given: Any) -> Source:
@@ -62,11 +93,11 @@ class BundleInfo(Config):
     """Contents of ``bundle.json``."""
 
     format: Literal[2] = FORMAT
-    study: str
+    study: str = Field(pattern=NAME)
     kind: str
     """Name of the kind of data."""
     model: Model
-    shape: tuple[int, ...]
+    shape: tuple[PositiveInt, ...] = Field(min_length=1)
     """Shape of one sample."""
     unit: str
     """Unit of the values the model takes: uV, 0..1 or answers."""
@@ -76,7 +107,7 @@ class BundleInfo(Config):
     """Tables: type and levels of each item."""
     positions_m: tuple[tuple[float | None, float | None, float | None], ...] = ()
     """EEG: electrode positions in metres."""
-    sfreq_hz: float | None = None
+    sfreq_hz: PositiveFloat | None = None
     has_missing: bool = False
     source: Annotated[Source, PlainValidator(_source), PlainSerializer(_without_place)]
     """The study's source; where the data lay is not kept."""
@@ -85,7 +116,7 @@ class BundleInfo(Config):
     detection: Detection
     threshold: float | None = None
     """EEG: a window is flagged above this score."""
-    exchangeable_unit: str
+    exchangeable_unit: Literal["subject", "recording", "block", "row"]
     """What the calibration statements are about: subject, recording, block or row."""
     claims: tuple[str, ...] = ()
     """What must not be claimed."""
@@ -289,9 +320,24 @@ def save(folder: Path, bundle: Bundle) -> None:
     if bundle.head is not None:
         state |= {f"head/{k}": v for k, v in bundle.head.state().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    with write_through(folder / "weights.safetensors") as temporary:
+    weights = folder / WEIGHTS
+    with write_through(weights) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, temporary)
-    write_json(folder / "bundle.json", bundle.info.model_dump(mode="json"))
+    description = bundle.info.model_dump(mode="json") | {"weights_digest": digest_files([weights])}
+    write_json(folder / DESCRIPTION, description)
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Copy a bundle into a folder, and nothing else that lies beside it."""
+    to.mkdir(parents=True, exist_ok=True)
+    for name in (DESCRIPTION, WEIGHTS):
+        shutil.copyfile(_file(folder, name), to / name)
+
+
+def _file(folder: Path, name: str) -> Path:
+    if (folder / name).is_symlink():
+        raise StudyError(f"{folder / name}: is a link, which a model must not hold; copy the file")
+    return folder / name
 
 
 def load(folder: Path | str) -> Bundle:
@@ -302,56 +348,116 @@ def load(folder: Path | str) -> Bundle:
     StudyError
         Where the folder is not a bundle, is damaged, or comes from a newer version.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     folder = Path(folder)
-    description, weights = folder / "bundle.json", folder / "weights.safetensors"
+    description, weights = (_file(folder, name) for name in (DESCRIPTION, WEIGHTS))
     if not description.is_file() or not weights.is_file():
         hint = (
             f"; did you mean {folder / 'model'}?"
-            if (folder / "model/bundle.json").is_file()
+            if (folder / "model" / DESCRIPTION).is_file()
             else ""
         )
         raise StudyError(f"{folder}: not a model bundle (no bundle.json and weights){hint}")
     try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
-            raise StudyError(
-                f"{folder}: bundle format {content['format']}, this version reads {FORMAT}; "
-                "train it again, or use the version of ae-pipeline that wrote it"
-            )
-        info = BundleInfo.model_validate(content)
-        state = load_file(weights)
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError, OSError) as error:
-        raise StudyError(
-            f"{folder}: the bundle is damaged ({error}); train or fetch it again"
-        ) from None
+        info, state = _read(description, weights)
+    except StudyError as error:
+        raise StudyError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from None
     except ValidationError as error:
         raise explain(error, BundleInfo, where=str(description)) from None
+    except Exception as error:  # whatever somebody has written there
+        raise StudyError(
+            f"{folder}: the bundle is damaged ({_brief(error)}); train or fetch it again"
+        ) from None
+    try:
+        bundle = _assembled(info, state)
+        _try(bundle)
+    except Exception as error:
+        raise StudyError(
+            f"{folder}: the weights do not fit bundle.json ({_brief(error)}); train it again"
+        ) from None
+    return replace(bundle, digest=digest_files([description, weights]))
+
+
+def _brief(error: Exception) -> str:
+    """The beginning of a message in one line: PyTorch lists every layer."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    said = " ".join(" ".join(str(error).split("\n\t")[:2]).split()) or type(error).__name__
+    return said if len(said) <= 200 else f"{said[:199]}…"
+
+
+def _read(description: Path, weights: Path) -> tuple[BundleInfo, dict[str, NDArray[Any]]]:
+    """The contents of both files; every number is one."""
+    from safetensors.numpy import load_file
+
+    if description.stat().st_size > LARGEST:
+        raise ValueError(f"{DESCRIPTION} is larger than {LARGEST >> 20} MB")
+    content = json.loads(
+        description.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite
+    )
+    if isinstance(content, dict):
+        if content.get("format", FORMAT) != FORMAT:
+            raise StudyError(
+                f"bundle format {_brief(ValueError(content['format']))}, this version reads "
+                f"{FORMAT}; train it again, or use the version of ae-pipeline that wrote it"
+            )
+        digest = content.pop("weights_digest", None)  # older versions wrote none
+        if digest is not None and digest != digest_files([weights]):
+            raise ValueError(f"{WEIGHTS} is not the file that {DESCRIPTION} was written with")
+    info = BundleInfo.model_validate(content)
+    if prod(info.shape) > LARGEST:
+        raise ValueError(f"a sample of {prod(info.shape):.1e} numbers")
+    if info.entries and len(info.entries) != info.shape[0]:
+        raise ValueError(f"{len(info.entries)} names for {info.shape[0]} entries")
+    return info, load_file(weights)
+
+
+def _finite(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
+
+
+def _assembled(info: BundleInfo, state: dict[str, NDArray[Any]]) -> Bundle:
+    for prefix, names in ALIKE:
+        arrays = [state[prefix + name] for name in names.split() if prefix + name in state]
+        if len({array.shape for array in arrays}) > 1:
+            raise ValueError(f"{prefix}{names.replace(' ', ', ')} are not of one shape")
     groups: dict[str, dict[str, NDArray[Any]]] = {}
     for name, array in state.items():
+        if (
+            array.dtype.kind == "f"
+            and not name.endswith(MAY_BE_NAN)
+            and not np.isfinite(array).all()
+        ):
+            raise ValueError(f"{name} holds NaN or infinity")
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = array
-    try:
-        autoencoder = _autoencoder(info, groups["autoencoder"])
-        baselines: dict[str, Scorer] = {
-            name: scorer(autoencoder.scaler, **groups[name])
-            for name, scorer in BASELINES.items()
-            if name in groups
-        }
-        ensemble = Ensemble.from_state(autoencoder, groups["ensemble"])
-        calibration = Calibration.from_state(groups["calibration"])
-        head = None
-        if info.model.head is not None and "head" in groups:
-            head = FittedHead(info.model.head, info.head_classes, **groups["head"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        said = " ".join(str(error).split("\n\t")[:2])  # PyTorch lists every layer
-        raise StudyError(
-            f"{folder}: the weights do not fit bundle.json ({said}); train it again"
-        ) from None
-    digest = digest_files([description, weights])
-    return Bundle(info, ensemble, baselines, calibration, digest, head)
+    autoencoder = _autoencoder(info, groups["autoencoder"])
+    baselines: dict[str, Scorer] = {
+        name: scorer(autoencoder.scaler, **groups[name])
+        for name, scorer in BASELINES.items()
+        if name in groups
+    }
+    ensemble = Ensemble.from_state(autoencoder, groups["ensemble"])
+    calibration = Calibration.from_state(groups["calibration"])
+    if len(calibration.entry_median) not in (0, len(info.entries)):
+        raise ValueError("calibration/entry_median is not one number an entry")
+    head = None
+    if info.model.head is not None and "head" in groups:
+        head = FittedHead(info.model.head, info.head_classes, **groups["head"])
+    return Bundle(info, ensemble, baselines, calibration, head=head)
+
+
+def _try(bundle: Bundle) -> None:
+    """Score a plain sample: arrays of other shapes are found before anything is written."""
+    info = bundle.info
+    plain = np.zeros((2, *info.shape), np.float32)
+    for index, column in enumerate(columns_of(info)):
+        plain[:, index] = column.levels[0] if column.levels else 0
+    with np.errstate(all="ignore"):
+        frame = bundle.judge_values(plain)
+    if not np.isfinite(frame["score"]).all():
+        raise ValueError("a plain sample has no score")
 
 
 def _autoencoder(info: BundleInfo, state: dict[str, NDArray[Any]]) -> FittedAutoencoder:
@@ -360,11 +466,24 @@ def _autoencoder(info: BundleInfo, state: dict[str, NDArray[Any]]) -> FittedAuto
     from ae_pipeline.models.autoencoder import Autoencoder
 
     columns = columns_of(info)
-    model = Autoencoder(
-        info.model, info.layout, shape=info.shape, columns=columns, has_missing=info.has_missing
-    )
     scaler = Scaler(state.pop("scaler.center"), state.pop("scaler.scale"))
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    if not (scaler.scale > 0).all():
+        raise ValueError("scaler.scale is not a positive number an entry")
+    weights = {name: torch.from_numpy(array) for name, array in state.items()}
+
+    def empty() -> Autoencoder:
+        return Autoencoder(
+            info.model, info.layout, shape=info.shape, columns=columns, has_missing=info.has_missing
+        )
+
+    with torch.device("meta"):  # without memory: what does not fit may be as large as it says
+        expected = {name: each.shape for name, each in empty().state_dict().items()}
+    given = {name: each.shape for name, each in weights.items()}
+    odd = [name for name in {**expected, **given} if expected.get(name) != given.get(name)]
+    if odd:
+        raise ValueError(f"{', '.join(odd[:3])}: missing, unknown or of another shape")
+    model = empty()
+    model.load_state_dict(weights)
     model.eval()
     return FittedAutoencoder(model, scaler)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version as installed
@@ -144,7 +143,7 @@ def _save_model(
     code = place / "detector.py"
     code.write_text(MODEL_CODE.format(takes=takes), encoding="utf-8")
     # MLflow writes down where the parts came from; a copy keeps this machine's paths out of it.
-    shutil.copytree(folder, place / "model")
+    bundle.copy(folder, place / "model")
     required = [f"{name}=={installed(name).split('+')[0]}" for name in REQUIRED]
     required += [own] if (own := provider(detector.info.kind)) else []
     mlflow.pyfunc.save_model(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from ae_pipeline.config import StudyError
 from ae_pipeline.data import Axis, InputError, Samples
+from ae_pipeline.runtime.files import digest_files
 from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.judge import KEYS
@@ -34,6 +36,17 @@ def saved(tmp_path: Path) -> Path:
 
 def some(samples: Samples, n: int = 100) -> Samples:
     return samples.take(np.arange(n))
+
+
+def sign(folder: Path) -> None:
+    """Write the digest of other weights into the description, as a stranger would."""
+    change(folder, weights_digest=digest_files([folder / "weights.safetensors"]))
+
+
+def change(folder: Path, **values: object) -> None:
+    """Change keys of the description."""
+    content = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(content | values))
 
 
 def refusal(work: Callable[[], object], kind: type[Exception]) -> str:
@@ -104,9 +117,9 @@ def test_damaged_weights_are_refused(saved: Path) -> None:
 
 def test_weights_of_another_model_are_refused(saved: Path, tmp_path: Path) -> None:
     bundles.save(tmp_path / "other", tiny.pictures().bundle)
-    (saved / "weights.safetensors").write_bytes(
-        (tmp_path / "other/weights.safetensors").read_bytes()
-    )
+    shutil.copyfile(tmp_path / "other/weights.safetensors", saved / "weights.safetensors")
+    assert "not the file" in refusal(lambda: bundles.load(saved), StudyError)
+    sign(saved)
     assert "do not fit" in refusal(lambda: bundles.load(saved), StudyError)
 
 
@@ -120,6 +133,7 @@ def test_missing_weights_are_named(saved: Path) -> None:
         "ensemble/above",
     ):
         save_file({k: v for k, v in arrays.items() if k != lacking}, weights)
+        sign(saved)
         assert lacking.partition("/")[2] in refusal(lambda: bundles.load(saved), StudyError)
 
 
@@ -136,6 +150,110 @@ def test_an_unknown_key_in_a_bundle_is_named(saved: Path) -> None:
     content = json.loads((saved / "bundle.json").read_text())
     (saved / "bundle.json").write_text(json.dumps({**content, "treshold": 1.0}))
     assert "did you mean 'threshold'?" in refusal(lambda: bundles.load(saved), StudyError)
+
+
+# -------------------------------------------------------------------- a stranger's bundle
+
+
+@pytest.mark.parametrize(
+    "study", ["../../x", "/etc/x", "a/b", "..", "", "a\nb", "x" * 300, "\u202ea"]
+)
+def test_a_name_that_leads_elsewhere_is_refused(saved: Path, study: str) -> None:
+    change(saved, study=study)
+    assert "study" in refusal(lambda: bundles.load(saved), StudyError)
+
+
+def test_links_are_refused_and_nothing_else_is_copied(saved: Path, tmp_path: Path) -> None:
+    (saved / "secret").symlink_to("/etc/passwd")
+    (saved / "more").mkdir()
+    bundles.copy(saved, tmp_path / "copy")
+    names = {"bundle.json", "weights.safetensors"}
+    assert {each.name for each in (tmp_path / "copy").iterdir()} == names
+    for name in names:
+        (saved / name).rename(tmp_path / name)
+        (saved / name).symlink_to(tmp_path / name)
+        assert "is a link" in refusal(lambda: bundles.load(saved), StudyError)
+        (saved / name).unlink()
+        shutil.copyfile(tmp_path / name, saved / name)
+
+
+WRONG_ARRAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "nan": lambda a: np.full_like(a, np.nan),
+    "infinite": lambda a: np.full_like(a, np.inf),
+    "flat": lambda a: a.ravel()[:1].copy(),
+    "longer": lambda a: np.concatenate([a, a]),
+    "cube": lambda a: np.zeros((2, 2, 2), a.dtype),
+    "none": lambda a: a.ravel()[:0].copy(),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_ARRAYS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "autoencoder/scaler.scale",
+        "calibration/scores/score",
+        "calibration/unit",
+        "ensemble/above",
+        "ensemble/person.precision",
+        "isolation_forest/threshold",
+        "pca/components",
+        "robust_z/spread",
+    ],
+)
+def test_arrays_that_are_not_what_they_should_be_are_refused(
+    saved: Path, name: str, wrong: str
+) -> None:
+    weights = saved / "weights.safetensors"
+    arrays = load_file(weights)
+    if arrays[name].dtype.kind != "f" and wrong in ("nan", "infinite"):
+        return  # whole numbers cannot be
+    if (name, wrong) == ("pca/components", "longer"):
+        return  # more components are a projection all the same
+    save_file(arrays | {name: WRONG_ARRAYS[wrong](arrays[name])}, weights)
+    sign(saved)
+    assert "do not fit" in refusal(lambda: bundles.load(saved), StudyError)
+
+
+@pytest.mark.parametrize("forest", ["isolation_forest", "ensemble/person.forest"])
+def test_trees_that_point_back_are_refused(saved: Path, forest: str) -> None:
+    weights = saved / "weights.safetensors"
+    arrays = load_file(weights)
+    for child in (0, -2, 10**6):
+        left = arrays[f"{forest}/left" if "/" not in forest else f"{forest}.left"].copy()
+        left[:, 0] = child
+        name = f"{forest}/left" if "/" not in forest else f"{forest}.left"
+        save_file(arrays | {name: left}, weights)
+        sign(saved)
+        assert "points back" in refusal(lambda: bundles.load(saved), StudyError)
+
+
+def test_descriptions_that_are_not_what_they_should_be_are_refused(saved: Path) -> None:
+    file = saved / "bundle.json"
+    whole = file.read_text()
+    content = json.loads(whole)
+    wrong = ["[" * 100_000, '{"a":' * 100_000, whole.replace('"format": 2', '"format": NaN')]
+    wrong += [
+        whole.replace('"threshold": null', f'"threshold": {n}') for n in ("1e999", "9" * 5000)
+    ]
+    wrong += [json.dumps({k: v for k, v in content.items() if k != key}) for key in content]
+    for key in content:
+        wrong += [json.dumps({**content, key: v}) for v in ([[]], 7, "x", -1, {"kind": ["x"]})]
+    wrong.append(json.dumps({**content, "shape": [10**9, 10**9]}))
+    wrong.append(json.dumps({**content, "model": {**content["model"], "latent_dim": 10**12}}))
+    said = [refused_or_none(saved, file.write_text(text)) for text in wrong]
+    lines = [line for line in said if line is not None]
+    assert len(lines) > 0.8 * len(wrong), "some keys may be left out, or hold what they want"
+    assert max(len(line) for line in lines) < 700
+    assert not any("\n" in line for line in lines)
+
+
+def refused_or_none(folder: Path, _: object) -> str | None:
+    try:
+        bundles.load(folder)
+    except StudyError as error:
+        return str(error)
+    return None
 
 
 # ------------------------------------------------------------------------------- misfits
