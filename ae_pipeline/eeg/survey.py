@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ae_pipeline.data import InputError, Recording, RobustStats
 from ae_pipeline.eeg.eyes import eye_map
 from ae_pipeline.eeg.filters import Filter, lowest_high_pass_hz
+from ae_pipeline.eeg.holes import HasHoles, is_hole, without_holes
 from ae_pipeline.eeg.interpolation import MOST_INTERPOLATED, spline_weights
 from ae_pipeline.eeg.preprocess import BadChannel, Plan
 from ae_pipeline.eeg.sampling import WindowSampler, measured_every, surveyed_stretches
@@ -85,12 +86,21 @@ def survey(
     ------
     InputError
         Sampling rate below ``sfreq_hz`` or too low for the pass band, no segment as long as the
-        filter, not a number in all channels at once, no usable channel.
+        filter, not a number in most channels from beginning to end, no usable channel.
     """
     line_freq_hz = recording.line_freq_hz or line_freq_hz
-    draft = _draft(recording, config, line_freq_hz=line_freq_hz, sfreq_hz=sfreq_hz)
-    measured = _measure(recording, draft, line_freq_hz=line_freq_hz)
-    return _decided(recording, config, draft=draft, measured=measured)
+
+    def look(recording: Recording) -> Plan:
+        draft = _draft(recording, config, line_freq_hz=line_freq_hz, sfreq_hz=sfreq_hz)
+        measured = _measure(recording, draft, line_freq_hz=line_freq_hz)
+        return _decided(recording, config, draft=draft, measured=measured)
+
+    try:
+        return look(recording)
+    except HasHoles:
+        whole, note = without_holes(recording)
+        plan = look(whole)
+        return replace(plan, notes=(*plan.notes, note))
 
 
 def survey_with_stats(
@@ -122,12 +132,21 @@ def survey_with_stats(
         As :func:`survey` and :func:`ae_pipeline.eeg.windows.cut`.
     """
     line_freq_hz = recording.line_freq_hz or line_freq_hz
-    draft = _draft(recording, config, line_freq_hz=line_freq_hz, sfreq_hz=sfreq_hz)
-    grid = grid_of(recording, draft, windowing=windowing)
-    sampler = WindowSampler(recording, draft, grid=grid, eyes=config.ocular != "off")
-    measured = _measure(recording, draft, line_freq_hz=line_freq_hz, sampler=sampler)
-    plan = _decided(recording, config, draft=draft, measured=measured)
-    return plan, sampler.robust_stats(plan)
+
+    def look(recording: Recording) -> tuple[Plan, RobustStats | None]:
+        draft = _draft(recording, config, line_freq_hz=line_freq_hz, sfreq_hz=sfreq_hz)
+        grid = grid_of(recording, draft, windowing=windowing)
+        sampler = WindowSampler(recording, draft, grid=grid, eyes=config.ocular != "off")
+        measured = _measure(recording, draft, line_freq_hz=line_freq_hz, sampler=sampler)
+        plan = _decided(recording, config, draft=draft, measured=measured)
+        return plan, sampler.robust_stats(plan)
+
+    try:
+        return look(recording)
+    except HasHoles:
+        whole, note = without_holes(recording)
+        plan, stats = look(whole)
+        return replace(plan, notes=(*plan.notes, note)), stats
 
 
 def _draft(
@@ -359,13 +378,8 @@ def _measure(
         if not np.isfinite(data.sum(axis=1)).all():
             holes = ~np.isfinite(data)
             missing += holes.sum(axis=1)
-            everywhere = np.flatnonzero(holes.all(axis=0))
-            if len(everywhere):
-                at_s = (each.start + int(everywhere[0])) / sfreq_hz
-                raise InputError(
-                    f"recording {recording.name!r} holds no numbers (NaN) in any channel at "
-                    f"{at_s:.2f} s; annotate the place BAD_ACQ_SKIP, cut it out or drop the file"
-                )
+            if is_hole(holes).any():
+                raise HasHoles
             data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
         if number % every:
             continue

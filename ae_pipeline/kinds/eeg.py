@@ -345,7 +345,11 @@ def _proposed(source: Path) -> Proposal:
     }
     if seen.line_freq_hz:
         section["line_freq_hz"] = seen.line_freq_hz
-        notes["source.line_freq_hz"] = "As the recordings or their sidecars state it."
+        notes["source.line_freq_hz"] = (
+            "As the spectrum of the recordings shows it."
+            if seen.line_is_seen
+            else "As the recordings or their sidecars state it."
+        )
     content = {"source": section, "preprocess": preprocess, "windows": windows}
     return Proposal(content, notes)
 

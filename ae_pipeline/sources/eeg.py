@@ -37,6 +37,7 @@ from ae_pipeline.sources.finding import Found, bids_subject, find, guess_subject
 from ae_pipeline.sources.formats.content import Content, check_bounds, scale_of
 from ae_pipeline.sources.formats.edf import read_edf
 from ae_pipeline.sources.formats.mne_files import read_mne
+from ae_pipeline.sources.mains import line_seen_hz
 from ae_pipeline.sources.segments import (
     BOUNDARY,
     dead_ends,
@@ -403,7 +404,9 @@ class Description:
     epoched : bool
         Every file holds epochs.
     line_freq_hz : float or None
-        Mains frequency, where the files or their sidecars state one.
+        Mains frequency, where the files or their sidecars state one, else as seen.
+    line_is_seen : bool
+        It stands in the spectrum only.
     failed : tuple of (str, str)
         File name and reason of those that could not be opened.
     """
@@ -419,6 +422,7 @@ class Description:
     bipolar: bool
     epoched: bool
     line_freq_hz: float | None
+    line_is_seen: bool
     failed: tuple[tuple[str, str], ...]
 
 
@@ -459,6 +463,8 @@ def describe(found: Sequence[Found]) -> Description:
     shared = set.intersection(*(set(r.ch_names) for r in recordings))
     some = {name: None for r in recordings for name in r.ch_names if name not in shared}
     others = [one.path for one in found if not bids_subject(one.path, one.root)]
+    stated_hz = Counter(r.line_freq_hz for r in recordings).most_common(1)[0][0]
+    seen_hz = None if stated_hz else line_seen_hz(recordings)
     return Description(
         n_recordings=len(recordings),
         n_subjects=len({r.subject for r in recordings}),
@@ -470,7 +476,8 @@ def describe(found: Sequence[Found]) -> Description:
         segment_s=min(_usual_stretch_s(r) for r in recordings),
         bipolar=any(r.bipolar for r in recordings),
         epoched=all(r.epoched for r in recordings),
-        line_freq_hz=Counter(r.line_freq_hz for r in recordings).most_common(1)[0][0],
+        line_freq_hz=stated_hz or seen_hz,
+        line_is_seen=seen_hz is not None,
         failed=tuple(failed),
     )
 

@@ -276,11 +276,12 @@ def test_of_whole_numbers_only_the_minutes_that_are_measured_are_read(shared_dat
     assert of_whole < 0.4 * (sum(read) - of_whole)
 
 
-def test_not_a_number_everywhere_at_once_is_refused_with_its_place() -> None:
+def test_not_a_number_everywhere_at_once_ends_a_segment() -> None:
     signal = noise(4, 12000)
     signal[:, 4200:4210] = np.nan
-    with pytest.raises(InputError, match=r"42\.00 s"):
-        planned(in_memory(signal))
+    plan = planned(in_memory(signal))
+    assert plan.segments == ((0, 4200), (4210, 12000))
+    assert not plan.bads
 
 
 def test_a_dead_recording_is_refused() -> None:
