@@ -23,6 +23,7 @@ from ae_pipeline.training.split import Division, divide
 if TYPE_CHECKING:
     from ae_pipeline.data import Scorer
     from ae_pipeline.detectors.calibration import Calibration
+    from ae_pipeline.detectors.chance import Chance
     from ae_pipeline.scoring.bundle import Bundle
     from ae_pipeline.training.history import History
     from ae_pipeline.training.loop import FittedAutoencoder
@@ -88,6 +89,7 @@ class Trained:
     division: Division
     fitted: FittedAutoencoder
     baselines: dict[str, Scorer]
+    chance: Chance
     history: History
     calibration: Calibration
     frame: pd.DataFrame
@@ -100,6 +102,7 @@ def train(study: Study, data: Gathered) -> Trained:
     import torch
 
     from ae_pipeline.detectors.baselines import BASELINES, PrincipalComponents
+    from ae_pipeline.detectors.chance import Chance
     from ae_pipeline.detectors.ensemble import Ensemble
     from ae_pipeline.jobs.fit import Fitted, Prepared, make_bundle
     from ae_pipeline.models.autoencoder import Autoencoder
@@ -133,6 +136,8 @@ def train(study: Study, data: Gathered) -> Trained:
     likelihood = fitted.model.likelihood
     families = likelihood.uniform or likelihood.by_column
     frame["pca_loss"] = pca.losses(samples.take(rows), families)
+    chance = Chance.fit(inside, pca, families=families)
+    frame["chance_loss"] = chance.losses(samples.take(rows))
     mask = samples.take(rows).mask
     frame["n_observed"] = int(np.prod(samples.shape)) if mask is None else mask.sum(1)
     chosen = (frame["part"] == "calibration").to_numpy()
@@ -144,13 +149,14 @@ def train(study: Study, data: Gathered) -> Trained:
         windowed=samples.kind == "eeg",
     )
     prepared = Prepared(study, data, division, known=None, key="")
-    bundle = make_bundle(prepared, Fitted(ensemble, baselines, history), judge=judge)
+    bundle = make_bundle(prepared, Fitted(ensemble, baselines, chance, history), judge=judge)
     return Trained(
         study,
         data,
         division,
         fitted,
         baselines,
+        chance,
         history,
         judge.calibration,
         frame,

@@ -33,6 +33,7 @@ __all__ = [
     "IsolationForest",
     "PrincipalComponents",
     "RobustZ",
+    "family_loss",
     "features",
     "score_all",
 ]
@@ -238,11 +239,11 @@ class PrincipalComponents:
         parts = [self.project(samples, rows) for rows in samples.chunks(CHUNK)]
         x, again = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
         if isinstance(families, str):
-            per_entry = _family_loss(families, 0, x=x, again=again, residual=self.residual)
+            per_entry = family_loss(families, 0, x=x, again=again, residual=self.residual)
         else:
             per_entry = np.zeros_like(x)
             for i, (family, levels) in families.items():
-                per_entry[:, i] = _family_loss(
+                per_entry[:, i] = family_loss(
                     family, levels, x=x[:, i], again=again[:, i], residual=self.residual[i]
                 )
         mask = np.ones(x.shape, bool) if samples.mask is None else samples.mask.reshape(x.shape)
@@ -322,7 +323,8 @@ class FactorAnalysis(PrincipalComponents):
         return {**super().state(), "weights": self.weights}
 
 
-def _family_loss(family: str, levels: int, *, x: Float, again: Float, residual: Any) -> Float:
+def family_loss(family: str, levels: int, *, x: Float, again: Float, residual: Any) -> Float:
+    """Return the loss of entries under a likelihood whose mean is ``again``."""
     loss: Float
     if family == "gaussian":
         loss = np.square(x - again)

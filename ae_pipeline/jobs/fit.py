@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ae_pipeline.data import Scorer
+    from ae_pipeline.detectors.chance import Chance
     from ae_pipeline.detectors.ensemble import Ensemble
     from ae_pipeline.detectors.heads import FittedHead
     from ae_pipeline.ingest.gather import Gathered
@@ -79,6 +80,7 @@ class Fitted:
 
     ensemble: Ensemble
     baselines: dict[str, Scorer]
+    chance: Chance
     history: History
     head: FittedHead | None = None
     head_figures: dict[str, Any] | None = None
@@ -147,6 +149,7 @@ class Fitting:
     def everything(self) -> Fitted:
         """The network, its views and the baselines, all on the same training data."""
         from ae_pipeline.detectors.baselines import BASELINES
+        from ae_pipeline.detectors.chance import Chance
         from ae_pipeline.detectors.ensemble import Ensemble
 
         fitted, history = self.network()
@@ -157,7 +160,8 @@ class Fitting:
                 name: scorer.fit(self.train, fitted.scaler, latent_dim=latent_dim, seed=seed)
                 for name, scorer in BASELINES.items()
             }
-        return Fitted(ensemble, baselines, history)
+            chance = Chance.fit(self.train, baselines["pca"], families=_families(fitted))
+        return Fitted(ensemble, baselines, chance, history)
 
 
 @dataclass(frozen=True)
@@ -170,29 +174,28 @@ class HeldOut:
 
 
 def held_out_scores(fitted: Fitted, samples: Samples, *, part: str) -> HeldOut:
-    """Scores, what a head says, and the loss of PCA, of samples that nothing was fitted on."""
+    """Score samples that nothing was fitted on, with the losses of PCA and of chance beside."""
+    from ae_pipeline.detectors.baselines import PrincipalComponents
+
     with one_thread(samples.layout != "grid"):
         frame, scores, latents = raw_scores(fitted.ensemble, fitted.baselines, samples=samples)
     network = fitted.ensemble.autoencoder
     if fitted.head is not None:
         frame = frame.assign(**fitted.head.predict(samples, latents, network.scaler))
     frame["part"] = part
-    frame["pca_loss"] = _pca_losses(network, fitted.baselines, samples=samples)
+    pca = fitted.baselines["pca"]
+    assert isinstance(pca, PrincipalComponents)
+    frame["pca_loss"] = pca.losses(samples, _families(network))
+    frame["chance_loss"] = fitted.chance.losses(samples)
     n_entries = int(np.prod(samples.shape))
     frame["n_observed"] = n_entries if samples.mask is None else samples.mask.sum(1)
     return HeldOut(frame, scores.by_entry, latents)
 
 
-def _pca_losses(
-    fitted: FittedAutoencoder, baselines: dict[str, Scorer], *, samples: Samples
-) -> NDArray[np.float64]:
-    """Loss per entry of PCA at equal latent size, under the autoencoder's likelihood."""
-    from ae_pipeline.detectors.baselines import PrincipalComponents
-
-    pca = baselines["pca"]
-    assert isinstance(pca, PrincipalComponents)
+def _families(fitted: FittedAutoencoder) -> dict[int, tuple[str, int]] | str:
+    """The likelihood of all entries, or of each column."""
     likelihood = fitted.model.likelihood
-    return pca.losses(samples, likelihood.uniform or likelihood.by_column)
+    return likelihood.uniform or likelihood.by_column
 
 
 def known_labels(study: Study, data: Gathered) -> Known | None:
@@ -280,8 +283,8 @@ def train_metrics(
     n_parameters : int
     history : History
     frame : DataFrame
-        Judged held-out rows with ``score_autoencoder``, ``pca_loss`` and ``n_observed``
-        (entries a row).
+        Judged held-out rows with ``score_autoencoder``, ``pca_loss``, ``chance_loss`` and
+        ``n_observed`` (entries a row).
     windowed : bool
         Intervals are over subjects (EEG) rather than over rows.
     """
@@ -289,8 +292,14 @@ def train_metrics(
     if test.empty:  # few subjects: every calibration row was scored by a model that never saw it
         test = frame[frame["part"] == "calibration"]
     weight = test["n_observed"].to_numpy(float)
-    own, linear = test["score_autoencoder"].to_numpy(), test["pca_loss"].to_numpy()
-    gain = linear - own
+    own = test["score_autoencoder"].to_numpy()
+    loss = float(np.average(own, weights=weight))
+    baselines = {
+        name: float(np.average(test[f"{name}_loss"], weights=weight)) for name in ("pca", "chance")
+    }
+    # a linear model that is worse than chance is no yardstick
+    best_baseline = min(baselines, key=lambda name: baselines[name])
+    gain = test[f"{best_baseline}_loss"].to_numpy() - own
     unit = "subject" if windowed else "recording"
     by_unit = gain if not windowed else test.assign(gain=gain).groupby(unit)["gain"].mean()
     bounds = mean_interval(np.asarray(by_unit, dtype=float))
@@ -301,10 +310,12 @@ def train_metrics(
         "best_epoch": history.best_epoch,
         "train_loss": best["train_loss"],
         "validation_loss": best["validation_loss"],
-        "test_loss": float(np.average(own, weights=weight)),
+        "test_loss": loss,
+        "explained_share": 1 - loss / baselines["chance"] if baselines["chance"] > 0 else None,
         "test_rows": len(test),
         "test_units": int(test[unit].nunique()) if windowed else len(test),
-        "baselines": {"pca": {"test_loss": float(np.average(linear, weights=weight))}},
+        "baselines": {name: {"test_loss": value} for name, value in baselines.items()},
+        "best_baseline": best_baseline,
         "beats_baselines": {
             "value": None if bounds is None else bool(bounds[0] > 0),
             "difference": float(np.mean(by_unit)),

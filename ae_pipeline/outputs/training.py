@@ -226,7 +226,9 @@ def train_record(run: TrainRun, digest: str, *, headline: report.Headline) -> Re
         for name in ("train_loss", "validation_loss", "test_loss", "parameters", "epochs")
     } | {
         "pca_test_loss": metrics["baselines"]["pca"]["test_loss"],
-        "gain_over_pca": metrics["beats_baselines"]["difference"],
+        "chance_test_loss": metrics["baselines"]["chance"]["test_loss"],
+        "gain_over_pca": metrics["baselines"]["pca"]["test_loss"] - metrics["test_loss"],
+        "explained_share": metrics["explained_share"],
         "seconds": metrics["seconds"],
         **head_numbers(metrics.get("head")),
     }

@@ -42,7 +42,7 @@ def test_held_out_rows_are_scored_as_the_network_scores_them() -> None:
 def test_without_a_head_nothing_is_fitted_or_judged() -> None:
     trained = tiny.table()
     prepared = Prepared(trained.study, trained.data, trained.division, known=None, key="")
-    fitted = Fitted(trained.bundle.ensemble, trained.baselines, trained.history)
+    fitted = Fitted(trained.bundle.ensemble, trained.baselines, trained.chance, trained.history)
     rows = trained.division.rows("train")
     assert with_head(prepared, fitted) is fitted
     assert with_fold_head(prepared, fitted, inside=rows, outside=rows) == (fitted, None)

@@ -102,7 +102,7 @@ def test_the_order_of_the_inputs_does_not_change_the_training_digest() -> None:
     digests = dict(reversed(trained.data.digests.items()))
     data = replace(trained.data, digests=digests)
     prepared = Prepared(trained.study, data, trained.division, known=None, key="")
-    fitted = Fitted(trained.bundle.ensemble, trained.baselines, trained.history)
+    fitted = Fitted(trained.bundle.ensemble, trained.baselines, trained.chance, trained.history)
     again = make_bundle(prepared, fitted, judge=trained.bundle.by_calibration)
     assert again.info.training_digest == trained.bundle.info.training_digest
 
@@ -135,6 +135,7 @@ def held_out(part: str = "test") -> pd.DataFrame:
             "score": [-5.0, 0.0, 7.0, 1.0, 50.0, 2.0],  # of views: no loss
             "score_autoencoder": [1.0, 2.0, 3.0, 1.0, 2.0, 2.0],
             "pca_loss": [2.0, 3.0, 4.1, 2.1, 3.2, 3.0],
+            "chance_loss": [4.0, 4.0, 4.0, 4.0, 4.0, 4.0],
             "n_observed": [10, 10, 10, 10, 10, 40],
         }
     )
@@ -149,6 +150,17 @@ def test_losses_are_means_per_entry_at_the_saved_epoch() -> None:
     assert metrics["test_loss"] == pytest.approx((10 * 9 + 40 * 2) / 90)
     expected = (10 * (2 + 3 + 4.1 + 2.1 + 3.2) + 40 * 3) / 90
     assert metrics["baselines"]["pca"]["test_loss"] == pytest.approx(expected)
+    assert metrics["baselines"]["chance"]["test_loss"] == pytest.approx(4)
+    assert metrics["explained_share"] == pytest.approx(1 - (10 * 9 + 40 * 2) / 90 / 4)
+
+
+def test_a_gain_is_over_the_better_of_the_linear_model_and_chance() -> None:
+    worse = held_out().assign(pca_loss=9.0, chance_loss=1.5)  # than ln of the number of answers
+    metrics = train_metrics(7, history(), frame=worse, windowed=False)
+    assert metrics["best_baseline"] == "chance"
+    assert metrics["beats_baselines"]["value"] is False
+    assert metrics["beats_baselines"]["difference"] == pytest.approx(1.5 - 11 / 6)
+    assert metrics["explained_share"] < 0
 
 
 def test_a_win_is_over_subjects_where_windows_depend_on_each_other() -> None:

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import tiny
 
+from ae_pipeline.jobs.fit import train_metrics
 from ae_pipeline.outputs.bids import bids_folder
 from ae_pipeline.report.findings.group import group_view
 from ae_pipeline.report.findings.rows import rows_view
+from ae_pipeline.report.findings.training import train_headline
 
 
 def recordings(verdicts: list[str]) -> pd.DataFrame:
@@ -32,6 +34,21 @@ def test_a_group_counts_what_was_scored_flagged_and_failed() -> None:
     assert (numbers["Scored"], numbers["Flagged as a whole"], numbers["Failed"]) == ("2", "1", "1")
     assert view.links == {"r0": "r0.html"}
     assert view.threshold == bundle.info.threshold
+
+
+@pytest.mark.parametrize(("loss", "worse"), [(1.7, True), (1.2, False)])
+def test_a_model_worse_than_chance_is_called_that(loss: float, worse: bool) -> None:
+    trained = tiny.table()
+    frame = trained.frame.assign(score_autoencoder=loss, pca_loss=7.7, chance_loss=1.61)
+    metrics = train_metrics(7, trained.history, frame=frame, windowed=False)
+    metrics["rehearsal"] = {}
+    headline = train_headline(trained.bundle.info, metrics, claims=())
+    assert ("worse than chance" in headline.verdict) is worse
+    assert "chance 1.61, PCA 7.7" in headline.verdict
+    assert ("explains 25% of the information" in headline.verdict) is not worse
+    gain = headline.numbers[2]
+    assert (gain.label, gain.value) == ("Gain over chance", "-0.09" if worse else "+0.41")
+    assert ("Nothing was learned" in headline.baseline) is worse
 
 
 def test_where_nothing_is_scored_the_group_has_no_report_to_open() -> None:

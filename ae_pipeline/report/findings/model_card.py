@@ -56,7 +56,11 @@ def model_card(info: BundleInfo, metrics: Mapping[str, Any], *, model_id: str) -
     ]
     lines += [
         f"- {spoken(name)}: {_short(metrics.get(name))}"
-        for name in ("train_loss", "validation_loss", "test_loss", "beats_baselines")
+        for name in ("train_loss", "validation_loss", "test_loss", "explained_share")
+    ]
+    lines += [
+        f"- test loss of {spoken(name)}: {_short(values['test_loss'])}"
+        for name, values in (metrics.get("baselines") or {}).items()
     ]
     lines += ["", "## Limits", ""]
     lines += [f"- {claim}" for claim in info.claims] or ["- none beyond the intended use"]

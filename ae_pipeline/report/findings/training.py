@@ -95,29 +95,41 @@ def train_headline(
     loss_name = words.loss
     beats = metrics["beats_baselines"]
     things = words.many
-    pca = metrics["baselines"]["pca"]["test_loss"]
+    pca, chance = (metrics["baselines"][name]["test_loss"] for name in ("pca", "chance"))
+    share = metrics["explained_share"]
+    against = {"pca": "PCA", "chance": "chance"}[metrics["best_baseline"]]
     held_out = f"{metrics['test_units']} held-out " + words.holders
     if info.layout == "series" and metrics["test_units"] == 1:
         held_out = "held-out stretches of one subject"
-    if beats["value"] is None:
+    if share is None or share <= 0:
+        comparison = (
+            "Nothing was learned that holds for new data: add data, or lower model.latent_dim"
+        )
+    elif beats["value"] is None:
         comparison = (
             "Whether that is better than a linear model cannot be said with so few subjects"
         )
     elif beats["value"]:
         comparison = "The autoencoder reconstructs better than PCA of equal size"
+        if against == "chance":
+            comparison = "PCA of equal size is worse than chance; the autoencoder is better"
     elif beats["interval"][1] < 0:
         comparison = "PCA of equal size reconstructs better: the linear model is enough"
     else:
         comparison = "No clear difference from PCA of equal size: the linear model is enough"
-    verdict = (
-        f"The model reproduces {things} it never saw with a {loss_name} of "
-        f"{number(metrics['test_loss'])}; PCA with as many features reaches {number(pca)}."
-    )
+    beside = f"{number(metrics['test_loss'])} (chance {number(chance)}, PCA {number(pca)})"
+    if share is None or share <= 0:
+        verdict = f"The model is worse than chance on {things} it never saw: {loss_name} {beside}."
+    else:
+        verdict = (
+            f"The model explains {share:.0%} of the {_explained(info)} in {things} it never saw: "
+            f"{loss_name} {beside}."
+        )
     numbers = (
         Number("Held-out loss", number(metrics["test_loss"]), f"{loss_name}, {held_out}"),
-        Number("PCA, same size", number(pca), "the same rows"),
+        Number("PCA, same size", number(pca), f"the same rows; chance {number(chance)}"),
         Number(
-            "Gain over PCA",
+            f"Gain over {against}",
             f"{beats['difference']:+.3g}",
             interval(beats["interval"]) or "no interval",
         ),
@@ -136,6 +148,16 @@ def train_headline(
         f"{rehearsal_sentence(metrics['rehearsal'])} {comparison}.",
         tuple(claims),
     )
+
+
+def _explained(info: BundleInfo) -> str:
+    """What a lower loss than chance explains."""
+    likelihood: str = info.model.likelihood
+    if likelihood == "auto":
+        likelihood = {"series": "gaussian", "grid": "bernoulli", "table": "mixed"}[info.layout]
+    continuous = all(column["type"] == "continuous" for column in info.columns)
+    squared = likelihood in ("gaussian", "huber") or (likelihood == "mixed" and continuous)
+    return "variance" if squared else "information"
 
 
 def proposed_number(n: int, info: BundleInfo) -> Number:
