@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ae_pipeline.jobs.job import Progress
-from ae_pipeline.runtime.messages import Message, heard
+from ae_pipeline.runtime.messages import Message, heard, unexpected
+from ae_pipeline.text import cut_quotes, visible
 
 if TYPE_CHECKING:
     from ae_pipeline.jobs.job import Job
 
-__all__ = ["console", "err", "print_result", "print_worst", "report_error"]
+__all__ = ["console", "err", "print_result", "print_worst", "report_error", "tell"]
 
 
 def report_error(error: Exception) -> int:
-    """Print one line about an error that a user can fix, and return the exit status.
+    """Print one line about an error, and return the exit status.
 
-    Any other error is raised again.
+    The traceback of one that nobody has foreseen goes to a file.
     """
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of typer's
         context = getattr(error, "ctx", None)
@@ -44,12 +45,18 @@ def report_error(error: Exception) -> int:
         what = error.strerror or error
         err(f"error: {error.filename or 'a file'}: {what}; free it or name another place")
         return 1
-    raise error
+    err(f"error: {unexpected(error, 'ae-pipeline')}")
+    return 1
 
 
 def err(line: str) -> None:
-    """Print a line to standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a message to standard error; what it quotes from files does nothing there."""
+    print(visible(cut_quotes(line)), file=sys.stderr, flush=True)
+
+
+def tell(line: object) -> None:
+    """Print a line of the results to standard output."""
+    print(visible(str(line)))
 
 
 @contextmanager
@@ -137,11 +144,11 @@ class _Bars(_Lines):
         self.bars.stop()
 
     def say(self, line: str) -> None:
-        self.console.print(f"  {line}", markup=False, highlight=False)
+        self.console.print(f"  {visible(cut_quotes(line))}", markup=False, highlight=False)
 
     def stage(self, name: str) -> None:
         self.close()
-        self.name = name
+        self.name = name = visible(name)
         self.task = self.bars.add_task(name, total=None, note="")
         self.started = time.monotonic()
 
@@ -159,7 +166,7 @@ class _Bars(_Lines):
 
     def advance(self, done: float, total: float, what: str) -> None:
         if self.task is not None:
-            self.bars.update(self.task, completed=done, total=total, note=what[:40])
+            self.bars.update(self.task, completed=done, total=total, note=visible(what[:40]))
 
     def training(self, event: Any) -> None:
         if self.task is None:
@@ -190,22 +197,22 @@ def print_result(job: Job) -> None:
     """Print a job's verdict, what to do next, and where its results are."""
     result = job.result
     if "verdict" in result:
-        print(result["verdict"])
+        tell(result["verdict"])
     for line in getattr(job, "findings", ()):
-        print(line)
+        tell(line)
     if job.kind == "score":
         print_worst(Path(result["out"]))
         if "report" in result:  # else nothing could be scored: the reasons are what there is
-            print(f"next: open {result['report']}")
+            tell(f"next: open {result['report']}")
     elif getattr(job, "findings", ()):
-        print(f"next: open {result['report']}")
-        print("then: ae-pipeline init eeg YOUR_RECORDINGS/ -o study.yaml (or questionnaire, mnist)")
+        tell(f"next: open {result['report']}")
+        tell("then: ae-pipeline init eeg YOUR_RECORDINGS/ -o study.yaml (or questionnaire, mnist)")
         return
     elif job.kind == "train":
-        print(f"next: ae-pipeline score --model {result['bundle']} --out RESULTS YOUR_DATA")
+        tell(f"next: ae-pipeline score --model {result['bundle']} --out RESULTS YOUR_DATA")
     for name in ("run", "bundle", "out", "report"):
         if name in result:
-            print(f"{name}: {result[name]}")
+            tell(f"{name}: {result[name]}")
 
 
 def print_worst(out: Path, n: int = 8) -> None:
@@ -232,7 +239,7 @@ def print_worst(out: Path, n: int = 8) -> None:
         table.add_row(*(Text(_cell(value)) for value in row))
     Console(highlight=False).print(table)
     if len(frame) > n:
-        print(f"... and {len(frame) - n:,} more in {file.name}")
+        tell(f"... and {len(frame) - n:,} more in {file.name}")
 
 
 def _cell(value: Any) -> str:
@@ -240,4 +247,4 @@ def _cell(value: Any) -> str:
         return f"{value:.3g}" if value == value else "n/a"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return visible(str(value))

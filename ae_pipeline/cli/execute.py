@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ae_pipeline.cli.console import console, print_result
+from ae_pipeline.cli.console import console, print_result, tell
 
 if TYPE_CHECKING:
     from ae_pipeline.jobs.job import Job
@@ -23,8 +23,9 @@ def run_job(make: Callable[[Any], Job], *, no_prefect: bool, as_json: bool) -> N
     if distributed.rank():  # under torchrun one process speaks for all
         from ae_pipeline.jobs.job import Progress, run_plainly
 
-        run_plainly(make(Progress()))
-        return
+        job = make(Progress())
+        run_plainly(job)
+        raise typer.Exit(job.exit_status)  # nothing else of the command is theirs
     with console() as progress:
         job = make(progress)  # a study error costs no Prefect server
         run_steps(job, no_prefect=no_prefect)
@@ -46,7 +47,7 @@ def run_steps(job: Job, *, no_prefect: bool) -> None:
 def finish(job: Job, *, as_json: bool) -> None:
     """Print the result of a job and exit with its status."""
     if as_json:
-        print(json.dumps({"exit_status": job.exit_status, **job.result}, default=str))
+        tell(json.dumps({"exit_status": job.exit_status, **job.result}, default=str))
     else:
         print_result(job)
     raise typer.Exit(job.exit_status)

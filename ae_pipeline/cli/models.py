@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ae_pipeline.cli.console import console
+from ae_pipeline.cli.console import console, tell
 from ae_pipeline.cli.execute import run_job
 from ae_pipeline.cli.options import File, Folder, Json, Model, NoCache, NoPrefect, StudyBeside
 from ae_pipeline.config import StudyError
@@ -58,11 +58,11 @@ def calibrate(
     with console() as progress:
         result = recalibrate(model, inputs, out=out.absolute(), progress=progress)
     if as_json:
-        print(json.dumps(result))
+        tell(json.dumps(result))
     else:
         for name in ("n_calibration", "smallest_p", "threshold", "bundle"):
-            print(f"{name}: {result[name]}")
-        print(f"next: ae-pipeline score --model {out} --out RESULTS YOUR_DATA")
+            tell(f"{name}: {result[name]}")
+        tell(f"next: ae-pipeline score --model {out} --out RESULTS YOUR_DATA")
     raise typer.Exit(1 if result["failed"] else 0)
 
 
@@ -91,31 +91,31 @@ def evaluate(
         ) from None
     result = hold_against(frame, read_truth(truth))
     if as_json:
-        print(json.dumps(result))
+        tell(json.dumps(result))
         return
-    print(
+    tell(
         f"{result['positives']} positive, {result['negatives']} negative, "
         f"{result['left_out']} left out (partial overlap)"
     )
-    print(f"intervals (95%) are over {result['units']} {result['unit']}s")
+    tell(f"intervals (95%) are over {result['units']} {result['unit']}s")
     for name, areas in result["scorers"].items():
-        print(
+        tell(
             f"{name:24} ROC area {areas['roc_area']:.3f} {bracketed(areas['interval'], 3)}  "
             f"average precision {areas['average_precision']:.3f}"
         )
     if "found" in result:
-        print(f"{result['found']} of {result['events']} events were flagged")
+        tell(f"{result['found']} of {result['events']} events were flagged")
     for name in ("any_overlap", "szcore"):
         if name in result.get("event_scores", {}):
             event = result["event_scores"][name]
-            print(
+            tell(
                 f"events, {name:16} sensitivity {fixed(event['sensitivity'], 3)}  precision "
                 f"{fixed(event['precision'], 3)}  F1 {fixed(event['f1'], 3)}  false alarms "
                 f"{fixed(event['false_alarms_per_hour'], 3)}/h"
             )
     for kind, found in result.get("by_kind", {}).items():
         area = found["scorers"]["score"]["roc_area"]
-        print(f"{kind:24} ROC area {fixed(area, 3)}  {found['found']} of {found['events']} flagged")
+        tell(f"{kind:24} ROC area {fixed(area, 3)}  {found['found']} of {found['events']} flagged")
 
 
 def generate(
@@ -152,11 +152,11 @@ def generate(
             progress=progress,
         )
     if as_json:
-        print(json.dumps(result))
+        tell(json.dumps(result))
         return
-    print(result["verdict"])
-    print(f"next: open {result['report']}")
-    print(f"out: {result['out']}")
+    tell(result["verdict"])
+    tell(f"next: open {result['report']}")
+    tell(f"out: {result['out']}")
 
 
 def complete(
@@ -192,11 +192,11 @@ def complete(
             progress=progress,
         )
     if as_json:
-        print(json.dumps(result))
+        tell(json.dumps(result))
         return
-    print(result["verdict"])
+    tell(result["verdict"])
     if result["hidden"] is not None:
         errors = sorted(result["hidden"]["errors"].items(), key=lambda pair: pair[1])
-        print(f"{result['hidden']['what']}: " + ", ".join(f"{n} {e:.3g}" for n, e in errors))
-    print(f"next: open {result['report']}")
-    print(f"out: {result['out']}")
+        tell(f"{result['hidden']['what']}: " + ", ".join(f"{n} {e:.3g}" for n, e in errors))
+    tell(f"next: open {result['report']}")
+    tell(f"out: {result['out']}")

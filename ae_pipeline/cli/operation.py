@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ae_pipeline.cli.console import console, err
+from ae_pipeline.cli.console import console, err, tell
 from ae_pipeline.cli.execute import finish, run_job, run_steps
 from ae_pipeline.cli.options import Json, NoCache, NoPrefect, StudyFile
 
@@ -46,17 +46,17 @@ def status(study: StudyFile, as_json: Json = False) -> None:
 
         found |= overview(open_inbox(study))
     if as_json:
-        print(json.dumps(found))
+        tell(json.dumps(found))
         return
     inputs = found.pop("inputs", [])
     for key, value in found.items():
-        print(f"{key}: {value}")
+        tell(f"{key}: {value}")
     for each in inputs:
-        print(f"{each['state']:10} {each['recording']}: {each['because']}")
+        tell(f"{each['state']:10} {each['recording']}: {each['because']}")
     if not found["trained"]:
-        print(f"next: ae-pipeline train {study}")
+        tell(f"next: ae-pipeline train {study}")
     elif "inbox" in found:
-        print(f"next: ae-pipeline run-inbox {study}")
+        tell(f"next: ae-pipeline run-inbox {study}")
 
 
 def run_inbox(
@@ -110,7 +110,7 @@ def why(
     from ae_pipeline.jobs import status
 
     lines = status.why(open_inbox(study or status.study_of(file)), file)
-    print(json.dumps({"file": str(file), "why": lines}) if as_json else "\n".join(lines))
+    tell(json.dumps({"file": str(file), "why": lines}) if as_json else "\n".join(lines))
 
 
 def retrain(
@@ -148,11 +148,11 @@ def promote(
 
     result = registry.promote(load_settings(), model, reason=reason)
     if as_json:
-        print(json.dumps(result))
+        tell(json.dumps(result))
         return
     before = f" (before: version {result['replaced']})" if result["replaced"] else ""
-    print(f"champion: {result['name']} version {result['version']}{before}")
-    print("next: inboxes keep the model they have; name this one under operation.model to change")
+    tell(f"champion: {result['name']} version {result['version']}{before}")
+    tell("next: inboxes keep the model they have; name this one under operation.model to change")
 
 
 def clean(
@@ -196,19 +196,18 @@ def clean(
     if as_json:
         told = [{"path": str(e.path), "why": e.why, "size": e.size} for e in found]
         done = {"removed": not dry_run, "bytes": size, "found": told, "mlflow_runs": runs}
-        print(json.dumps(done))
+        tell(json.dumps(done))
         return
     for each in found:
-        print(f"{each.path}: {each.why} ({each.size / 1e6:.1f} MB)")
+        tell(f"{each.path}: {each.why} ({each.size / 1e6:.1f} MB)")
     for run in runs:
-        print(f"MLflow run {run}: deleted there; goes {round(days)} days after that")
+        tell(f"MLflow run {run}: deleted there; goes {round(days)} days after that")
     n, verb = len(found) + len(runs), "would be removed; run it without --dry-run"
     if not n:
-        print("nothing to remove")
+        tell("nothing to remove")
         return
-    print(
-        f"{n} leftover{'s' if n > 1 else ''}, {size / 1e6:.1f} MB", verb if dry_run else "removed"
-    )
+    what = f"{n} leftover{'s' if n > 1 else ''}, {size / 1e6:.1f} MB"
+    tell(f"{what} {verb if dry_run else 'removed'}")
 
 
 def _collect_garbage(settings: Any, days: float) -> None:

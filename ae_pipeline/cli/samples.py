@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ae_pipeline.cli.console import console
+from ae_pipeline.cli.console import console, tell
 from ae_pipeline.cli.execute import run_job
 from ae_pipeline.cli.options import Folder, Json, NoPrefect
 from ae_pipeline.config import StudyError
@@ -25,11 +25,11 @@ def data_list(as_json: Json = False) -> None:
 
     if as_json:
         fields = ("name", "kind", "what", "size", "licence", "citation")
-        print(json.dumps([{f: getattr(s, f) for f in fields} for s in SAMPLES.values()]))
+        tell(json.dumps([{f: getattr(s, f) for f in fields} for s in SAMPLES.values()]))
         return
     for sample in SAMPLES.values():
-        print(f"{sample.name:6} {sample.what} ({sample.size}; {sample.licence})")
-    print("next: ae-pipeline data fetch NAME")
+        tell(f"{sample.name:6} {sample.what} ({sample.size}; {sample.licence})")
+    tell("next: ae-pipeline data fetch NAME")
 
 
 def data_fetch(
@@ -44,7 +44,7 @@ def data_fetch(
 
     with console():
         place = fetch(name)
-    print(json.dumps({"name": name, "path": str(place)}) if as_json else place)
+    tell(json.dumps({"name": name, "path": str(place)}) if as_json else place)
 
 
 def demo(

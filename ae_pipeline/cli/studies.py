@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ae_pipeline.cli.console import console
+from ae_pipeline.cli.console import console, tell
 from ae_pipeline.cli.execute import run_job
 from ae_pipeline.cli.options import Json, NoCache, NoPrefect, Out, Set, StudyFile
 from ae_pipeline.config import StudyError
@@ -41,9 +41,9 @@ def init(
     resolved = None if source is None else source.expanduser().absolute()
     text = initial_study(kind, resolved, name=name)
     write_text(out, text)
-    print(out)
+    tell(out)
     next_step = "set source.path in it, then" if source is None else "read it, then"
-    print(f"next: {next_step} ae-pipeline validate {out}")
+    tell(f"next: {next_step} ae-pipeline validate {out}")
 
 
 def validate(
@@ -108,14 +108,14 @@ def validate(
         "parts": parts,
     }
     if as_json:
-        print(json.dumps({**found, "failed": [f.reason for f in data.failures]}))
+        tell(json.dumps({**found, "failed": [f.reason for f in data.failures]}))
     else:
         for key, value in found.items():
-            print(f"{key}: {value}")
+            tell(f"{key}: {value}")
         limit = in_words(allowed, what)
         if limit:
-            print(f"judging 10 {what} together: {limit}")
-        print(f"next: ae-pipeline train {study}")
+            tell(f"judging 10 {what} together: {limit}")
+        tell(f"next: ae-pipeline train {study}")
     raise typer.Exit(1 if data.failures else 0)
 
 

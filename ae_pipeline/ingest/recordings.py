@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording
 from ae_pipeline.eeg.interpolation import with_channels
 from ae_pipeline.eeg.preprocess import Plan, median_amplitude_uv
@@ -24,6 +25,7 @@ from ae_pipeline.ingest.inputs import Failure, Input
 from ae_pipeline.ingest.materialise import materialise
 from ae_pipeline.kind import Spread
 from ae_pipeline.runtime.files import cache_dir, digest_files, key
+from ae_pipeline.runtime.messages import unexpected
 from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.sources import eeg
 from ae_pipeline.sources.finding import task_of
@@ -54,6 +56,8 @@ def gather_recordings(
             opened.append((item, eeg.open_recording(item, source)))
         except InputError as error:
             failures.append(Failure(item.name, item.subject, str(error)))
+        except Exception as error:
+            failures.append(Failure(item.name, item.subject, unexpected(error, item.path)))
     if not opened:
         first = f"; the first: {failures[0].reason}" if failures else ""
         raise InputError(f"{source.path}: none of {len(found)} recordings can be used{first}")
@@ -154,6 +158,12 @@ def _planned(task: _Task, recording: Recording | None = None) -> Plan | str:
         count_windows(recording, plan, windowing=study.windows)
     except InputError as error:
         return str(error)
+    except MemoryError:
+        return f"{task.item.path}: does not fit into memory"
+    except StudyError:
+        raise
+    except Exception as error:
+        return unexpected(error, task.item.path)
     return plan
 
 

@@ -7,7 +7,6 @@ made by the next run, which says that this one did not end.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
@@ -43,7 +42,7 @@ from ae_pipeline.runtime.files import (
     write_folder,
     write_json,
 )
-from ae_pipeline.runtime.messages import kept
+from ae_pipeline.runtime.messages import kept, unexpected
 from ae_pipeline.runtime.operation import Sequential, due_between
 from ae_pipeline.tracking.registry import model_folder, registered_name
 
@@ -61,7 +60,6 @@ _LOG = logging.getLogger(__name__)
 GRACE = timedelta(minutes=10)
 """A run this late still counts as the scheduled one."""
 HOOK_S = 60
-OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE)
 
 
 def night_job(
@@ -454,22 +452,17 @@ def _results_of(work: _Work) -> Path:
 
 def _score(work: _Work) -> dict[str, Any]:
     """Score one input: ``state`` is done, failed or writing, ``reason`` says why not done."""
-    item, inbox = work.arrival.item, work.inbox
+    item = work.arrival.item
     out = _results_of(work)
     job = _job(work.bundle, str(out), copies=work.copies)
     before = _now_stats(work)
     try:
         with kept():  # the digest says what came of it
             job.score_input(item)
-    except OSError as error:
-        if error.errno in OUTPUT_ERRORS or not _is_below(error.filename, inbox.operation.inbox):
-            raise
-        return _set_aside(work, f"{work.arrival.path}: {error.strerror}; check its permissions")
     except StudyError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        return _set_aside(work, f"{work.arrival.path}: {type(error).__name__}: {said}")
+        return _set_aside(work, unexpected(error, work.arrival.path, out=out))
     file = out / f"{item.name}_provenance.json"
     if before != _now_stats(work):
         file.unlink(missing_ok=True)  # half of one content and half of another
@@ -520,12 +513,6 @@ def _remember(
 
 def _now_stats(work: _Work) -> dict[str, list[int]]:
     return work.inbox.stats_now(work.arrival)
-
-
-def _is_below(file: Any, folder: Path) -> bool:
-    return isinstance(file, (str, Path)) and os.path.abspath(file).startswith(
-        os.path.abspath(folder) + os.sep
-    )
 
 
 def _flagged(results: Path, scored: Mapping[str, Any]) -> dict[str, str]:

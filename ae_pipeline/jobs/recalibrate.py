@@ -17,6 +17,7 @@ from ae_pipeline.ingest.inputs import Failure, Input, find_inputs
 from ae_pipeline.jobs.job import Progress
 from ae_pipeline.kind import Source, kind_of
 from ae_pipeline.report.findings.reasons import claims
+from ae_pipeline.runtime.messages import unexpected
 from ae_pipeline.tracking.registry import model_folder
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ def recalibrate(
             parts = list(_raw_parts(old, source, item=item))  # a recording calibrates whole or not
         except InputError as error:
             failed.append(str(error))
+            continue
+        except StudyError:
+            raise
+        except Exception as error:
+            failed.append(unexpected(error, item.path))
             continue
         for frame, by_entry in parts:
             frames.append(frame)

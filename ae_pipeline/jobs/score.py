@@ -23,7 +23,7 @@ from ae_pipeline.outputs.score import (
     write_failure,
 )
 from ae_pipeline.runtime.files import digest_files, key, locked
-from ae_pipeline.runtime.messages import Message, kept, replay
+from ae_pipeline.runtime.messages import Message, kept, replay, unexpected
 from ae_pipeline.tracking.registry import model_folder
 
 if TYPE_CHECKING:
@@ -193,6 +193,11 @@ class ScoreJob:
                 self._fail(Failure(item.name, item.subject, str(error)), digest)
             except MemoryError:
                 reason = f"{item.path}: does not fit into memory; score it on a larger machine"
+                self._fail(Failure(item.name, item.subject, reason), digest)
+            except StudyError:
+                raise
+            except Exception as error:
+                reason = unexpected(error, item.path, out=self.out)
                 self._fail(Failure(item.name, item.subject, reason), digest)
 
     def _score_in_processes(self, items: list[Input]) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ae_pipeline.report.views import Headline
+from ae_pipeline.text import visible
 
 __all__ = ["escaped", "headline_markdown"]
 
@@ -41,5 +42,5 @@ def headline_markdown(
 
 def escaped(text: str) -> str:
     """Return text from files as text: nothing in it is Markdown or HTML."""
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     return re.sub(r"([\\`*\[\]<>|#~])", r"\\\1", text).replace("\\<", "&lt;").replace("\\>", "&gt;")

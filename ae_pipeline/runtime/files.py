@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_pipeline.text import visible
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -116,8 +118,12 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write UTF-8 text to ``path``, whole or not at all."""
-    return write_bytes(path, text.encode())
+    """Write UTF-8 text to ``path``, whole or not at all; what people read has no unseen characters.
+
+    Half characters, of file names that are not UTF-8, are written as Python and JSON escape them.
+    """
+    text = visible(text) if path.suffix in (".html", ".md", ".txt") else text
+    return write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> Path:

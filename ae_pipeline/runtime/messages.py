@@ -7,18 +7,26 @@ in a file as well, with the warnings of other packages, which a terminal never s
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from ae_pipeline.config import StudyError
+from ae_pipeline.runtime.files import project_root
+from ae_pipeline.text import visible
 
-__all__ = ["LOGGER", "Message", "configure", "heard", "kept", "replay"]
+__all__ = ["LOGGER", "Message", "configure", "heard", "kept", "replay", "unexpected"]
 
 LOGGER = logging.getLogger("ae_pipeline")
 OTHERS = logging.getLogger("py.warnings")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE)
+"""Errors of the machine: the next input would meet them, too."""
 FORM = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
 
@@ -29,6 +37,13 @@ class Message:
     logger: str
     level: int
     text: str
+
+
+class _Visible(logging.Formatter):
+    """Nothing in a message moves the cursor of a terminal that shows the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class _Hearing(logging.Handler):
@@ -63,7 +78,7 @@ def configure() -> None:
                     f"AE_PIPELINE_LOG: {file} cannot be written ({error.strerror}); name another "
                     "file or unset it"
                 ) from None
-            handler.setFormatter(logging.Formatter(FORM))
+            handler.setFormatter(_Visible(FORM))
             LOGGER.addHandler(handler)
             LOGGER.setLevel(logging.INFO)
         OTHERS.addHandler(handler)
@@ -101,3 +116,32 @@ def replay(messages: Sequence[Message], prefix: str = "") -> None:
     """Log messages that were kept, in this process or another."""
     for message in messages:
         logging.getLogger(message.logger).log(message.level, "%s%s", prefix, message.text)
+
+
+def unexpected(error: Exception, what: object, *, out: Path | None = None) -> str:
+    """Return why an input failed where nobody has foreseen it; the traceback goes to a file.
+
+    Parameters
+    ----------
+    error : Exception
+        Raised again where the input is not to blame: a full disk, or a folder ``out`` that cannot
+        be written to.
+    what : object
+        The input, for the message.
+    out : Path, optional
+        Where results go.
+    """
+    if isinstance(error, OSError):
+        place = Path(str(error.filename or "/")).absolute()
+        if error.errno in NO_ROOM or (out is not None and place.is_relative_to(out.absolute())):
+            raise error
+        if error.filename and error.strerror:
+            return f"{error.filename}: {error.strerror}; check the file and its permissions"
+    file = project_root() / "data" / "errors.log"
+    text = "".join(traceback.format_exception(error))
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(f"{datetime.now().astimezone():%F %T%z} {what}\n{text}\n")
+    kind = type(error).__name__
+    return f"{what}: unexpected error ({kind}), please report it with what {file} says"

@@ -106,9 +106,9 @@ def _in_pool(
     limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     # spawned, since a fork of a process with PyTorch's threads may hang
     with ProcessPoolExecutor(n, get_context("spawn"), _begin) as pool:
-        with environment(dict.fromkeys(limits, str(threads))):
-            waiting = {pool.submit(work, item): number for number, item in enumerate(items)}
         try:
+            with environment(dict.fromkeys(limits, str(threads))):
+                waiting = {pool.submit(work, item): number for number, item in enumerate(items)}
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
         except BrokenProcessPool:

@@ -49,6 +49,20 @@ def run(*words: object) -> str:
     return result.stdout
 
 
+def the_others_are_done_where_a_reader_has_not_foreseen_a_file(model: Path, new: Path) -> None:
+    Path("mlflow.yaml").write_text("")  # the log stays here
+    words = new.with_name("a-words.csv")
+    words.write_text("x,y,z\na,b,c\n")
+    given = ["score", "--model", model, "--out", "guarded", words, new, "--no-prefect"]
+    result = CliRunner().invoke(app, [str(word) for word in given])
+    assert result.exit_code == 1
+    assert "a-words.csv: unexpected error (ValueError), please report it" in result.stderr
+    assert "Traceback" not in result.output
+    assert "could not convert string to float" in Path("data/errors.log").read_text()
+    assert set(pd.read_parquet("guarded/scores.parquet")["recording"]) == {"odd"}
+    words.unlink()
+
+
 @pytest.mark.usefixtures("installed")
 def test_it_goes_through_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -72,6 +86,7 @@ def test_it_goes_through_every_command(tmp_path: Path, monkeypatch: pytest.Monke
         text = Path(page).read_text()
         assert "stretches" in text
         assert not any(word in text for word in ("EEG", "respondent", "questionnaire"))
+    the_others_are_done_where_a_reader_has_not_foreseen_a_file(model, new)
     run("generate", "--model", model, "-n", "30", "--out", "made.csv")
     assert pd.read_csv("made.csv").shape == (30 * SFREQ_HZ, 3)
     said = json.loads(

@@ -37,7 +37,7 @@ from ae_pipeline.runtime.files import (
     write_frame,
     write_json,
 )
-from ae_pipeline.runtime.messages import kept
+from ae_pipeline.runtime.messages import kept, unexpected
 from ae_pipeline.runtime.operation import Processes
 from ae_pipeline.runtime.workers import Died, each
 from ae_pipeline.study import Study, load_study
@@ -178,6 +178,8 @@ def _work(
         return Outcome(cell, str(error))
     except MemoryError:
         return Outcome(cell, "does not fit into memory; take fewer --jobs or a smaller model")
+    except Exception as error:
+        return Outcome(cell, unexpected(error, cell.name))
 
 
 def _read_outcome(study: Study, cell: Cell, *, folder: Path, warnings: tuple[str, ...]) -> Outcome:
