@@ -1,26 +1,40 @@
-"""BIDS derivatives of a recording."""
+"""Results as BIDS derivatives, and as annotations for MNE."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ae_pipeline import __version__
 from ae_pipeline.data import Recording
 from ae_pipeline.report.findings.reasons import RecordingTables
-from ae_pipeline.runtime.files import write_frame, write_json, write_through
+from ae_pipeline.runtime.files import read_json, write_frame, write_json, write_text, write_through
+from ae_pipeline.scoring.bundle import Bundle
+from ae_pipeline.sources.bids import bids_root
 from ae_pipeline.sources.finding import entities_of
 
 if TYPE_CHECKING:
     import mne
     import pandas as pd
 
-__all__ = ["annotations_of", "bids_folder", "in_file_spelling", "write_annotations", "write_bids"]
+__all__ = [
+    "EVENT_ENDINGS",
+    "annotations_of",
+    "bids_folder",
+    "in_file_spelling",
+    "source_dataset",
+    "write_annotations",
+    "write_dataset",
+    "write_events",
+]
 
 
 EVENT_SIDECAR = {
+    "Description": "What is unusual in the recording, one row an event",
     "onset": {
         "Description": "Start of the event from the start of the recording, on the clock: gaps of "
         "a discontinuous file count",
@@ -28,7 +42,10 @@ EVENT_SIDECAR = {
     },
     "duration": {"Description": "Length of the event", "Units": "s"},
     "trial_type": {"Description": "Kind of the deviation; anomaly/unexplained where not known"},
-    "channel": {"Description": "Channels that deviate, strongest first", "Delimiter": ","},
+    "channel": {
+        "Description": "Channels that deviate, as the file names them, strongest first",
+        "Delimiter": ",",
+    },
     "score": {"Description": "Largest score of the event's windows; higher is more abnormal"},
     "p_value": {
         "Description": "Share of calibration windows at least as abnormal as the event's worst; "
@@ -42,6 +59,37 @@ EVENT_SIDECAR = {
     "model_id": {"Description": "Model that found it"},
 }
 
+CHANNEL_SIDECAR = {
+    "Description": "Channels that were scored and which of them are bad",
+    "status_description": {"Description": "Why a channel is bad and what was done about it"},
+}
+
+EVENT_ENDINGS = tuple(
+    f"desc-anomaly_{ending}"
+    for ending in ("events.tsv", "events.json", "channels.tsv", "channels.json")
+)
+"""Events of a recording; the last two only where it has a BIDS name."""
+
+IGNORED = (
+    *(f"/*.{ending}" for ending in ("parquet", "html", "fif", "npz", "csv", "txt")),
+    *(f"/*_{ending}" for ending in ("bads.tsv", "items.tsv", "features.tsv", "desc-quality.tsv")),
+    *("/*_events.tsv", "/*_events.json", "/*provenance.json"),
+    *("/published.json", "/pseudonyms.json", "/pseudonymised", "/pseudonymised/**"),
+)
+"""What BIDS has no name for, so that validators pass over it."""
+
+README = """# {name}
+
+Made by ae-pipeline {version} with the model {model}. Research use, not a diagnosis.
+
+- `group_report.html` (tables and images: `report.html`) is where to begin.
+- `scores.parquet` has one row a window, image or person; `recordings.parquet` one a recording.
+- `sub-*/**/*_desc-anomaly_events.tsv` are the events of recordings with BIDS names; those of others
+  lie beside this file.
+- `*_desc-anomaly_annot.fif` holds the same events for MNE, `*_bads.tsv` the bad channels.
+- `*_provenance.json` says what each result was made from.
+"""
+
 
 def bids_folder(name: str) -> Path | None:
     """Where BIDS tools look for what belongs to a recording; None without a BIDS name."""
@@ -52,21 +100,42 @@ def bids_folder(name: str) -> Path | None:
     return Path(f"sub-{entities['sub']}", *session, "eeg")
 
 
-def write_bids(out: Path, tables: RecordingTables) -> list[str]:
-    """Events and channel states where mne-bids and other BIDS tools find them.
+def write_events(out: Path, tables: RecordingTables) -> list[str]:
+    """Write events, and channel states where the recording has a BIDS name.
+
+    Those of a recording with a BIDS name stand where mne-bids and other BIDS tools find them, all
+    others in ``out``.
+
+    Parameters
+    ----------
+    out : Path
+    tables : RecordingTables
+        :func:`in_file_spelling`.
 
     Returns
     -------
     list of str
-        Paths below ``out``; empty where the recording has no BIDS name.
+        Paths below ``out``.
     """
-    import pandas as pd
-
     recording = tables.result.recording
     folder = bids_folder(recording.name)
+    stem = (folder or Path()) / recording.name
+    events, sidecar, channels, about = (f"{stem.as_posix()}_{end}" for end in EVENT_ENDINGS)
+    write_frame(out / events, tables.events)
+    write_json(out / sidecar, EVENT_SIDECAR)
     if folder is None:
-        return []
-    bads = dict(zip(tables.bads["name"], tables.bads["reason"], strict=True))
+        return [events, sidecar]
+    for ending in EVENT_ENDINGS:  # earlier versions wrote events twice
+        (out / f"{recording.name}_{ending}").unlink(missing_ok=True)
+    write_frame(out / channels, _channels(recording, tables.bads))
+    write_json(out / about, CHANNEL_SIDECAR)
+    return [events, sidecar, channels, about]
+
+
+def _channels(recording: Recording, bad: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    bads = dict(zip(bad["name"], bad["reason"], strict=True))
     channels = pd.DataFrame(
         {
             "name": recording.file_names,
@@ -76,15 +145,57 @@ def write_bids(out: Path, tables: RecordingTables) -> list[str]:
             "status_description": [bads.get(name, "n/a") for name in recording.file_names],
         }
     )
-    channels = channels[[name not in recording.filled for name in recording.ch_names]]
-    stem = folder / f"{recording.name}_desc-anomaly"
-    write_frame(out / f"{stem}_events.tsv", tables.events)
-    write_json(out / f"{stem}_events.json", EVENT_SIDECAR)
-    write_frame(out / f"{stem}_channels.tsv", channels)
-    return [f"{stem.as_posix()}_{ending}" for ending in BIDS_ENDINGS]
+    return channels[[name not in recording.filled for name in recording.ch_names]]
 
 
-BIDS_ENDINGS = ("events.tsv", "events.json", "channels.tsv")
+def source_dataset(path: Path) -> dict[str, str] | None:
+    """Return what ``SourceDatasets`` says of the BIDS data set a recording is from; None outside.
+
+    Other folders are not named: they may have a person's name.
+    """
+    root = bids_root(path)
+    if root is None:
+        return None
+    doi = read_json(root / "dataset_description.json").get("DatasetDOI")
+    return {"URL": root.as_uri()} | ({"DOI": doi} if isinstance(doi, str) and doi else {})
+
+
+def write_dataset(out: Path, bundle: Bundle, *, sources: Sequence[dict[str, str]]) -> None:
+    """Write what makes a folder of results a BIDS derivative.
+
+    Parameters
+    ----------
+    out : Path
+    bundle : Bundle
+    sources : sequence of dict
+        :func:`source_dataset` of what was scored.
+    """
+    import pandas as pd
+
+    name = f"{bundle.info.study}: anomaly scores and latent features"
+    about = {
+        "Name": name,
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {
+                "Name": "ae-pipeline",
+                "Version": __version__,
+                "Description": f"Scores of the autoencoder {bundle.model_id}",
+            }
+        ],
+    }
+    write_json(
+        out / "dataset_description.json", about | ({"SourceDatasets": sources} if sources else {})
+    )
+    write_text(out / ".bidsignore", "\n".join(IGNORED) + "\n")
+    text = README.format(name=name, version=__version__, model=bundle.model_id)
+    write_text(out / "README.md", text)
+    kinds = {"desc-anomaly": "Events that deviate from the training data, and bad channels"}
+    frame = pd.DataFrame({"desc_id": list(kinds), "description": list(kinds.values())})
+    write_frame(out / "descriptions.tsv", frame)
+    said = {"Description": "What the desc entities in the names of files stand for"}
+    write_json(out / "descriptions.json", said)
 
 
 def in_file_spelling(tables: RecordingTables) -> RecordingTables:

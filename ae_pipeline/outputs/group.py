@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_pipeline import __version__, report
+from ae_pipeline import report
+from ae_pipeline.outputs.bids import write_dataset
 from ae_pipeline.outputs.masking import IDENTITIES, PLAIN, SHARED, Masking
 from ae_pipeline.outputs.persons import items_table, person_tables
 from ae_pipeline.outputs.publish import flat, write_record
@@ -29,7 +30,6 @@ from ae_pipeline.runtime.files import (
     write_json,
     write_text,
 )
-from ae_pipeline.scoring.bundle import BundleInfo
 from ae_pipeline.scoring.examples import Example
 from ae_pipeline.scoring.tables import recordings_frame
 from ae_pipeline.tracking.record import Lineage, Record
@@ -83,7 +83,8 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
     done = [p for p in provenances if p["status"] == "done"]
     failed = [p for p in provenances if p["status"] == "failed"]
     stems = [p["summary"]["recording"] for p in done]
-    write_json(out / "dataset_description.json", _description(run.bundle.info))
+    told = {json.dumps(p["source_dataset"]) for p in done if p.get("source_dataset")}
+    write_dataset(out, run.bundle, sources=[json.loads(source) for source in sorted(told)])
     write_text(out / "methods.txt", methods_paragraph(run.bundle, run.detection) + "\n")
     if run.bundle.info.threshold is not None:
         headline = _group_of_recordings(run, [p["summary"] for p in provenances], stems=stems)
@@ -105,6 +106,7 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
             "flag_rates.csv",
             "items.csv",
             "dataset_description.json",
+            "README.md",
             "methods.txt",
         )
         if (out / name).is_file()
@@ -124,15 +126,6 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
     pages = [out / name for name in ("report.html", "group_report.html") if (out / name).is_file()]
     found = {"out": str(out), "verdict": headline.verdict, "scored": len(done)}
     return found | ({"report": str(pages[0])} if pages else {})
-
-
-def _description(info: BundleInfo) -> dict[str, Any]:
-    return {
-        "Name": f"{info.study}: anomaly scores and latent features",
-        "BIDSVersion": "1.9.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "ae-pipeline", "Version": __version__}],
-    }
 
 
 def _rebuilt(out: Path, stems: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

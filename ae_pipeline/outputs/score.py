@@ -13,12 +13,12 @@ from ae_pipeline.analysis.persons import describe
 from ae_pipeline.data import Samples
 from ae_pipeline.ingest.inputs import Failure, Input
 from ae_pipeline.outputs.bids import (
-    BIDS_ENDINGS,
-    EVENT_SIDECAR,
+    EVENT_ENDINGS,
     bids_folder,
     in_file_spelling,
+    source_dataset,
     write_annotations,
-    write_bids,
+    write_events,
 )
 from ae_pipeline.outputs.masking import Masking
 from ae_pipeline.outputs.run_folder import now
@@ -55,6 +55,18 @@ __all__ = [
 ]
 
 
+RECORDING_ENDINGS = (
+    "scores.parquet",
+    "desc-anomaly_annot.fif",
+    "bads.tsv",
+    "desc-latent_features.tsv",
+    "report.html",
+)
+"""What is written about each recording, beside its events."""
+
+ROW_ENDINGS = ("scores.parquet", "desc-latent_features.tsv", "examples.npz")
+"""What is written about each table or file of images."""
+
 TABLE_ENDINGS = ("persons.parquet", "answers.parquet", "items.tsv")
 """What is written about each questionnaire, and put together for all of them."""
 
@@ -90,15 +102,11 @@ def _copy_of(run: ScoreRun, name: str) -> Path:
 
 def write_failure(run: ScoreRun, failure: Failure, *, digest: str | None) -> None:
     """A failed input: its reason, and nothing else of it."""
-    for stale in run.out.glob(f"{_glob_safe(failure.name)}_*"):
-        if stale.name in _file_names(failure.name) | {
-            f"{failure.name}_{ending}" for ending in TABLE_ENDINGS
-        }:
-            stale.unlink()
-    folder = bids_folder(failure.name)
-    if folder is not None:
-        for ending in BIDS_ENDINGS:
-            (run.out / folder / f"{failure.name}_desc-anomaly_{ending}").unlink(missing_ok=True)
+    stale = [*RECORDING_ENDINGS, *ROW_ENDINGS, *TABLE_ENDINGS]
+    folder = run.out / (bids_folder(failure.name) or "")
+    for place, endings in ((run.out, stale), (folder, EVENT_ENDINGS)):
+        for ending in endings:
+            (place / f"{failure.name}_{ending}").unlink(missing_ok=True)
     summary = {
         "recording": failure.name,
         "subject": failure.subject,
@@ -110,27 +118,6 @@ def write_failure(run: ScoreRun, failure: Failure, *, digest: str | None) -> Non
     )
 
 
-def _glob_safe(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
-
-
-def _file_names(name: str) -> set[str]:
-    endings = (
-        "scores.parquet",
-        "desc-anomaly_events.tsv",
-        "desc-anomaly_events.json",
-        "desc-anomaly_annot.fif",
-        "bads.tsv",
-        "desc-latent_features.tsv",
-        "report.html",
-        "examples.npz",
-        "items.tsv",
-    )
-    return {f"{name}_{ending}" for ending in endings}
-
-
 def _write_provenance(
     run: ScoreRun,
     name: str,
@@ -140,6 +127,7 @@ def _write_provenance(
     summary: Mapping[str, Any],
     digest: str | None,
     status: str,
+    source: Mapping[str, str] | None = None,
 ) -> None:
     info = run.bundle.info
     content = {
@@ -147,6 +135,7 @@ def _write_provenance(
         "status": status,
         "key": this,
         "input": digest,
+        "source_dataset": source,
         "model": run.bundle.digest,
         "model_id": run.bundle.model_id,
         "config": run.config,
@@ -173,8 +162,6 @@ def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> Non
     tables = recording_tables(run.bundle, result)
     spelled = in_file_spelling(tables)
     write_frame(out / f"{name}_scores.parquet", tables.scores)
-    write_frame(out / f"{name}_desc-anomaly_events.tsv", spelled.events)
-    write_json(out / f"{name}_desc-anomaly_events.json", EVENT_SIDECAR)
     write_annotations(
         out / f"{name}_desc-anomaly_annot.fif", spelled.events, recording=result.recording
     )
@@ -186,11 +173,17 @@ def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> Non
     write_text(out / f"{name}_report.html", report.recording_page(view))
     if run.copies is not None and may_be_flagged(tables.row, run.detection):
         _write_copy(run, tables)
-    files = sorted(_file_names(name) - {f"{name}_examples.npz", f"{name}_items.tsv"})
-    files += write_bids(out, spelled)
+    files = [f"{name}_{ending}" for ending in RECORDING_ENDINGS] + write_events(out, spelled)
     digest = digest_files(result.recording.files)
     _write_provenance(
-        run, name, this=this, files=files, summary=tables.row, digest=digest, status="done"
+        run,
+        name,
+        this=this,
+        files=files,
+        summary=tables.row,
+        digest=digest,
+        status="done",
+        source=source_dataset(result.recording.path),
     )
 
 
@@ -221,7 +214,7 @@ def write_rows(
     write_frame(out / f"{name}_scores.parquet", scores)
     latents = latents_frame(result.frame, result.latents)
     write_frame(out / f"{name}_desc-latent_features.tsv", latents)
-    files = [f"{name}_scores.parquet", f"{name}_desc-latent_features.tsv", f"{name}_examples.npz"]
+    files = [f"{name}_{ending}" for ending in ROW_ENDINGS]
     worst, best = (with_reasons(each, run.bundle) for each in (result.worst, result.best))
     _save_examples(out / f"{name}_examples.npz", worst, best=best)
     person = run.bundle.ensemble.person

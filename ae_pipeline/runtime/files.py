@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +203,7 @@ def _aside(place: Path) -> Path:
 def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold an exclusive lock named by the file ``path``; the kernel frees it on a crash.
 
-    The file stays behind, empty. ``on_wait`` is called once where somebody else holds the lock.
+    The file is removed afterwards. ``on_wait`` is called once where somebody else holds the lock.
     """
     from filelock import FileLock
 
@@ -214,7 +214,10 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
     if on_wait is not None:
         on_wait()
     with FileLock(path):
-        yield
+        try:
+            yield
+        finally:
+            _remove_held(path)
 
 
 @contextmanager
@@ -232,7 +235,14 @@ def held(path: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
+        _remove_held(path)
         lock.release()
+
+
+def _remove_held(path: Path) -> None:
+    """Remove a lock's file while it is held: whoever opened it before finds out and tries again."""
+    with suppress(OSError):  # Windows keeps open files
+        path.unlink()
 
 
 TEMPORARY = re.compile(r"\.(?P<process>\d+)-[0-9a-f]{8}\..+", re.DOTALL)

@@ -314,6 +314,7 @@ def test_a_lock_lets_one_process_in_at_a_time(tmp_path: Path) -> None:
     for process in work:
         process.join()
     assert counter.read_text() == "150"
+    assert not list((tmp_path / "locks").iterdir())
 
 
 def test_waiting_for_a_lock_is_told_once(tmp_path: Path) -> None:
