@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveFloat, field_validator
+from pydantic import Field, field_validator
 
 from ae_pipeline.config import Config
 from ae_pipeline.data import Axis, InputError, Recording, RobustStats, Samples, Windows
@@ -47,9 +47,9 @@ Float = NDArray[np.float32]
 class Windowing(Config):
     """How a recording is cut."""
 
-    length_s: PositiveFloat = 2.0
+    length_s: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] = 2.0
     """Length of a window (s): as long as what you look for; 1 to 4 s suits resting EEG."""
-    stride_s: PositiveFloat = 0.5
+    stride_s: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] = 0.5
     """Step from one window to the next (s); shorter than length_s lets windows overlap, which
     finds an event wherever it falls."""
     at: Literal["stride", "epochs"] | tuple[str, ...] = "stride"

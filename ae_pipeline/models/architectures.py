@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from ae_pipeline.config import Config, StudyError
 
@@ -33,6 +33,12 @@ __all__ = [
 
 Activation = Literal["linear", "relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid"]
 Shape = tuple[int, ...]
+
+_Width = Annotated[int, Field(ge=1, le=4096)]
+"""Wider layers are a slip of the keyboard, and take gigabytes before anything is learned."""
+
+_Layers = Annotated[int, Field(ge=1, le=64)]
+_Widths = Annotated[tuple[_Width, ...], Field(max_length=64)]
 
 
 class Architecture(Protocol):
@@ -72,7 +78,7 @@ class Dense(_Coded):
 
     kind: Literal["dense"] = "dense"
     """Every input is connected to every unit; right for tables and small images."""
-    hidden: tuple[PositiveInt, ...] = (256,)
+    hidden: _Widths = (256,)
     """Units of the encoder's hidden layers, first to last; the decoder mirrors them."""
     activation: Activation = "relu"
     """Nonlinearity of the hidden layers."""
@@ -110,13 +116,13 @@ class Conv(_Coded):
 
     kind: Literal["conv"] = "conv"
     """Small filters slid over time (EEG) or over the image."""
-    channels: tuple[PositiveInt, ...] = (32, 16, 8)
+    channels: _Widths = (32, 16, 8)
     """Filters of each layer, first to last; the decoder mirrors them."""
-    kernel: PositiveInt = 7
+    kernel: _Width = 7
     """Length of a filter in samples (pixels); odd lengths keep the signal centred."""
-    stride: PositiveInt = 2
+    stride: _Width = 2
     """Each layer shortens the signal by this factor."""
-    hidden: tuple[PositiveInt, ...] = ()
+    hidden: _Widths = ()
     """Units of fully connected layers between the filters and the code; worth having for images,
     whose few features are not a linear map of what the filters see."""
     activation: Activation = "elu"
@@ -212,13 +218,13 @@ class Recurrent(_Coded):
     """Kind of memory: gru has fewer weights."""
     bidirectional: bool = False
     """Read forwards and backwards; costs twice as much."""
-    patch: Literal["auto"] | PositiveInt = "auto"
+    patch: Literal["auto"] | _Width = "auto"
     """Samples (rows, items) that are read at once: auto takes as many as leave at most 32 steps."""
-    embedding: PositiveInt = 64
+    embedding: _Width = 64
     """Numbers that a patch is turned into before it is read."""
-    hidden: PositiveInt = 64
+    hidden: _Width = 64
     """Units of the memory, in each direction."""
-    layers: PositiveInt = 1
+    layers: _Layers = 1
     """Recurrences on top of each other."""
 
     def build(
@@ -284,14 +290,14 @@ class Attention(_Coded):
 
     kind: Literal["attention"] = "attention"
     """Every part of the signal looks at every other one."""
-    patch: Literal["auto"] | PositiveInt = "auto"
+    patch: Literal["auto"] | _Width = "auto"
     """Samples (items; side of a patch in pixels) that are looked at as one: auto takes as many as
     leave at most 32 patches of a signal, 64 of an image."""
-    width: PositiveInt = 64
+    width: _Width = 64
     """Numbers that stand for a patch; a multiple of heads."""
-    heads: PositiveInt = 4
+    heads: _Width = 4
     """Things that a patch can look for at once."""
-    layers: PositiveInt = 2
+    layers: _Layers = 2
     """Blocks of attention in the encoder, and as many in the decoder."""
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from ae_pipeline.data import Annotation, InputError, Recording, Samples, Windows
 from ae_pipeline.eeg.cleaning import apply
@@ -375,3 +376,9 @@ def test_epochs_of_another_length_and_continuous_recordings_are_refused() -> Non
 def test_a_high_pass_that_no_epoch_can_hold_says_what_to_do() -> None:
     with pytest.raises(InputError, match="high_pass_hz to null"):
         survey(epoched(), Preprocess(), line_freq_hz=None, sfreq_hz=100.0)
+
+
+@pytest.mark.parametrize("wrong", [{"stride_s": 1e-9}, {"length_s": 1e-9}, {"length_s": np.inf}])
+def test_windows_shorter_than_a_millisecond_or_endless_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        Windowing(**wrong)  # type: ignore[arg-type]

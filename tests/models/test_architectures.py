@@ -8,11 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from ae_pipeline.config import StudyError
-from ae_pipeline.models.architectures import Architecture, Attention, Conv, Dense, Recurrent
+from ae_pipeline.models.architectures import (
+    AnyArchitecture,
+    Architecture,
+    Attention,
+    Conv,
+    Dense,
+    Recurrent,
+)
 from ae_pipeline.models.layers import (
     Crop,
     Gru,
@@ -401,3 +408,19 @@ def test_only_what_is_trained_is_counted() -> None:
     assert n_parameters(layer) == prod((5, 3)) + 3
     layer.bias.requires_grad_(False)
     assert n_parameters(layer) == 15
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "conv", "channels": [100_000]},
+        {"kind": "conv", "channels": [8] * 1000},
+        {"kind": "dense", "hidden": [10**9]},
+        {"kind": "attention", "layers": 10_000},
+    ],
+)
+def test_sizes_that_no_memory_holds_are_refused_before_anything_is_made(
+    wrong: dict[str, object],
+) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(AnyArchitecture).validate_python(wrong)

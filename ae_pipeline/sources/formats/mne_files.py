@@ -97,8 +97,9 @@ def read_mne(path: Path) -> Content:
             except Exception:
                 # MNE's own words may quote the header, where names stand
                 raise InputError(_unreadable(path, error)) from None
-    said = dict.fromkeys(_told(str(one.message), path) for one in caught)
-    notes = [f"MNE: {text}" for text in said if not USUAL_WARNINGS.search(text)][:MOST_WARNINGS]
+    warned = [str(one.message) for one in caught]
+    said = dict.fromkeys(_told(text, path) for text in warned if not USUAL_WARNINGS.search(text))
+    notes = [f"MNE: {text}" for text in said][:MOST_WARNINGS]
     return replace(content, notes=(*content.notes, *notes))
 
 
