@@ -38,6 +38,8 @@ class Input:
     """What its kind found out about it on the way."""
     content: Any = None
     """What its kind made of it when it was opened."""
+    digest: str | None = None
+    """Of its files, once they are known; the bytes are read for it once."""
 
 
 def find_inputs(source: Source, inputs: Sequence[str]) -> Iterator[Input | Failure]:

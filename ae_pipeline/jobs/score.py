@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,7 @@ class ScoreJob:
             try:
                 item = self.kind_of_data.open(self.source, item)
                 digest = digest_files(item.files)
+                item = replace(item, digest=digest)
                 this = key("score", digest, config=self.run.config, bundle=self.bundle.digest)
                 if not self.fresh and is_done(self.run, item.name, this=this):
                     _LOG.info(f"{item.name}: already scored with this model")

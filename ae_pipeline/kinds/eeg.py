@@ -170,7 +170,7 @@ class Eeg:
         progress.advance(1, 1, recording.name)
         for warning in differences(result):
             _LOG.warning(warning)
-        write_recording(run, result, this=key)
+        write_recording(run, result, this=key, digest=item.digest)
 
     def alteration(self, study: Study, samples: Samples) -> Alter:
         """Return events as they happen in EEG, within the band that cleaning leaves."""

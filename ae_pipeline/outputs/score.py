@@ -154,7 +154,9 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> None:
+def write_recording(
+    run: ScoreRun, result: RecordingResult, *, this: str, digest: str | None
+) -> None:
     """Files of one recording; provenance last."""
     out, info = run.out, run.bundle.info
     name = result.recording.name
@@ -174,7 +176,6 @@ def write_recording(run: ScoreRun, result: RecordingResult, *, this: str) -> Non
     if run.copies is not None and may_be_flagged(tables.row, run.detection):
         _write_copy(run, tables)
     files = [f"{name}_{ending}" for ending in RECORDING_ENDINGS] + write_events(out, spelled)
-    digest = digest_files(result.recording.files)
     _write_provenance(
         run,
         name,
@@ -234,7 +235,7 @@ def write_rows(
         this=this,
         files=files,
         summary=summary,
-        digest=digest_files(item.files),
+        digest=item.digest,
         status="done",
     )
 
