@@ -66,7 +66,9 @@ def train(study: Study, images: Samples, test: Samples) -> dict[str, float]:
     torch.manual_seed(study.training.seed)
     model = Autoencoder(study.model, "grid", shape=images.shape)
     started = time.process_time()
-    fitted, history = fit(model, images, None, Scaler.fit(images), study.training, (_tell,))
+    fitted, history = fit(
+        model, images, None, Scaler.fit(images), study.training, listeners=(_tell,)
+    )
     seconds = time.process_time() - started
     found = judge(fitted.latents(images), fitted.latents(test), images, test)
     squared = np.square(np.asarray(test.values) - fitted.reconstruct(test)).mean()

@@ -142,9 +142,17 @@ class Fitting:
             )
             fitted = FittedAutoencoder(model, scaler)
             listeners += (Snapshots(fitted, seen, self.checkpoint.parent / "growth"),)
-        given = (model, train, self.validation, scaler, training, listeners, self.checkpoint)
         with one_thread(train.layout == "table"):  # steps of microseconds
-            return fit(*given, labels=self.labels)
+            return fit(
+                model,
+                train,
+                self.validation,
+                scaler,
+                training,
+                listeners=listeners,
+                checkpoint=self.checkpoint,
+                labels=self.labels,
+            )
 
     def everything(self) -> Fitted:
         """The network, its views and the baselines, all on the same training data."""

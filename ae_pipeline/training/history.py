@@ -47,6 +47,14 @@ class History:
     best_epoch: int = 0
     best_loss: float = float("inf")
 
+    def add(self, epoch: Epoch) -> None:
+        """Note what an epoch came to."""
+        names = ("epoch", "train_loss", "validation_loss", "seconds")
+        self.rows.append({name: getattr(epoch, name) for name in names})
+        if epoch.is_best:
+            judged = epoch.train_loss if epoch.validation_loss is None else epoch.validation_loss
+            self.best_epoch, self.best_loss = epoch.epoch, judged
+
     @property
     def best(self) -> dict[str, float | int | None]:
         """The row of the epoch whose weights were kept."""

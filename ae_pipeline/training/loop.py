@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -28,10 +28,12 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from ae_pipeline.config import Config, StudyError
 from ae_pipeline.data import Samples, Scores, Windows
-from ae_pipeline.models.scaler import LIMIT, Scaler
+from ae_pipeline.models.scaler import Scaler
 from ae_pipeline.training import distributed as together
 from ae_pipeline.training.checkpoint import resume_checkpoint, save_checkpoint
+from ae_pipeline.training.feed import Feed
 from ae_pipeline.training.history import Batch, Epoch, History
+from ae_pipeline.training.optimizer import learning_rate_of, optimizer_of
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +50,6 @@ __all__ = [
     "TrainingError",
     "choose_device",
     "fit",
-    "learning_rate_of",
-    "optimizer_of",
 ]
 
 EXTREME = 1e4
@@ -121,72 +121,6 @@ def choose_device(name: str) -> str:
     return name
 
 
-class _Feed:
-    """Batches of scaled samples on the device, gathered without a copy of the whole."""
-
-    def __init__(self, samples: Samples, scaler: Scaler, *, device: str) -> None:
-        import torch
-
-        self.device = device
-        self.observed: Tensor | None = None
-        self._windows: Windows | None = None
-        if isinstance(samples.values, Windows):
-            windows = self._windows = samples.values
-            self._view = torch.from_numpy(windows.signal).unfold(0, windows.length, 1)
-            self._starts: Tensor | None = torch.from_numpy(windows.starts)
-            self._inverse_scale = torch.from_numpy(1 / scaler.scale).to(device)[:, None]
-            center = torch.from_numpy(scaler.center).to(device)[:, None]
-            self._center = center if scaler.center.any() else None
-        else:
-            self._starts = None
-            self._view = torch.from_numpy(scaler.transform(samples.values, samples.mask)).to(device)
-            if samples.mask is not None and not samples.mask.all():
-                self.observed = torch.from_numpy(samples.mask).to(device, self._view.dtype)
-
-    def block(self, rows: slice) -> tuple[Tensor, Tensor | None]:
-        """Consecutive samples and their masks, channel by channel in memory, for scoring."""
-        import torch
-
-        if self._windows is None:
-            return self.gather(rows)
-        starts = self._windows.starts[rows]
-        step = int(starts[-1] - starts[0]) // max(1, len(starts) - 1)
-        if (
-            step > 0 and (np.diff(starts) == step).all()
-        ):  # nearly always: then no window is copied before
-            windows = self._view[int(starts[0]) : int(starts[-1]) + 1 : step]
-        else:
-            windows = self._view[torch.from_numpy(starts)]
-        windows = windows.to(self.device)
-        return self._scaled(windows, torch.empty(windows.shape, device=self.device)), None
-
-    def _scaled(self, batch: Tensor, out: Tensor) -> Tensor:
-        import torch
-
-        if self._center is not None:
-            batch = batch - self._center
-        return torch.mul(batch, self._inverse_scale, out=out).clamp_(-LIMIT, LIMIT)
-
-    @property
-    def places(self) -> str:
-        """Device of the row numbers that are asked for."""
-        return self.device if self._starts is None else "cpu"
-
-    def gather(self, rows: Tensor | slice) -> tuple[Tensor, Tensor | None]:
-        """Samples and their masks (1 where observed)."""
-        if self._starts is None:
-            observed = None if self.observed is None else _rows(self.observed, rows)
-            return _rows(self._view, rows), observed
-        # a copy of its own, changed in place: another one would cost a tenth of a training step
-        batch = self._view[self._starts[rows]].to(self.device)
-        return self._scaled(batch, batch), None
-
-
-def _rows(values: Tensor, rows: Tensor | slice) -> Tensor:
-    """``values[rows]``; for many rows ``index_select`` is five times faster than brackets."""
-    return values[rows] if isinstance(rows, slice) else values.index_select(0, rows)
-
-
 @dataclass(frozen=True)
 class FittedAutoencoder:
     """A trained model with the scale of its data: the pipeline's main scorer."""
@@ -217,7 +151,7 @@ class FittedAutoencoder:
         """Send samples through the model, batch by batch, in order; nothing is corrupted."""
         import torch
 
-        feed = _Feed(samples, self.scaler, device=str(next(self.model.parameters()).device))
+        feed = Feed(samples, self.scaler, device=str(next(self.model.parameters()).device))
         self.model.eval()
         with torch.inference_mode():
             for rows in samples.chunks(at_once):
@@ -255,7 +189,7 @@ class FittedAutoencoder:
         most = max((len(c.levels) for c in samples.columns), default=0)
         mean = np.zeros((len(samples), n_items), np.float32)
         probabilities = np.zeros((len(samples), n_items, max(most, 2)), np.float32)
-        feed = _Feed(samples, self.scaler, device=str(next(self.model.parameters()).device))
+        feed = Feed(samples, self.scaler, device=str(next(self.model.parameters()).device))
         self.model.eval()
         with torch.inference_mode():
             for rows in samples.chunks(TABLE_BATCH):
@@ -344,6 +278,7 @@ def fit(
     validation: Samples | None,
     scaler: Scaler,
     config: Training,
+    *,
     listeners: tuple[Listener, ...] = (),
     checkpoint: Path | None = None,
     checkpoint_every_s: float = 20.0,
@@ -380,120 +315,184 @@ def fit(
     StudyError
         Where ``config.device`` is not there, or the objective's warm-up does not end.
     """
-    import torch
-
-    from ae_pipeline.models.heads import layer
-
     _keep_freed_memory()
-    device = choose_device(config.device)
-    if labels is not None:
-        model.head = layer(model.config.latent_dim, labels.n_outputs)
-    model.to(device)
-    targets = None if labels is None else torch.from_numpy(labels.values).to(device)
-    batch_size = config.batch_size
-    if batch_size == "auto":
-        batch_size = 256 if model.config.architecture.kind == "dense" else 64
-        if train.layout == "table":  # few people need many steps, many people few
-            batch_size = int(np.clip(len(train) // 20, 16, 512))
+    steps = _Steps.of(
+        model, train, scaler=scaler, config=config, labels=labels, listeners=listeners
+    )
+    settled = _settled_epoch(config, model)
+    held_out = None if validation is None or not len(validation) else validation
+    fitted = FittedAutoencoder(model, scaler)
+    history, best = steps.resume(checkpoint)
+    checkpoint = None if together.rank() else checkpoint  # rank 0 alone writes
+    saved_at = -math.inf
+    for epoch in range(len(history.rows) + 1, config.epochs + 1):
+        if _is_over(history, config, held_out=held_out):
+            break
+        started = time.perf_counter()
+        train_loss = steps.epoch(epoch)
+        validation_loss = None if held_out is None else _mean_loss(fitted, held_out)
+        judged = train_loss if validation_loss is None else validation_loss
+        if not math.isfinite(train_loss + judged):
+            raise steps.diverged(epoch, checkpoint, history=history, best=best)
+        # without validation data there is nothing to choose an epoch by: the last one is kept,
+        # and an epoch before the whole objective was trained is never preferred to a later one
+        is_best = validation_loss is None or epoch <= settled or judged < history.best_loss
+        seconds = time.perf_counter() - started
+        event = Epoch(epoch, config.epochs, train_loss, validation_loss, seconds, is_best)
+        history.add(event)
+        if is_best:
+            best = _weights(model)
+        steps.tell(event)
+        if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every_s:
+            save_checkpoint(
+                checkpoint, model, optimizer=steps.optimizer, history=history, best=best
+            )
+            saved_at = time.monotonic()
+    model.load_state_dict(best)
+    model.head = None
+    model.eval()
+    return fitted, history
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What the steps of all epochs share."""
+
+    model: Autoencoder
+    feed: Feed
+    optimizer: torch.optim.Optimizer
+    config: Training
+    _: KW_ONLY
+    batch_size: int
+    n: int
+    order_on: str
+    targets: Tensor | None
+    listeners: tuple[Listener, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: Autoencoder,
+        train: Samples,
+        *,
+        scaler: Scaler,
+        config: Training,
+        labels: Labels | None,
+        listeners: tuple[Listener, ...],
+    ) -> _Steps:
+        """Put the model, its head and the data on the device."""
+        import torch
+
+        from ae_pipeline.models.heads import layer
+
+        device = choose_device(config.device)
+        if labels is not None:
+            model.head = layer(model.config.latent_dim, labels.n_outputs)
+        model.to(device)
+        return cls(
+            model,
+            Feed(train, scaler, device=device),
+            optimizer_of(config, model),
+            config,
+            batch_size=_batch_size(config, model, train=train),
+            n=len(train),
+            order_on="cpu" if isinstance(train.values, Windows) else device,
+            targets=None if labels is None else torch.from_numpy(labels.values).to(device),
+            listeners=listeners,
+        )
+
+    def resume(self, checkpoint: Path | None) -> tuple[History, dict[str, Tensor]]:
+        """Go on where a checkpoint ends; without one return a new history and the weights."""
+        found = None
+        if checkpoint is not None and checkpoint.is_file():
+            found = resume_checkpoint(checkpoint, self.model, optimizer=self.optimizer)
+        return found or (History(), _weights(self.model))
+
+    def diverged(
+        self, epoch: int, checkpoint: Path | None, *, history: History, best: dict[str, Tensor]
+    ) -> TrainingError:
+        """Keep the best epoch, with a new optimiser, and say why the loss is no number."""
+        kept = ""
+        if checkpoint is not None and history.rows:
+            model = self.model
+            model.load_state_dict(best)
+            new = optimizer_of(self.config, model)
+            save_checkpoint(checkpoint, model, optimizer=new, history=history, best=best)
+            kept = f"; what was learned until epoch {history.best_epoch} is in {checkpoint}"
+        return TrainingError(
+            f"training stopped in epoch {epoch}: the loss is no longer a number; "
+            f"{_cause(self.feed, self.n, config=self.config)}{kept}"
+        )
+
+    def tell(self, event: Epoch | Batch) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    def epoch(self, epoch: int) -> float:
+        """Send all training samples through the model once; return their mean loss."""
+        import torch
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_of(self.config, epoch)
+        device, seed = self.feed.device, self.config.seed
+        noise = _seed(seed + 7919 * together.rank(), epoch)
+        generator = torch.Generator(device).manual_seed(noise)
+        shuffler = torch.Generator().manual_seed(_seed(seed, epoch))
+        order = torch.randperm(self.n, generator=shuffler).to(self.order_on)
+        n_batches = -(-self.n // self.batch_size)
+        self.model.train()
+        total = torch.zeros((), device=device)
+        for batch in range(n_batches):
+            whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            loss = self.step(whole, generator, epoch=epoch)
+            total += loss.detach() * len(together.share(whole))
+            self.tell(Batch(epoch, self.config.epochs, batch + 1, n_batches, loss.item))
+        return together.total(total).item() / self.n
+
+    def step(self, whole: Tensor, generator: torch.Generator, *, epoch: int) -> Tensor:
+        """Move the weights by one batch; return its reconstruction loss."""
+        rows = together.share(whole)
+        n_own = len(rows)
+        if not n_own:  # fewer samples than processes: one of them once more, for nothing
+            rows = whole[:1]
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            x, observed = self.feed.gather(rows)
+            taught = None if self.targets is None else self.targets[rows.to(self.feed.device)]
+            loss = self.model.loss(x, observed, generator, epoch, taught)
+            loss.total.backward()
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                _what_would_fit(self.model, self.feed, batch_size=self.batch_size, epoch=epoch)
+            ) from None
+        together.average_gradients(self.model, n_own, n_all=len(whole))
+        self.optimizer.step()
+        return loss.reconstruction
+
+
+def _batch_size(config: Training, model: Autoencoder, *, train: Samples) -> int:
+    if config.batch_size != "auto":
+        return config.batch_size
+    if train.layout == "table":  # few people need many steps, many people few
+        return int(np.clip(len(train) // 20, 16, 512))
+    return 256 if model.config.architecture.kind == "dense" else 64
+
+
+def _settled_epoch(config: Training, model: Autoencoder) -> int:
+    """The first epoch that trains the whole objective."""
     settled = model.config.objective.settled_epoch
     if settled > config.epochs:
         raise StudyError(
             f"model.objective.warm_up_epochs: {settled - 1} leave none of {config.epochs} "
             "training.epochs for the whole objective; shorten the warm-up or train longer"
         )
-    feed = _Feed(train, scaler, device=device)
-    held_out = None if validation is None or not len(validation) else validation
-    fitted = FittedAutoencoder(model, scaler)
-    optimizer = optimizer_of(config, model)
-    history = History()
-    best = {name: p.detach().clone() for name, p in model.state_dict().items()}
-    if checkpoint is not None and checkpoint.is_file():
-        history, best = resume_checkpoint(checkpoint, model, optimizer=optimizer) or (history, best)
-    saved_at = -math.inf
-    n = len(train)
-    n_batches = -(-n // batch_size)
-    for epoch in range(len(history.rows) + 1, config.epochs + 1):
-        if _is_over(history, config, held_out=held_out):
-            break
-        started = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_of(config, epoch)
-        noise = _seed(config.seed + 7919 * together.rank(), epoch)
-        generator = torch.Generator(device).manual_seed(noise)
-        order = torch.randperm(
-            n, generator=torch.Generator().manual_seed(_seed(config.seed, epoch))
-        ).to("cpu" if isinstance(train.values, Windows) else device)
-        model.train()
-        total = torch.zeros((), device=device)
-        for batch in range(n_batches):
-            whole = order[batch * batch_size : (batch + 1) * batch_size]
-            rows = together.share(whole)
-            if not len(rows):  # fewer samples than processes: one of them once more, for nothing
-                rows = whole[:1]
-            optimizer.zero_grad(set_to_none=True)
-            try:
-                x, observed = feed.gather(rows)
-                taught = None if targets is None else targets[rows.to(device)]
-                loss = model.loss(x, observed, generator, epoch, taught)
-                loss.total.backward()
-            except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                raise TrainingError(
-                    _what_would_fit(model, feed, batch_size=batch_size, epoch=epoch)
-                ) from None
-            n_own = len(together.share(whole))
-            together.average_gradients(model, n_own, n_all=len(whole))
-            optimizer.step()
-            total += loss.reconstruction.detach() * n_own
-            for listener in listeners:
-                listener(
-                    Batch(epoch, config.epochs, batch + 1, n_batches, loss.reconstruction.item)
-                )
-        train_loss = together.total(total).item() / n
-        validation_loss = None if held_out is None else _mean_loss(fitted, held_out)
-        judged = train_loss if validation_loss is None else validation_loss
-        if not math.isfinite(train_loss + judged):
-            kept = ""
-            if checkpoint is not None and history.rows and not together.rank():
-                model.load_state_dict(best)
-                save_checkpoint(
-                    checkpoint,
-                    model,
-                    optimizer=optimizer_of(config, model),
-                    history=history,
-                    best=best,
-                )
-                kept = f"; what was learned until epoch {history.best_epoch} is in {checkpoint}"
-            raise TrainingError(
-                f"training stopped in epoch {epoch}: the loss is no longer a number; "
-                f"{_cause(feed, n, config=config)}{kept}"
-            )
-        # without validation data there is nothing to choose an epoch by: the last one is kept,
-        # and an epoch before the whole objective was trained is never preferred to a later one
-        is_best = validation_loss is None or epoch <= settled or judged < history.best_loss
-        seconds = time.perf_counter() - started
-        history.rows.append(
-            {
-                "epoch": epoch,
-                "train_loss": train_loss,
-                "validation_loss": validation_loss,
-                "seconds": seconds,
-            }
-        )
-        if is_best:
-            history.best_epoch, history.best_loss = epoch, judged
-            best = {name: p.detach().clone() for name, p in model.state_dict().items()}
-        for listener in listeners:
-            listener(Epoch(epoch, config.epochs, train_loss, validation_loss, seconds, is_best))
-        due = time.monotonic() - saved_at >= checkpoint_every_s
-        if checkpoint is not None and due and not together.rank():
-            save_checkpoint(checkpoint, model, optimizer=optimizer, history=history, best=best)
-            saved_at = time.monotonic()
-    model.load_state_dict(best)
-    model.head = None
-    model.eval()
-    return fitted, history
+    return settled
+
+
+def _weights(model: Autoencoder) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in model.state_dict().items()}
 
 
 def _keep_freed_memory() -> None:
@@ -507,7 +506,7 @@ def _keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 64 << 20)
 
 
-def _cause(feed: _Feed, n: int, *, config: Training) -> str:
+def _cause(feed: Feed, n: int, *, config: Training) -> str:
     """Why a loss is no longer a number, as far as the data tells, and what to change."""
     import torch
 
@@ -531,7 +530,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words
 
 
-def _what_would_fit(model: Autoencoder, feed: _Feed, *, batch_size: int, epoch: int) -> str:
+def _what_would_fit(model: Autoencoder, feed: Feed, *, batch_size: int, epoch: int) -> str:
     """Try smaller and smaller batches, and name the first that fits."""
     import torch
 
@@ -578,29 +577,3 @@ def _mean_loss(fitted: FittedAutoencoder, samples: Samples) -> float:
 def _seed(seed: int, epoch: int) -> int:
     """Independent streams for epochs (a sum would give epoch 2 of seed 0 to epoch 1 of seed 1)."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
-def learning_rate_of(config: Training, epoch: int) -> float:
-    """Step size of an epoch, from 1."""
-    if config.schedule == "constant" or config.epochs == 1:
-        return config.learning_rate
-    done = (epoch - 1) / (config.epochs - 1)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def optimizer_of(config: Training, model: Autoencoder) -> torch.optim.Optimizer:
-    """Return the optimizer that the settings name, for the weights of a model."""
-    import torch
-
-    parameters, rate = model.parameters(), config.learning_rate
-    if config.optimizer == "rmsprop":  # Keras' defaults, as in the text's example
-        # all parameters at once would hold a temporary of each, more than the cache takes
-        return torch.optim.RMSprop(parameters, lr=rate, alpha=0.9, eps=1e-7, foreach=False)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, foreach=True)
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=rate, fused=True)
-    return torch.optim.AdamW(parameters, lr=rate, fused=True)
-
-
-# --------------------------------------------------------------------------- checkpoints

@@ -207,11 +207,10 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
             raise Interrupted
 
     given = (samples, samples, scaler, Training(epochs=2, **TRAINING))
+    kept: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_every_s": 0.0}
     with pytest.raises(Interrupted):
-        fit(build(kind, architecture, objective), *given, (stop,), checkpoint, 0.0)
-    resumed, history = fit(
-        build(kind, architecture, objective, seed=7), *given, (), checkpoint, 0.0
-    )
+        fit(build(kind, architecture, objective), *given, listeners=(stop,), **kept)
+    resumed, history = fit(build(kind, architecture, objective, seed=7), *given, **kept)
     losses = [[row["train_loss"] for row in each.rows] for each in (history, expected)]
     assert losses[0] == losses[1]
     state = resumed.state()

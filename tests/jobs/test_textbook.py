@@ -13,7 +13,7 @@ from ae_pipeline.jobs.demo.textbook import STUDY
 from ae_pipeline.models.autoencoder import Autoencoder
 from ae_pipeline.report.textbook import textbook_page
 from ae_pipeline.study import Study, load_study
-from ae_pipeline.training.loop import optimizer_of
+from ae_pipeline.training.optimizer import optimizer_of
 from ae_pipeline.training.split import divide
 
 

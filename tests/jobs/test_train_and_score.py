@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from inspect import signature
 from pathlib import Path
 
 import mne
@@ -124,15 +123,8 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
 
     from ae_pipeline.training import loop as train
 
-    defaults = dict(
-        zip(
-            reversed(signature(train.fit).parameters),
-            reversed(train.fit.__defaults__),
-            strict=False,
-        )
-    )
-    defaults["checkpoint_every_s"] = 0.0
-    monkeypatch.setattr(train.fit, "__defaults__", tuple(reversed(defaults.values())))
+    kept = {**train.fit.__kwdefaults__, "checkpoint_every_s": 0.0}
+    monkeypatch.setattr(train.fit, "__kwdefaults__", kept)
     overrides = ["training.epochs=5"]
     out = tmp_path / "out"
     with pytest.raises(Killed):

@@ -23,8 +23,8 @@ from ae_pipeline.training.loop import (
     TrainingError,
     choose_device,
     fit,
-    learning_rate_of,
 )
+from ae_pipeline.training.optimizer import learning_rate_of
 
 QUICK: dict[str, Any] = {"epochs": 5, "batch_size": 16, "device": "cpu"}
 
