@@ -10,6 +10,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +23,11 @@ from ae_pipeline.eeg.features import feature_names, state_of
 from ae_pipeline.eeg.preprocess import Plan
 from ae_pipeline.eeg.survey import survey_with_stats
 from ae_pipeline.eeg.tags import CATEGORY, Tag, tag
-from ae_pipeline.eeg.windows import Windowing, cut, cut_again
+from ae_pipeline.eeg.windows import cut, cut_again
 from ae_pipeline.runtime.threads import ahead, one_thread
 from ae_pipeline.scoring.bundle import Bundle
 from ae_pipeline.scoring.examples import N_BEST, N_WORST, _apart, _keepers, _Rows
-from ae_pipeline.scoring.judge import Judge
+from ae_pipeline.scoring.judge import Judge, RecordingJudgement
 from ae_pipeline.scoring.mismatch import fitted_channels, mismatches, wrong_gain, wrong_gains
 from ae_pipeline.scoring.tables import contract_frame, events_frame
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ae_pipeline.scoring.examples import Example, _Shown
+
+    _Again = Callable[..., Samples]
 
 __all__ = [
     "RecordingResult",
@@ -115,7 +118,6 @@ def score_recording(
     assert info.preprocess is not None
     assert info.windows is not None
     assert info.sfreq_hz is not None
-    assert judge.threshold is not None
     recording = _held(fitted_channels(recording, info))
     plan, own_stats = survey_with_stats(
         recording,
@@ -125,65 +127,79 @@ def score_recording(
         windowing=info.windows,
     )
     _give_back_memory()
-    rows, tags, state, shown = _streamed(
-        bundle,
-        recording,
-        plan=plan,
-        robust_stats=own_stats,
-        judge=judge,
-        advance=advance,
+    windows = _streamed(
+        bundle, recording, plan=plan, robust_stats=own_stats, judge=judge, advance=advance
     )
     stats = own_stats or bundle.ensemble.population
     _give_back_memory()
-    frame, codes = rows.read()
+    frame, codes = windows.rows.read()
     total = frame["score"].to_numpy()
     frame["flagged"] = judge.flags(total)
     frame["q_value"] = np.nan
-    calibration, onset_s = judge.calibration, frame["onset_s"].to_numpy()
-    spans = judge.events(onset_s, frame["duration_s"].to_numpy(), score=total)
-    peaks = [span.peak for span in spans]
-    at_peaks = {peak: rows.channels_of(peak) for peak in peaks}
-    worst, best = shown
-    nearest = _nearest_normal([*peaks, *worst.rows.tolist()], spans, codes=codes, frame=frame)
-    normal = _beside_normal(
-        worst, nearest, frame=frame, recording=recording, plan=plan, windowing=info.windows
-    )
-    nearest_s = {peak: float(onset_s[row]) for peak, row in nearest.items()}
-    _give_back_memory()
-    events = events_frame(
-        spans,
-        frame["p_value"].to_numpy(),
-        by_entry=at_peaks,
-        entries=info.entries,
-        calibration=calibration,
-        model_id=bundle.model_id,
-        tags=tags,
-        nearest_s=nearest_s,
+    spans = judge.events(frame["onset_s"].to_numpy(), frame["duration_s"].to_numpy(), score=total)
+    again = partial(cut_again, recording, plan, windowing=info.windows)
+    events, normal = _events(
+        bundle, judge, spans=spans, windows=windows, frame=frame, codes=codes, again=again
     )
     near, near_tags = _near(
-        frame,
-        spans,
-        threshold=judge.threshold,
-        recording=recording,
-        plan=plan,
-        windowing=info.windows,
-        stats=stats,
+        frame, spans, judge=judge, recording=recording, stats=stats, again=again
     )
-    flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
-    covered_s = _covered_s(frame)
-    judgement = judge.recording(total, n_events=len(spans), hours=covered_s / 3600)
-    compared = judgement.events
-    gains = wrong_gains(info.training, plan)
+    hours = _covered_s(frame) / 3600
+    judgement = judge.recording(total, n_events=len(spans), hours=hours)
+    summary = _summary(recording, judgement, spans=spans, frame=frame)
+    state = windows.state
+    found = _findings(bundle, judge, plan=plan, state=state, events=events, judged=judgement)
+    return RecordingResult(
+        recording,
+        plan,
+        contract_frame(frame, "series"),
+        codes,
+        windows.rows.channels(),
+        events,
+        {s.peak: windows.tags[s.peak] for s in spans if s.peak in windows.tags} | near_tags,
+        wrong_gains(info.training, plan),
+        replace(windows.worst.example(frame), **normal),
+        windows.best.example(frame),
+        summary | {"verdict": verdict_of(found, events)},
+        found,
+        mismatches(info.training, recording, plan=plan),
+        near,
+    )
+
+
+def _findings(
+    bundle: Bundle,
+    judge: Judge,
+    *,
+    plan: Plan,
+    state: Finding | None,
+    events: pd.DataFrame,
+    judged: RecordingJudgement,
+) -> tuple[Finding, ...]:
+    """What the verdict rests on, the strongest first."""
+    training = bundle.info.training
     findings = [
-        wrong_gain(info.training, plan),
-        _bad_channels(gains, plan),
+        wrong_gain(training, plan),
+        _bad_channels(wrong_gains(training, plan), plan),
         state,
-        None if compared.kind == "usual_events" else _kinds(events),
-        compared,
-        calibration.too_few(judge.detection.error_rate),
+        None if judged.events.kind == "usual_events" else _kinds(events),
+        judged.events,
+        judge.calibration.too_few(judge.detection.error_rate),
     ]
-    found = tuple(finding for finding in findings if finding is not None)
-    summary = {
+    return tuple(finding for finding in findings if finding is not None)
+
+
+def _summary(
+    recording: Recording,
+    judgement: RecordingJudgement,
+    *,
+    spans: Sequence[Span],
+    frame: pd.DataFrame,
+) -> dict[str, Any]:
+    """The recording's row, without its verdict."""
+    covered_s = _covered_s(frame)
+    flagged_s = float(sum(span.end_s - span.onset_s for span in spans))
+    return {
         "recording": recording.name,
         "subject": recording.subject,
         "session": recording.session,
@@ -194,24 +210,49 @@ def score_recording(
         "events_per_hour": len(spans) / (covered_s / 3600),
         "score": judgement.score,
         "p_value": judgement.p_value,
-        "verdict": verdict_of(found, events),
     }
-    return RecordingResult(
-        recording,
-        plan,
-        contract_frame(frame, "series"),
-        codes,
-        rows.channels(),
-        events,
-        {peak: tags[peak] for peak in peaks if peak in tags} | near_tags,
-        gains,
-        replace(worst.example(frame), **normal),
-        best.example(frame),
-        summary,
-        found,
-        mismatches(info.training, recording, plan=plan),
-        near,
+
+
+def _events(
+    bundle: Bundle,
+    judge: Judge,
+    *,
+    spans: list[Span],
+    windows: _Windows,
+    frame: pd.DataFrame,
+    codes: NDArray[np.float32],
+    again: _Again,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Events with what they are nearest to, and normal windows to show beside the worst."""
+    peaks = [span.peak for span in spans]
+    at_peaks = {peak: windows.rows.channels_of(peak) for peak in peaks}
+    worst = windows.worst
+    nearest = _nearest_normal([*peaks, *worst.rows.tolist()], spans, codes=codes, frame=frame)
+    normal = _beside_normal(worst, nearest, frame=frame, again=again)
+    onset_s = frame["onset_s"].to_numpy()
+    _give_back_memory()
+    events = events_frame(
+        spans,
+        frame["p_value"].to_numpy(),
+        by_entry=at_peaks,
+        entries=bundle.info.entries,
+        calibration=judge.calibration,
+        model_id=bundle.model_id,
+        tags=windows.tags,
+        nearest_s={peak: float(onset_s[row]) for peak, row in nearest.items()},
     )
+    return events, normal
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """All windows judged; tags of the worst, the recording's state, and examples."""
+
+    rows: _Rows
+    tags: dict[int, Tag]
+    state: Finding | None
+    worst: _Shown
+    best: _Shown
 
 
 def _streamed(
@@ -222,8 +263,8 @@ def _streamed(
     robust_stats: RobustStats | None,
     judge: Judge,
     advance: Callable[[float], None],
-) -> tuple[_Rows, dict[int, Tag], Finding | None, tuple[_Shown, _Shown]]:
-    """All windows judged, block after block; tags of the worst, the state, and examples."""
+) -> _Windows:
+    """Judge all windows, block after block."""
     rows = _Rows(recording)
     tags: dict[int, Tag] = {}
     state = None
@@ -245,7 +286,7 @@ def _streamed(
         for keeper in (worst, best):
             keeper.offer(samples, total)
         advance(float(samples.meta["onset_s"].iloc[-1]))
-    return rows, tags, state, (worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
+    return _Windows(rows, tags, state, worst.shown(bundle, N_WORST), best.shown(bundle, N_BEST))
 
 
 def _tags(
@@ -288,11 +329,10 @@ def _near(
     frame: pd.DataFrame,
     spans: list[Span],
     *,
-    threshold: float,
+    judge: Judge,
     recording: Recording,
-    plan: Plan,
-    windowing: Windowing,
     stats: RobustStats | None,
+    again: _Again,
 ) -> tuple[pd.DataFrame, dict[int, Tag]]:
     """The highest windows below the threshold, so many that with the events there are a few.
 
@@ -307,7 +347,8 @@ def _near(
     """
     import pandas as pd
 
-    score = frame["score"].to_numpy()
+    assert judge.threshold is not None
+    score, threshold = frame["score"].to_numpy(), judge.threshold
     middle = float(np.median(score))
     way = (score - middle) / max(threshold - middle, 1e-12)
     chosen: list[int] = []
@@ -316,7 +357,7 @@ def _near(
         order = clear[np.argsort(-score[clear], kind="stable")]
         times = frame[["recording", "onset_s", "duration_s"]].iloc[order]
         chosen = [int(order[i]) for i in _apart(times, N_WORST - len(spans))]
-    samples = cut_again(recording, plan, windowing=windowing, numbers=chosen)
+    samples = again(numbers=chosen)
     rows, tags = [], {}
     for i, row in enumerate(chosen):
         assert stats is not None
@@ -384,18 +425,14 @@ def _beside_normal(
     nearest: Mapping[int, int],
     *,
     frame: pd.DataFrame,
-    recording: Recording,
-    plan: Plan,
-    windowing: Windowing,
+    again: _Again,
 ) -> dict[str, Any]:
     """The nearest normal window of each, where all have one; read again, they were not kept."""
     rows = worst.rows.tolist()
     if any(row not in nearest for row in rows):
         return {}
     chosen = [nearest[row] for row in rows]
-    normal = cut_again(
-        recording, plan, windowing=windowing, numbers=frame["window"].to_numpy()[chosen].tolist()
-    )
+    normal = again(numbers=frame["window"].to_numpy()[chosen].tolist())
     values = np.asarray(normal.values)
     return {"normal": values, "normal_s": frame["onset_s"].to_numpy()[chosen]}
 
@@ -460,6 +497,3 @@ def _give_back_memory() -> None:
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-
-
-# -------------------------------------------------------------------------------- frames
