@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import re
 import sys
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
@@ -20,10 +22,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-__all__ = ["NAME", "Config", "StudyError", "described", "explain"]
+__all__ = [
+    "NAME",
+    "Config",
+    "StudyError",
+    "cut",
+    "described",
+    "explain",
+    "from_home",
+    "parse_yaml",
+]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}$"
 """What a study may be called: folders, experiments and models get the name."""
+DEEPEST, MOST_VALUES = 40, 100_000
+"""Levels of a YAML file, and values on one of them."""
+MOST_FINDINGS = 12
+"""Wrong keys that one message names."""
 
 
 class StudyError(Exception):
@@ -43,10 +58,75 @@ class StudyError(Exception):
     """
 
 
+def parse_yaml(text: str, where: str) -> Any:
+    """Read YAML as plain values.
+
+    Raises
+    ------
+    StudyError
+        One line: where, and what is not readable.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+        _refuse_endless(content)
+        return content
+    except RecursionError:
+        problem, line = "nested too deeply", ""
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not text"
+    except Exception as error:  # dates, numbers and tags that Python's own types refuse
+        problem, line = " ".join(str(error).split())[:200], ""
+    raise StudyError(f"{where}{line}: not readable as YAML ({problem})") from None
+
+
+def _refuse_endless(content: Any) -> None:
+    """Refuse what has no end (aliases) or is no number that anything takes (hexadecimal ones)."""
+    level = [content]
+    for _ in range(DEEPEST):
+        following: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                following += [*each.keys(), *each.values()]
+            elif isinstance(each, list | tuple | set):
+                following += each
+            elif isinstance(each, int) and abs(each) >= 2**63:
+                raise ValueError("a number has too many digits")
+            elif isinstance(each, str) and _UNWRITABLE.search(each):
+                raise ValueError("a text holds a null character or half of one")
+            if len(following) > MOST_VALUES:
+                raise ValueError("too many values")
+        level = following
+        if not level:
+            return
+    raise RecursionError
+
+
+def from_home(place: str | Path) -> Path:
+    """Return a place with ``~`` and ``~name`` replaced by the folder of that user.
+
+    Raises
+    ------
+    StudyError
+        Where there is no such user, or the text cannot be a path.
+    """
+    if "\0" in str(place):
+        raise StudyError("a path holds a null character; remove it")
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        raise StudyError(f"{place}: there is no such user; write the whole path") from None
+
+
 class Config(BaseModel):
     """Base of every configuration: immutable, and a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     @classmethod
     def members(cls) -> tuple[type[Config], ...]:
@@ -141,18 +221,30 @@ def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> St
         said.setdefault(dotted, []).append(message)
         given[dotted] = "" if kind in _CLEAR else f" (given {_short(finding['input'])})"
     lines = [
-        (f"{dotted}: " if dotted else "") + ", or ".join(messages) + given[dotted]
-        for dotted, messages in said.items()
+        (f"{cut(dotted)}: " if dotted else "") + cut(", or ".join(messages), 600) + given[dotted]
+        for dotted, messages in list(said.items())[:MOST_FINDINGS]
     ]
+    if len(said) > MOST_FINDINGS:
+        lines.append(f"and {len(said) - MOST_FINDINGS} more")
     return StudyError(f"{where}: " + "; ".join(lines))
 
 
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 # What was given is in these messages already, or is nothing.
 _CLEAR = ("extra_forbidden", "missing", "union_tag_invalid", "union_tag_not_found", "value_error")
 
 
+def cut(text: str, longest: int = 200) -> str:
+    """Return the text in one line, or its beginning where a message has no place for more."""
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits than Python writes, or no end
+        return "too long to show"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

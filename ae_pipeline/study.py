@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ae_pipeline.config import NAME, Config, StudyError, explain
+from ae_pipeline.config import NAME, Config, StudyError, cut, explain, from_home, parse_yaml
 from ae_pipeline.detectors.calibration import Detection
 from ae_pipeline.eeg.preprocess import Preprocess
 from ae_pipeline.eeg.windows import Windowing
@@ -160,19 +160,15 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     StudyError
         One line that names every wrong key or value.
     """
-    import yaml
-
     if not path.is_file():
         raise StudyError(f"{path}: no such study file; write one with 'ae-pipeline init KIND'")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not UTF-8 text"
-        raise StudyError(f"{path}{line}: not readable as YAML ({problem})") from None
+    except UnicodeDecodeError:
+        raise StudyError(f"{path}: not readable as YAML (not UTF-8 text)") from None
+    content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise StudyError(
             f"{path}: expected keys like 'study:' and 'source:'; see 'ae-pipeline init'"
@@ -186,11 +182,11 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         if name == "montage" and not Path(str(place)).suffix:  # the name of a known one
             continue
         if isinstance(place, str):
-            started = path.parent.absolute() / Path(place).expanduser()
+            started = path.parent.absolute() / from_home(place)
             content[part] = {**keys, name: str(started)}
     head = (content.get("model") or {}).get("head") if isinstance(content.get("model"), dict) else 0
     if isinstance(head, dict) and isinstance(head.get("labels"), str):
-        head["labels"] = str(path.parent.absolute() / Path(head["labels"]).expanduser())
+        head["labels"] = str(path.parent.absolute() / from_home(head["labels"]))
     try:
         return Study.model_validate(content)
     except ValidationError as error:
@@ -198,9 +194,8 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def _set(content: dict[str, Any], override: str) -> None:
-    import yaml
-
     name, equals, value = override.partition("=")
+    override = cut(override)  # as messages quote it
     if not equals or not name:
         raise StudyError(f"--set {override}: expected KEY=VALUE, for instance training.epochs=5")
     *parents, last = name.split(".")
@@ -211,10 +206,7 @@ def _set(content: dict[str, Any], override: str) -> None:
         if not isinstance(following, dict):
             raise StudyError(f"--set {override}: {parent} has no keys of its own")
         content = following
-    try:
-        new = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise StudyError(f"--set {override}: the value is not readable as YAML") from None
+    new = parse_yaml(value, f"--set {override}")
     if last == "kind" and content.get("kind", new) != new:
         content.clear()
     content[last] = new

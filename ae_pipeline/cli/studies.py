@@ -12,7 +12,7 @@ import typer
 from ae_pipeline.cli.console import console, tell
 from ae_pipeline.cli.execute import run_job
 from ae_pipeline.cli.options import Json, NoCache, NoPrefect, Out, Set, StudyFile
-from ae_pipeline.config import StudyError
+from ae_pipeline.config import StudyError, from_home
 
 __all__ = ["compare", "init", "train", "validate"]
 
@@ -38,7 +38,7 @@ def init(
 
     if out.exists():
         raise StudyError(f"{out}: exists already; name another file with -o, or remove it")
-    resolved = None if source is None else source.expanduser().absolute()
+    resolved = None if source is None else from_home(source).absolute()
     text = initial_study(kind, resolved, name=name)
     write_text(out, text)
     tell(out)

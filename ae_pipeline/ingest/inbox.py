@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ae_pipeline.config import StudyError
+from ae_pipeline.config import StudyError, from_home
 from ae_pipeline.data import InputError
 from ae_pipeline.ingest.inputs import Failure, Input, find_inputs
 from ae_pipeline.kind import kind_of
@@ -148,7 +148,7 @@ class Inbox:
         asked = self.operation.model
         if asked is None or asked.startswith(("models:/", "runs:/")):
             return asked or ""
-        return str(self.file.parent / Path(asked).expanduser())
+        return str(self.file.parent / from_home(asked))
 
     def pin(self) -> Pin | None:
         """The pinned model; None before the first run, or where the study names another now."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ae_pipeline.config import from_home
 from ae_pipeline.data import InputError, readable
 
 __all__ = [
@@ -145,7 +146,7 @@ def _noted(one: Found, *, taken: set[Path]) -> Found:
 
 def _expand(entry: Path | str, pattern: str) -> list[tuple[Path, Path]]:
     """The files one input stands for, each with its root."""
-    place = Path(os.path.abspath(Path(entry).expanduser()))
+    place = Path(os.path.abspath(from_home(entry)))
     if not place.exists():
         if not glob.has_magic(str(entry)):
             raise InputError(f"{entry}: no such file or folder; check the path")

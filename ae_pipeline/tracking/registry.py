@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ae_pipeline.config import StudyError
+from ae_pipeline.config import StudyError, from_home
 from ae_pipeline.kind import provider
 from ae_pipeline.runtime.files import cache_dir, digest_files, read_json, write_folder
 from ae_pipeline.tracking.connection import KEY, LONGEST_TAG, Unreachable, connected, cut, quoted
@@ -311,7 +311,7 @@ def _registered(client: MlflowClient, model: str) -> tuple[str, str]:
     form = MODEL_URI.fullmatch(model)
     parts: dict[str, str | None] = {} if form is None else form.groupdict()
     if form is None:
-        record = Path(model).expanduser().absolute().parent / "published.json"
+        record = from_home(model).absolute().parent / "published.json"
         if not record.is_file():
             raise StudyError(
                 f"model {model!r}: expected models:/NAME@ALIAS, models:/NAME/VERSION, "
@@ -336,7 +336,7 @@ def model_folder(model: str) -> Path:
     """A bundle's folder from what a user names a model by."""
     if model.startswith(("runs:/", "models:/")):
         return resolve(model, load_settings())
-    return Path(model).expanduser()
+    return from_home(model)
 
 
 def registered_name(title: str) -> str:

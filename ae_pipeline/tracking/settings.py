@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 
-from ae_pipeline.config import Config, StudyError, explain
+from ae_pipeline.config import Config, StudyError, explain, from_home, parse_yaml
 from ae_pipeline.runtime.files import project_root
 
 __all__ = ["Server", "Settings", "is_server", "load_settings", "shown"]
@@ -91,7 +91,7 @@ def load_settings(root: Path | None = None) -> Settings:
     if artifacts == "auto" and not is_server(tracking):
         artifacts = "data/mlflow/artifacts"
     if artifacts != "auto" and urlsplit(artifacts).scheme == "":
-        artifacts = (root / Path(artifacts).expanduser()).as_uri()
+        artifacts = (root / from_home(artifacts)).as_uri()
     if tracking == "auto":
         tracking = _absolute("sqlite:///data/mlflow/mlflow.db", root)
     return settings.model_copy(
@@ -105,13 +105,12 @@ def load_settings(root: Path | None = None) -> Settings:
 
 
 def _read(file: Path) -> Settings:
-    import yaml
-
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise StudyError(f"{file}: not readable as YAML ({reason})") from None
+    content = parse_yaml(text, str(file)) or {}
     if not isinstance(content, dict):
         raise StudyError(f"{file}: holds no settings; write lines such as 'tracking_uri: auto'")
     try:
