@@ -1,8 +1,8 @@
 """The command that fills what is missing or hidden, and says how well it can.
 
 What is completed: of a table the answers that are missing; of a recording the channels that it
-lacks or that are bad; of images a half; and whatever ``hide`` names. EEG is completed as the model
-sees it: cleaned, re-referenced, at the model's rate.
+lacks or that are bad; of images a half; and whatever ``hide`` names. All else of a recording
+stays as in its file; what is completed has the file's reference and the band of the model's filter.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ae_pipeline.eeg.preprocess import Plan
     from ae_pipeline.ingest.gather import Gathered
     from ae_pipeline.ingest.inputs import Failure, Input
+    from ae_pipeline.outputs.completed import Predicted
     from ae_pipeline.outputs.run_folder import ScoreRun
     from ae_pipeline.scoring.bundle import Bundle, BundleInfo
     from ae_pipeline.study import Study
@@ -200,13 +201,14 @@ class Eeg:
         from ae_pipeline.analysis import completing
         from ae_pipeline.analysis.completion import PARTS
         from ae_pipeline.eeg.survey import survey
-        from ae_pipeline.outputs.export import write_signal
+        from ae_pipeline.outputs.completed import write_completed
 
         bundle, info, parts_of = task.bundle, task.bundle.info, PARTS[self.layout]
         assert info.preprocess is not None
         assert info.windows is not None
         assert info.sfreq_hz is not None
-        recording, lacking = _padded(self.open(source, item).content, info.entries)
+        opened = self.open(source, item).content
+        recording, lacking = _padded(opened, info.entries)
         hidden_names: tuple[str, ...] = ()
         span = None if task.hide is None else _seconds(task.hide)
         if task.hide is not None and span is None:
@@ -224,7 +226,7 @@ class Eeg:
         unknown = np.isin(info.entries, [*lacking, *plan.bad_names])
         if unknown.all():
             raise InputError(f"{item.name}: no channel of the model is usable")
-        signal, parts = _clean_signal(recording, plan, sfreq_hz=info.sfreq_hz)
+        signal, common, parts = _clean_signal(recording, plan, sfreq_hz=info.sfreq_hz)
         cue = _windows(task, recording, plan=plan, unknown=unknown, signal=signal, parts=parts)
         measured = completing.measure(task, cue, parts=parts_of)
         x = bundle.autoencoder.scaler.transform(signal[None])[0]
@@ -250,11 +252,17 @@ class Eeg:
         made = _overlapping(
             bundle, x, visible=visible, parts=parts, way=task.choose(measured[part])
         )
-        completed = np.where(visible, signal, bundle.autoencoder.scaler.inverse(made[None])[0])
-        marks = [(0.0, signal.shape[1] / info.sfreq_hz, f"completed {n}") for n in lacking]
-        if span is not None:
-            marks.append((span[0], span[1] - span[0], "completed"))
-        write_signal(task.out, info, signal_uv=completed, annotations=marks)
+        predicted = _predicted(
+            bundle,
+            recording,
+            plan,
+            made=made,
+            signal=signal,
+            common=common,
+            visible=visible,
+            parts=parts,
+        )
+        said = write_completed(task.out, opened, predicted, model_id=bundle.model_id)
         hidden = None
         if task.hide is not None:
             hidden = completing.hidden_errors(
@@ -273,7 +281,7 @@ class Eeg:
             hidden,
             " and ".join(what) or "nothing: no channel is missing or bad",
             tuple(completing.examples(task, cue, part=p, measured=measured[p]) for p in parts_of),
-            (*recording.notes, *plan.notes),
+            (*recording.notes, *plan.notes, *said),
         )
 
 
@@ -422,8 +430,13 @@ def _padded(recording: Recording, entries: tuple[str, ...]) -> tuple[Recording, 
 
     positions = np.full((len(entries), 3), np.nan)
     positions[index] = known.positions_m
+    spelled = dict(zip(present, known.file_names, strict=True))
     padded = replace(
-        known, ch_names=entries, file_names=entries, positions_m=positions, reader=read
+        known,
+        ch_names=entries,
+        file_names=tuple(spelled.get(name, name) for name in entries),
+        positions_m=positions,
+        reader=read,
     )
     return padded, lacking
 
@@ -462,17 +475,59 @@ def _windows(
 
 def _clean_signal(
     recording: Recording, plan: Plan, *, sfreq_hz: float
-) -> tuple[Float, list[tuple[int, int]]]:
-    """The cleaned signal from the recording's start, silent in gaps, and where its segments lie."""
+) -> tuple[Float, Float, list[tuple[int, int]]]:
+    """The cleaned signal from the recording's start, silent in gaps; its reference; segments."""
     from ae_pipeline.eeg.cleaning import apply
 
     begins = [round(first / plan.sfreq_in_hz * sfreq_hz) for first, _ in plan.segments]
     parts = [(begin, begin + plan.n_out(segment)) for segment, begin in enumerate(begins)]
-    signal = np.zeros((len(recording.ch_names), max(end for _, end in parts)), np.float32)
+    signal = np.zeros((len(recording.ch_names) + 1, max(end for _, end in parts)), np.float32)
     for block in apply(plan, recording):
         start = begins[block.segment] + block.start
-        signal[:, start : start + block.clean.shape[1]] = block.clean
-    return signal, parts
+        signal[:, start : start + block.clean.shape[1]] = block.cleaned
+    return signal[:-1], signal[-1], parts
+
+
+def _predicted(
+    bundle: Bundle,
+    recording: Recording,
+    plan: Plan,
+    *,
+    made: Float,
+    signal: Float,
+    common: Float,
+    visible: Mask,
+    parts: list[tuple[int, int]],
+) -> Predicted:
+    """What the model made of channels, with the reference that cleaning took from the file.
+
+    Whole channels get the reference that the visible ones and they themselves amount to. Of a
+    stretch that is hidden in all channels the reference is hidden as well.
+    """
+    from ae_pipeline.outputs.completed import Predicted
+
+    entries, length = bundle.info.entries, bundle.info.shape[1]
+    covered = np.zeros(signal.shape[1], bool)
+    for start, stop in parts:
+        covered[start:stop] = stop - start >= length
+    values = np.where(visible, signal, bundle.autoencoder.scaler.inverse(made[None])[0])
+    whole: Mask = np.logical_not(visible.any(1))
+    good = ~np.isin(entries, plan.bad_names)
+    seen = visible.any(0)
+    if plan.reference == "average" and (good & ~whole).any():
+        rest = values[good].sum(0) / (good & ~whole).sum()
+        values[whole] += np.where(seen, common + rest, 0)
+    rows = np.flatnonzero((~visible & covered).any(1))
+    positions = np.array(bundle.info.positions_m or [(None,) * 3] * len(entries), dtype=float)
+    return Predicted(
+        names=tuple(recording.file_names[row] for row in rows),
+        values=values[rows],
+        made=(~visible & covered)[rows],
+        whole=whole[rows],
+        parts=parts,
+        plan=plan,
+        positions_m=positions[rows],
+    )
 
 
 def _within(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import edf_files
+import edfio
 import mne
 import numpy as np
 import pandas as pd
@@ -188,7 +191,7 @@ def test_a_recording_that_lacks_a_channel_comes_back_with_it(models: Path, tmp_p
     out = tmp_path / "completed_raw.fif"
     result = complete(str(models / "eeg"), str(given), out=out)
     raw = mne.io.read_raw_fif(out, verbose="ERROR")
-    assert raw.ch_names == list(tiny.CHANNELS)
+    assert raw.ch_names == [*names, "Pz"]
     assert "completed Pz" in set(raw.annotations.description)
     assert "channels Pz" in result["completed"]
     assert np.isfinite(raw.get_data()).all()
@@ -212,6 +215,87 @@ def test_a_hidden_stretch_is_filled_and_the_rest_of_the_recording_is_left(
     for hide, words in (("10-11", "more than half of the model's window"), ("29-40", "expected")):
         with pytest.raises(StudyError, match=words):
             complete(str(models / "eeg"), str(recording), out=tmp_path / "other.edf", hide=hide)
+
+
+LABELS = ["EEG FZ-REF", "EEG CZ-REF", "EEG PZ-REF", "EEG OZ-REF", "ECG"]
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    """A laboratory's EDF: names, a date and events of its own, an ECG, and a flat channel."""
+    signal = noise(5, 30, seed=9)
+    signal[2] = 0
+    return edf_files.write_edf(
+        tmp_path / "flat.edf",
+        signal + 100,  # cleaning takes the constant out, completion must not
+        LABELS,
+        recording=edfio.Recording(startdate=datetime.date(2019, 3, 17)),
+        patient=edfio.Patient(name="Erika_Mustermann"),
+        annotations=[edfio.EdfAnnotation(12.5, 1.0, "go")],
+    )
+
+
+@pytest.mark.parametrize("name", ["out_raw.fif", "out.edf"])
+@pytest.mark.parametrize("hide", [None, "Oz", "10-10.3"])
+def test_what_was_not_asked_for_comes_back_bit_by_bit(
+    models: Path, tmp_path: Path, flat: Path, name: str, hide: str | None
+) -> None:
+    complete(str(models / "eeg"), str(flat), out=tmp_path / name, hide=hide)
+    before = mne.io.read_raw(flat, verbose="ERROR")
+    after = mne.io.read_raw(tmp_path / name, verbose="ERROR")
+    assert after.ch_names == before.ch_names
+    for key in ("sfreq", "highpass", "lowpass", "meas_date"):
+        assert after.info[key] == before.info[key]
+    completed = {"EEG PZ-REF"} | ({"EEG OZ-REF"} if hide == "Oz" else set())
+    kept = np.ones((5, before.n_times), bool)
+    kept[[name in completed for name in LABELS]] = False
+    if hide == "10-10.3":
+        kept[:4, 1000:1030] = False
+    one, other = before.get_data(), after.get_data()
+    np.testing.assert_array_equal(one[kept], other[kept])
+    assert (one[~kept] != other[~kept]).mean() > 0.95
+    marks = set(after.annotations.description) - {"go"}
+    assert marks >= {f"completed {name}" for name in completed}
+    assert len(marks) == (4 if hide == "10-10.3" else len(completed))
+    go = after.annotations[[d == "go" for d in after.annotations.description]]
+    assert (go.onset, go.duration) == (12.5, 1.0)
+    assert b"Mustermann" not in (tmp_path / name).read_bytes()
+
+
+def test_a_channel_is_completed_in_the_reference_of_the_file(tmp_path: Path) -> None:
+    base = tiny.eeg().bundle
+    assert base.info.preprocess is not None
+    average = base.info.preprocess.model_copy(update={"reference": "average"})
+    bundle = replace(base, info=base.info.model_copy(update={"preprocess": average}))
+    bundles.save(tmp_path / "average", bundle)
+    shared = 200 * np.sin(2 * np.pi * 6 * np.arange(3000) / 100)  # the average takes it away
+    given = write_edf(tmp_path / "P09.edf", noise(seconds=30, seed=9) + shared)
+    complete(str(tmp_path / "average"), str(given), out=tmp_path / "out_raw.fif", hide="Oz")
+    truth, made = (
+        mne.io.read_raw(file, verbose="ERROR").get_data(picks="Oz")[0]
+        for file in (given, tmp_path / "out_raw.fif")
+    )
+    assert np.corrcoef(truth, made)[0, 1] > 0.9
+    assert made.std() == pytest.approx(truth.std(), rel=0.2)
+
+
+def test_other_formats_keep_their_samples_and_dates(
+    models: Path, tmp_path: Path, flat: Path
+) -> None:
+    raw = mne.io.read_raw(flat, preload=True, verbose="ERROR")
+    raw.pick(LABELS[:4]).crop(2.0).save(tmp_path / "cropped_raw.fif", fmt="double", verbose="ERROR")
+    out = tmp_path / "out_raw.fif"
+    complete(str(models / "eeg"), str(tmp_path / "cropped_raw.fif"), out=out)
+    after = mne.io.read_raw(out, verbose="ERROR")
+    assert after.first_time == raw.first_time
+    np.testing.assert_array_equal(after.get_data()[[0, 1, 3]], raw.get_data()[[0, 1, 3]])
+    times = {one["description"]: one["onset"] - after.first_time for one in after.annotations}
+    assert times == pytest.approx({"go": 10.5, "completed EEG PZ-REF": 0.0})
+    result = complete(str(models / "eeg"), str(out), out=tmp_path / "again.edf", hide="Pz")
+    again = mne.io.read_raw(tmp_path / "again.edf", verbose="ERROR")
+    np.testing.assert_allclose(again.get_data()[[0, 1, 3]], raw.get_data()[[0, 1, 3]], atol=2e-8)
+    page = Path(result["report"]).read_text()
+    assert "EDF stores 16 bits" in page
 
 
 def test_half_an_image_is_completed_and_the_other_half_left(models: Path, tmp_path: Path) -> None:

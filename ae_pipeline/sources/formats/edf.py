@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ae_pipeline.data import Annotation, InputError
 from ae_pipeline.sources.formats.content import Content, Signal, check_bounds
 
-__all__ = ["read_edf"]
+__all__ = ["VOLTS", "read_edf", "unique_names"]
 
 Float = NDArray[np.float32]
 
@@ -96,7 +96,7 @@ def read_edf(path: Path) -> Content:
         return _edf_signal(edf, [signals[row] for row in rows], starts_s=starts_s)
 
     return Content(
-        names=_unique([edf.labels[i] for i in signals]),
+        names=unique_names([edf.labels[i] for i in signals]),
         types=tuple("eeg" if usable[i] else "physical range undefined" for i in signals),
         rates_hz=tuple(edf.per_record[i] / edf.record_s for i in signals),
         positions_m=np.full((len(signals), 3), math.nan),
@@ -111,7 +111,7 @@ def read_edf(path: Path) -> Content:
     )
 
 
-def _unique(names: list[str]) -> tuple[str, ...]:
+def unique_names(names: list[str]) -> tuple[str, ...]:
     """Names that occur more than once get running numbers, as MNE does it."""
     counts, seen = Counter(names), Counter[str]()
     unique = []

@@ -39,7 +39,7 @@ from ae_pipeline.sources.formats.nihon import PARTS, blocks_begin, open_nihon, t
 if TYPE_CHECKING:
     import mne
 
-__all__ = ["read_mne"]
+__all__ = ["open_raw", "read_mne"]
 
 Float = NDArray[np.float32]
 
@@ -101,6 +101,23 @@ def read_mne(path: Path) -> Content:
     said = dict.fromkeys(_told(text, path) for text in warned if not USUAL_WARNINGS.search(text))
     notes = [f"MNE: {text}" for text in said][:MOST_WARNINGS]
     return replace(content, notes=(*content.notes, *notes))
+
+
+def open_raw(path: Path) -> mne.io.BaseRaw | None:
+    """Open as MNE does; None where MNE cannot read it as one continuous recording."""
+    import mne
+
+    if EPOCHS.search(path.name) or is_ant(path):
+        return None
+    with warnings.catch_warnings(), _unheard(), _unseen(path):
+        warnings.simplefilter("ignore")
+        try:
+            raw = _raw(path)
+        except Exception:  # whatever a reader of MNE raises
+            return None
+    if isinstance(raw, mne.BaseEpochs) or (path.suffix.lower() == ".eeg" and blocks_begin(raw)):
+        return None
+    return raw
 
 
 def _told(warning: str, path: Path) -> str:
