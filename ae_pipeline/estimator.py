@@ -252,7 +252,9 @@ class Autoencoder(
         return values.reshape(len(codes), *self._given_shape).astype(codes.dtype, copy=False)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Return minus the mean loss per entry of each sample, (n,); higher is more normal.
+        """Return minus the anomaly score of each sample, (n,); higher is more normal.
+
+        It is the score of the command line: the ensemble of views of the autoencoder.
 
         Examples
         --------
@@ -398,7 +400,9 @@ class Autoencoder(
         return Samples(kind.name, shaped, meta, axes_of("series", names), sfreq_hz=100.0)
 
     def _scores(self, samples: Samples) -> NDArray[np.float64]:
-        return np.asarray(-self._ensemble.autoencoder.score(samples).total, dtype=np.float64)
+        most = float(np.finfo(np.float32).max)  # as the command line has what is beyond it
+        total = np.nan_to_num(self._ensemble.view_scores(samples).total, nan=most, posinf=most)
+        return np.asarray(-total, dtype=np.float64)
 
     def _decode(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch

@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ae_pipeline
 from ae_pipeline.estimator import Autoencoder
+from ae_pipeline.scoring.judge import raw_columns
 
 EXPECTED_FAILURES: dict[str, str] = {}
 """Checks of scikit-learn that the tabular default may fail, with the reason: none."""
@@ -58,6 +59,13 @@ def test_the_same_seed_gives_the_same_numbers_to_the_bit() -> None:
     assert one.transform(X).tobytes() == same.transform(X).tobytes()
     assert one.sample(20).tobytes() == same.sample(20).tobytes()
     assert one.transform(X).tobytes() != other.transform(X).tobytes()
+
+
+def test_scores_are_those_of_the_command_line() -> None:
+    X = table()
+    model = Autoencoder(**FAST).fit(X)
+    columns, _, _ = raw_columns(model._ensemble, {}, samples=model._samples(X))
+    np.testing.assert_allclose(model.score_samples(X), -columns["score"], atol=1e-6)
 
 
 def test_the_callers_random_numbers_stay_the_callers() -> None:

@@ -101,6 +101,7 @@ def gather_recordings(
     notes = dict.fromkeys(chosen) | dict.fromkeys(
         note for recording, plan in parts for note in (*recording.notes, *plan.notes)
     )
+    left_out = sorted({name for _, recording in opened for name in recording.ch_names} - {*usual})
     references = sorted({plan.reference for _, plan in parts})
     facts = {
         "recordings": len(parts),
@@ -109,6 +110,10 @@ def gather_recordings(
         "windows": len(samples),
         "channels": len(usual),
         "reference": ", ".join(references),
+        "filter_length_s": round(
+            max(len(plan.filter.band_pass) / plan.filter.sfreq_hz for _, plan in parts), 3
+        ),
+        **({"channels_left_out": ", ".join(left_out)} if left_out else {}),
         "bad_channels": sum(len(plan.bads) for _, plan in parts),
         **_card(parts),
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
@@ -58,6 +59,12 @@ __all__ = [
 ]
 
 FORMAT: Literal[2] = 2
+
+OF_RECORDING = (
+    *("score", "p_value", "flagged", "score_own", "score_neighbours", "score_population"),
+    *("score_state", "top_band", "top_view", "top_deviation", "top_entry", "top_ratio"),
+)
+"""EEG: columns that need the recording beside the window."""
 DESCRIPTION, WEIGHTS = "bundle.json", "weights.safetensors"
 LARGEST = 2**26
 """Bytes of a description, and entries of a sample."""
@@ -254,6 +261,47 @@ class Bundle:
             info.sfreq_hz,
         )
         return self.judge(samples).frame
+
+    @property
+    def input_facts(self) -> dict[str, str | float]:
+        """Form and unit of the samples, and what was done to windows before."""
+        info, clean = self.info, self.info.preprocess
+        facts: dict[str, str | float] = {
+            "unit": info.unit,
+            "shape": " x ".join(map(str, ("n", *info.shape))),
+        }
+        if clean is None or info.sfreq_hz is None:
+            return facts
+        return facts | {
+            "sfreq_hz": float(info.sfreq_hz),
+            "high_pass_hz": float(clean.high_pass_hz or 0),
+            "low_pass_hz": float(clean.low_pass_hz or info.sfreq_hz / 2),
+            "reference": str(info.training.get("reference", "")),
+            "channels": ",".join(info.entries),
+        }
+
+    def predict_values(
+        self, values: NDArray[Any] | pd.DataFrame, stated: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Return what can be said of plain numbers alone and is equal to what ``score`` writes.
+
+        Of EEG that leaves out the ensemble's score and what follows from it: they compare a
+        window with its own recording before the reference, which the windows do not show.
+
+        Parameters
+        ----------
+        values
+            As :meth:`judge_values` takes them; EEG filtered, referenced and at the model's rate.
+        stated : mapping, optional
+            What is known of them; refused where it differs from :attr:`input_facts`.
+        """
+        for name, expected in self.input_facts.items():
+            if stated and stated.get(name, expected) != expected:
+                raise InputError(f"{name} {stated[name]} given, the model takes {expected}")
+        frame = self.judge_values(values)
+        if self.ensemble.population is None:
+            return frame
+        return frame.drop(columns=[name for name in OF_RECORDING if name in frame])
 
     def _refuse_other_unit(self, array: NDArray[np.float32]) -> None:
         """Numbers that cannot be in the model's unit, whatever they show."""

@@ -61,7 +61,7 @@ class Detector(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input: {takes}, params=None):
         if isinstance(model_input, dict):  # what MLflow makes of a table with a signature
             model_input = pd.DataFrame(model_input)
-        return self.bundle.judge_values(model_input)
+        return self.bundle.predict_values(model_input, params)
 
 
 mlflow.models.set_model(Detector())
@@ -133,12 +133,16 @@ def _save_model(
     table = bool(detector.info.columns)
     signature = example = None
     if record.input_example is not None:
-        example = _example(detector, record.input_example.shape)
-        signature = infer_signature(example, detector.judge_values(example))
+        example = _example(detector)
+        facts = detector.input_facts
+        signature = infer_signature(example, detector.predict_values(example), facts)
         if table:
             # As tensors, since MLflow refuses whole numbers for columns declared as decimal.
             number = np.dtype("float64")
             signature.inputs = Schema([TensorSpec(number, (-1,), name) for name in example])
+        else:
+            # MLflow would take one width of numbers and no lists; the bundle checks what it gets.
+            signature.inputs = None
     takes = "pd.DataFrame" if table else "np.ndarray"
     code = place / "detector.py"
     code.write_text(MODEL_CODE.format(takes=takes), encoding="utf-8")
@@ -162,15 +166,31 @@ def _save_model(
     )
 
 
-def _example(detector: Bundle, shape: tuple[int, ...]) -> Any:
-    """Two invented samples: an array, or for a questionnaire a table with the items' names."""
+def _example(detector: Bundle) -> Any:
+    """Two samples that the model itself draws: they look like data and are nobody's."""
     import numpy as np
     import pandas as pd
+    import torch
 
-    if not detector.info.columns:
-        return np.zeros((2, *shape), np.float32)
-    row = {item["name"]: float((item["levels"] or (0,))[0]) for item in detector.info.columns}
-    return pd.DataFrame([row, row])
+    fitted = detector.autoencoder
+    codes = detector.ensemble.draw_codes(2, np.random.default_rng(0))
+    device = next(fitted.model.parameters()).device
+    with torch.inference_mode():
+        parameters = fitted.model.decode(torch.from_numpy(codes).to(device))
+        mean = fitted.model.likelihood.mean(parameters).cpu().numpy()
+    values = fitted.scaler.inverse(mean).astype(np.float32)
+    info = detector.info
+    if info.layout == "grid":
+        return values.clip(0, 1)
+    if info.layout == "series":
+        return values
+    table = pd.DataFrame(values, columns=list(info.entries)).astype(float)
+    for item in info.columns:
+        if item["levels"]:
+            levels = np.array(item["levels"], float)
+            away = np.abs(table[item["name"]].to_numpy()[:, None] - levels)
+            table[item["name"]] = levels[away.argmin(1)]
+    return table
 
 
 def _digest(bundle: Path) -> str:

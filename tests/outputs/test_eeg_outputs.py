@@ -230,6 +230,15 @@ def test_the_methods_paragraph_says_what_was_done_and_by_what(laboratory: Path) 
         "ae-pipeline",
         "dense, objective vanilla, 3 latent features",
         "at most 6 events an hour",
+        "Hamming window of 3.3",  # seconds for a high-pass at 1 Hz
+        "4 recordings of 4 participants",
+        "4 calibration subjects",
+        "cross-conformal",  # each left out in turn: fewer than eight
+        "bound is weaker",
+        "by adamw (learning rate 0.001)",
+        "early stopping after 10 epochs",
+        "measured, each by the threshold of the others",
+        "ensemble of reconstruction error",
     ):
         assert words in text, words
     for page in ("group_report.html", "sub-07_task-rest_report.html"):

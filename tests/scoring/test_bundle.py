@@ -305,6 +305,18 @@ def test_plain_arrays_are_judged_like_samples(trained: tiny.Trained) -> None:
     pd.testing.assert_frame_equal(flat, judged)
 
 
+def test_a_window_alone_is_predicted_as_the_pipeline_scores_it() -> None:
+    bundle = tiny.eeg().bundle
+    samples = tiny.eeg().data.samples
+    assert samples.robust_stats  # each recording's own
+    judged = bundle.judge(samples).frame
+    found = bundle.predict_values(samples.batch(slice(None))[0])
+    assert {"score_autoencoder", "score_pca", "score_robust_z", "score_latent"} <= set(found)
+    assert not {"score", "p_value", "flagged"} & set(found)
+    for name in found:
+        np.testing.assert_allclose(found[name], judged[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_tables_are_judged_by_name_with_missing_answers() -> None:
     bundle, samples = tiny.table().bundle, some(tiny.table().data.samples, 30)
     values, mask = samples.batch(slice(None))

@@ -345,17 +345,29 @@ def test_the_registered_model_scores_plain_numbers_without_a_pickle(
         values["Q1"] = [np.nan, 1, 2, 3, 4]
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.tracking_uri)
-    expected = bundles.load(place).judge_values(values)
+    expected = bundles.load(place).predict_values(values)
     for uri in (published.model_uri, "models:/moods@newest"):
         model = mlflow.pyfunc.load_model(uri)
         pd.testing.assert_frame_equal(model.predict(values), expected)
     signature = model.metadata.signature
     if kind == "table":
         assert signature.inputs.input_names() == list(made.bundle.info.entries)
-    else:
-        assert signature.inputs.inputs[0].shape == (-1, *shape)
+    stated = {spec.name: spec.default for spec in signature.params.params}
+    assert stated["shape"] == " x ".join(map(str, ("n", *shape)))
     assert signature.outputs.input_names() == list(expected.columns)
-    assert len(model.metadata.load_input_example()) == 2
+    example = model.metadata.load_input_example()
+    assert len(example) == 2
+    assert np.ptp(np.asarray(example, float)) > 0  # no zeros, and nobody's data
+    assert model.predict(example).notna().all(axis=None)
+    if kind == "eeg":
+        assert stated["sfreq_hz"] == made.bundle.info.sfreq_hz
+        assert stated["reference"] == made.bundle.info.training.get("reference", "")
+        with pytest.raises(Exception, match=r"sfreq_hz 99.0 given, the model takes 100.0"):
+            model.predict(values, params={"sfreq_hz": 99.0})
+        for other in (values.astype(float), values.tolist()):
+            pd.testing.assert_frame_equal(model.predict(other), expected)
+        with pytest.raises(Exception, match=r"^values of shape \(5, 7\) given, expected"):
+            model.predict(np.zeros((5, 7)))
 
     (stored,) = Path(settings.artifact_root.removeprefix("file://")).rglob("MLmodel")
     assert not list(stored.parent.rglob("*.pkl"))

@@ -6,8 +6,14 @@ done. Citations are by author and year.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from ae_pipeline.detectors.baselines import BASELINES
 from ae_pipeline.detectors.calibration import Detection
+from ae_pipeline.detectors.personfit import VIEWS
 from ae_pipeline.kind import kind_of
+from ae_pipeline.report.wording import count, spoken
 from ae_pipeline.scoring.bundle import Bundle, BundleInfo
 
 __all__ = ["methods_paragraph"]
@@ -33,12 +39,16 @@ def _data(info: BundleInfo) -> str:
     words = kind_of(info.kind).words
     things = words.cases
     if info.preprocess is not None:
-        n_recordings, n_people = card.get("recordings", "n/a"), card.get("subjects", "n/a")
-        people = f"{n_recordings} recordings of {n_people} people"
+        people = (
+            f"{_count(card.get('recordings'), 'recording')} of "
+            f"{_count(card.get('subjects'), 'participant')}"
+        )
         hours = f", {card['hours']:g} h in all" if "hours" in card else ""
+        left_out = card.get("channels_left_out", "")
+        others = f" Not in all recordings, and left out: {left_out}." if left_out else ""
         return (
-            f"Normal data were {people}{hours} ({len(info.entries)} EEG channels: "
-            f"{_listed(info.entries)})."
+            f"Normal data were {people}{hours} ({count(len(info.entries), 'EEG channel')}: "
+            f"{_listed(info.entries)}).{others}"
         )
     n = card.get(things, sum(card["parts"].values()) if "parts" in card else "n/a")
     shape = (
@@ -47,7 +57,11 @@ def _data(info: BundleInfo) -> str:
     return f"Normal data were {n} {things} ({shape})."
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _count(n: object, thing: str) -> str:
+    return count(n, thing) if isinstance(n, int) else f"n/a {thing}s"
+
+
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 32 else f"{', '.join(names[:8])}, ..."
 
 
@@ -69,9 +83,11 @@ def _cleaning(info: BundleInfo) -> list[str]:
         else "",
         "off": "",
     }.get(str(clean.notch), f"; notch at {clean.notch} Hz")
+    length_s = info.training.get("filter_length_s")
+    length = f" of {length_s:g} s" if length_s else ""
     filtered = (
-        f"Signals were filtered with MNE-Python's zero-phase FIR design (Hamming window, {band}"
-        f"{notch}; Gramfort et al. 2013)"
+        f"Signals were filtered with MNE-Python's zero-phase FIR design (Hamming window"
+        f"{length}, {band}{notch}; Gramfort et al. 2013)"
         if band
         else "Signals were not filtered"
     )
@@ -119,21 +135,50 @@ def _model(bundle: Bundle) -> str:
     parts = card.get("parts", {})
     things = kind_of(info.kind).words.many
     trained = f"{parts['train']:,} {things}" if parts.get("train") else f"the training {things}"
+    architecture = info.model.architecture.model_dump(mode="json", exclude={"kind"})
+    layers = ", ".join(f"{spoken(name)} {_plain(value)}" for name, value in architecture.items())
+    moved = stopped = ""
+    if "optimizer" in card:  # older bundles do not say
+        moved = f" by {card['optimizer']} (learning rate {card['learning_rate']:g})"
+    if isinstance(card.get("early_stopping"), int):
+        n_epochs = count(card["early_stopping"], "epoch")
+        stopped = f"; early stopping after {n_epochs} without a better validation loss"
     return (
         f"An autoencoder ({info.model.architecture.kind}, objective {info.model.objective.kind}, "
-        f"{info.model.latent_dim} latent features) was trained on {trained} for "
-        f"{card.get('epochs', 'n/a')} epochs (seed {card.get('seed', 'n/a')})."
+        f"{count(info.model.latent_dim, 'latent feature')}; {layers or 'no further settings'}) was "
+        f"trained on {trained}{moved} for {_count(card.get('epochs'), 'epoch')} (seed "
+        f"{card.get('seed', 'n/a')}{stopped})."
     )
+
+
+def _plain(value: Any) -> str:
+    """A setting without brackets."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _views(bundle: Bundle) -> str:
+    """The views of the autoencoder that the score adds, by name."""
+    names = (name.removeprefix("score_") for name in bundle.calibration.scores)
+    other = {"score", "autoencoder", *BASELINES}
+    if bundle.ensemble.person is not None:
+        return "views of person fit (" + ", ".join(map(spoken, VIEWS)) + ")"
+    return ", ".join(["reconstruction error", *(spoken(n) for n in names if n not in other)])
 
 
 def _judgement(bundle: Bundle, detection: Detection) -> str:
     info = bundle.info
     things = kind_of(info.kind).words.cases
     by = "Hochberg" if detection.dependence == "positive" else "Yekutieli"
+    units = count(bundle.calibration.n_units, f"calibration {info.exchangeable_unit}")
+    how = "split conformal p-values; Vovk et al. 2005"
+    if info.training.get("calibrated") == "cross-conformal":
+        how = (
+            "cross-conformal p-values: each unit was scored by a model trained without it; Vovk "
+            "2015, whose bound is weaker, an error rate of at most twice the nominal one"
+        )
     first = (
-        f"Scores were compared with {bundle.calibration.n_units} calibration "
-        f"{info.exchangeable_unit}s that the model had not been fitted on (split conformal "
-        "p-values; Vovk et al. 2005)"
+        f"The score is the ensemble of {_views(bundle)}, each in robust SD of normal data. "
+        f"Scores were compared with {units} that the model had not been fitted on ({how})"
     )
     flags = (
         f"{things} are flagged at a false discovery rate of {detection.error_rate:g} "
@@ -141,9 +186,11 @@ def _judgement(bundle: Bundle, detection: Detection) -> str:
     )
     if info.threshold is None:
         return f"{first}; {flags}."
+    rate, low, high = bundle.calibration.alarm_rate(detection.false_alarms_per_hour)
     return (
         f"{first}; whole {flags}, and windows above the threshold at which clean calibration "
-        f"recordings raise at most {detection.false_alarms_per_hour:g} events an hour."
+        f"recordings raise at most {detection.false_alarms_per_hour:g} events an hour (measured, "
+        f"each by the threshold of the others: {rate:.1f}, 95% interval {low:.1f} to {high:.1f})."
     )
 
 
