@@ -32,6 +32,7 @@ __all__ = [
     "Axis",
     "Block",
     "Column",
+    "Doubt",
     "Finding",
     "InputError",
     "Layout",
@@ -310,6 +311,10 @@ class Recording:
 
 
 # ------------------------------------------------------------------------------ samples
+
+
+class Doubt(str):
+    """A note that bears on every claim about the data: shown wherever results are."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ where a method cannot do without. Loadings are (items, factors).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from ae_pipeline.runtime.threads import one_thread
 from ae_pipeline.stats import mean_interval
 
 if TYPE_CHECKING:
-    from ae_pipeline.data import Samples
+    from ae_pipeline.data import Column, Samples
     from ae_pipeline.training.loop import FittedAutoencoder
 
 __all__ = [
@@ -56,6 +56,9 @@ MOST_ROWS = 4000
 
 MOST_REFITTED = 1000
 """People that the network is fitted to again, at most, to see whether the latents come back."""
+
+LEAST_ITEMS = 3
+"""Items that vary from which on dimensions mean anything."""
 
 MOST_POLYCHORIC = 30
 """Items up to which polychoric correlations are made by themselves (their time grows squared)."""
@@ -413,7 +416,7 @@ def beside(
     k: int,
     seed: int,
     refit: Callable[[Samples, int], FittedAutoencoder],
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """A model of a questionnaire beside factor analysis with as many dimensions.
 
     Parameters
@@ -430,17 +433,22 @@ def beside(
 
     Returns
     -------
-    dict
-        ``parallel`` (dimensions by parallel analysis, and its curves), ``loadings`` (items x
-        factors, and the same of the latents turned towards them), ``split_half`` (congruence of
-        factors over halves of the people), ``hidden`` (errors in predicting hidden items, in
-        variances of an item), ``congruence`` (of each factor with the latents turned towards it),
+    dict or None
+        None where fewer than three items vary. ``parallel`` (dimensions by parallel analysis, and
+        its curves), ``loadings`` (items x factors, and the same of the latents turned towards
+        them), ``split_half`` (congruence of factors over halves of the people), ``hidden`` (errors
+        in predicting hidden items, in variances of an item), ``congruence`` (of each factor with
+        the latents turned towards it),
         ``stability`` (of each latent over seeds and halves), ``verdict``.
     """
     rng = np.random.default_rng(seed)
     some = train.take(np.sort(rng.permutation(len(train))[:MOST_ROWS]))
-    x, level, usable = _usable(person, some)
-    test, _, _ = _usable(person, held_out)
+    answers = coded(some, person.low, high=person.high, used=person.used)
+    usable = _usable(answers.keyed, train.columns)
+    if len(usable) < LEAST_ITEMS:
+        return None
+    x, level = answers.keyed[:, usable], answers.level[:, usable]
+    test = coded(held_out, person.low, high=person.high).keyed[:, usable]
     k = min(k, x.shape[1] - 1)
     ordinal = all(c.type in ("ordinal", "binary") for c in np.array(train.columns)[usable])
     found: dict[str, Any] = {"k": k, "items": len(usable), "people": len(x)}
@@ -492,12 +500,12 @@ def beside(
     return found
 
 
-def _usable(person: PersonFit, samples: Samples) -> tuple[Float, NDArray[np.int64], Any]:
-    """Keyed answers and levels of the items that are numbers and vary in training."""
-    answers = coded(samples, person.low, high=person.high)
-    vary = np.diag(person.precision) < 1 / 2e-4
-    usable = np.flatnonzero([c.type != "nominal" for c in samples.columns] & vary)
-    return answers.keyed[:, usable], answers.level[:, usable], usable
+def _usable(keyed: Float, columns: Sequence[Column]) -> NDArray[np.int64]:
+    """Items that are numbers and vary in training, however small a part of their range they use."""
+    vary = [len(np.unique(answers[~np.isnan(answers)])) > 1 for answers in keyed.T]
+    return np.flatnonzero(
+        [column.type != "nominal" and own for column, own in zip(columns, vary, strict=True)]
+    )
 
 
 def _stability(

@@ -50,7 +50,14 @@ REDUNDANT = 0.7
 
 
 def scale_totals(samples: Samples) -> pd.DataFrame:
-    """Mean answer of each scale after reverse keying, one column a scale (``total_NAME``)."""
+    """Mean and sum of each scale's answers after reverse keying.
+
+    Returns
+    -------
+    DataFrame
+        For each scale ``total_NAME``, the mean of the answers given, and ``sum_NAME``, that mean
+        times the number of items (so a missing answer counts as the person's mean).
+    """
     import pandas as pd
 
     values, mask = samples.batch(slice(None))
@@ -62,6 +69,7 @@ def scale_totals(samples: Samples) -> pd.DataFrame:
             n = known[:, at].sum(1)
             total = np.where(known[:, at], values[:, at], 0).sum(1) / np.maximum(n, 1)
             found[f"total_{scale}"] = np.where(n > 0, total, np.nan)
+            found[f"sum_{scale}"] = found[f"total_{scale}"] * len(at)
     return pd.DataFrame(found, index=range(len(samples)))
 
 
@@ -88,6 +96,7 @@ def persons_frame(
         person.onset(samples, predictions),
         scale_totals(samples),
         meta[groups].add_prefix("group_"),
+        meta[[name for name in ("checks_failed",) if name in meta]],
     ]
     return pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
 
@@ -300,7 +309,8 @@ def items_frame(
     remarks = []
     for j in range(n_items):
         said = []
-        if not known[:, j].any() or entropy[j] < 1e-9:
+        answers = keyed[known[:, j], j]
+        if not len(answers) or np.ptp(answers) == 0:
             said.append("one answer only: says nothing about anybody")
         elif predicted[j] < 0.02:
             said.append("goes with no other item")

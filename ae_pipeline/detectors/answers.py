@@ -16,12 +16,14 @@ __all__ = [
     "Answers",
     "coded",
     "declared_scale_numbers",
+    "in_used_range",
     "level_counts",
     "mean_positions",
     "possible_ranges",
     "presentation_order",
     "range_numbers",
     "scale_numbers",
+    "used_ranges",
 ]
 
 Float = NDArray[np.float64]
@@ -55,15 +57,24 @@ class Answers:
         return self.level >= 0
 
 
-def coded(samples: Samples, low: Float, *, high: Float) -> Answers:
-    """Answers as levels and as positions in the range ``low`` to ``high`` of each item."""
+def coded(samples: Samples, low: Float, *, high: Float, used: Float | None = None) -> Answers:
+    """Answers as levels and as positions in the range ``low`` to ``high`` of each item.
+
+    Parameters
+    ----------
+    samples : Samples
+    low, high : array of shape (items,)
+    used : array of shape (items, 2), optional
+        From :func:`used_ranges`: what the levels of continuous items divide.
+    """
     values, mask = samples.batch(slice(None))
     known = np.ones(values.shape, bool) if mask is None else mask
     width = np.where(high > low, high - low, 1.0)
     keyed = np.where(known, (values - low) / width, np.nan)
     count = level_counts(samples.columns)
     with np.errstate(invalid="ignore"):
-        level = np.rint(np.clip(keyed, 0, 1) * (count - 1))
+        within = keyed if used is None or not len(used) else in_used_range(keyed, used)
+        level = np.rint(np.clip(within, 0, 1) * (count - 1))
     level = np.where(known, level, -1).astype(np.int64)
     turned = np.array([column.reverse for column in samples.columns], bool)
     raw = np.where(turned, 1 - keyed, keyed)
@@ -131,6 +142,28 @@ def possible_ranges(samples: Samples) -> tuple[Float, Float]:
             if len(known):
                 low[j], high[j] = float(known.min()), float(known.max())
     return low, high
+
+
+def used_ranges(keyed: Float, columns: Sequence[Column]) -> Float:
+    """Return the part of its range that each item's levels divide, (items, 2) positions.
+
+    The whole range, but for a continuous item nearly all of whose answers lie within less than
+    half of it: cut over the whole range they would be one level.
+    """
+    used = np.tile([0.0, 1.0], (len(columns), 1))
+    for j, column in enumerate(columns):
+        known = keyed[~np.isnan(keyed[:, j]), j]
+        if column.levels or not len(known):
+            continue
+        ends = np.quantile(known, (0.01, 0.99))
+        if 0 < ends[1] - ends[0] < 0.5:
+            used[j] = ends
+    return used
+
+
+def in_used_range(positions: Float, used: Float) -> Float:
+    """Positions in the possible range as positions in the used part of it."""
+    return np.asarray((positions - used[:, 0]) / (used[:, 1] - used[:, 0]), dtype=np.float64)
 
 
 def mean_positions(keyed: Float) -> Float:

@@ -37,6 +37,7 @@ CARELESS = {
     "antonyms": "high",
     "person_total": "low",
     "guttman_errors": "high",
+    "lz": "low",
     "response_time": "low",
 }
 """Which values of an index speak of careless responding."""

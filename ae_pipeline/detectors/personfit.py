@@ -51,12 +51,14 @@ from ae_pipeline.detectors.answers import (
     Answers,
     coded,
     declared_scale_numbers,
+    in_used_range,
     level_counts,
     mean_positions,
     possible_ranges,
     presentation_order,
     range_numbers,
     scale_numbers,
+    used_ranges,
 )
 from ae_pipeline.detectors.baselines import IsolationForest
 from ae_pipeline.training.loop import FittedAutoencoder
@@ -150,6 +152,10 @@ class PersonFit:
     reference : array of shape (indices, 2)
         Median and robust deviation of the training part's indices (:attr:`INDICES`).
     forest : IsolationForest
+    time_center : array of shape (columns,)
+        Usual logarithm of each response time.
+    used : array of shape (items, 2)
+        Part of the range that the levels of continuous items divide; empty for all of it.
     """
 
     autoencoder: FittedAutoencoder
@@ -167,6 +173,7 @@ class PersonFit:
     antonyms: NDArray[np.int64]
     forest: IsolationForest
     time_center: Float = field(default_factory=lambda: np.zeros(0))
+    used: Float = field(default_factory=lambda: np.zeros((0, 2)))
 
     # ------------------------------------------------------------------------- fitting
 
@@ -193,7 +200,8 @@ class PersonFit:
         rows = np.sort(np.random.default_rng(seed).permutation(len(train))[:FIT_ROWS])
         chosen = train.take(rows)
         low, high = possible_ranges(chosen)
-        answers = coded(chosen, low, high=high)
+        used = used_ranges(coded(chosen, low, high=high).keyed, chosen.columns)
+        answers = coded(chosen, low, high=high, used=used)
         forest = IsolationForest.fit(train, autoencoder.scaler, latent_dim=0, seed=seed)
         assert isinstance(forest, IsolationForest)
         mean = mean_positions(answers.keyed)
@@ -219,6 +227,7 @@ class PersonFit:
             _strong_pairs(-related),
             forest,
             _time_center(chosen),
+            used,
         )
         judge = train if reference is None or len(reference) < 20 else reference
         judge = judge.take(_spread(len(judge), FIT_ROWS))
@@ -226,7 +235,7 @@ class PersonFit:
 
     def _mixed(self, judge: Samples, honest: bool) -> PersonFit:
         """The share of the autoencoder that predicts people outside of its training best."""
-        answers = coded(judge, self.low, high=self.high)
+        answers = coded(judge, self.low, high=self.high, used=self.used)
         mean, _ = self.autoencoder.predict_hidden(judge, N_HIDDEN)
         away = np.where(answers.known, self.positions(mean) - answers.keyed, np.nan)
         with warnings.catch_warnings():
@@ -283,9 +292,11 @@ class PersonFit:
         own[:, :, : network.shape[2]] = network[:, :, :most]
         loose = np.flatnonzero([not own[:, j].any() for j in range(own.shape[1])])
         if len(loose):
-            own[:, loose] = cut_into_levels(
-                self.positions(mean)[:, loose], self.width[loose], count=count[loose], most=most
-            )
+            place, width = self.positions(mean)[:, loose], self.width[loose]
+            if len(self.used):
+                used = self.used[loose]
+                place, width = in_used_range(place, used), width / (used[:, 1] - used[:, 0])
+            own[:, loose] = cut_into_levels(place, width, count=count[loose], most=most)
         linear = levels_from_curves(
             conditional_means(answers.keyed, self.mean, precision=self.precision),
             self.curves,
@@ -311,7 +322,7 @@ class PersonFit:
         return AnswerPredictions(answers=Answers(**forms), **joined)
 
     def _predict_answers(self, samples: Samples) -> AnswerPredictions:
-        answers = coded(samples, self.low, high=self.high)
+        answers = coded(samples, self.low, high=self.high, used=self.used)
         network, linear = self._both(samples, answers)
         share = float(self.weight[0])
         p = share * network + (1 - share) * linear
@@ -328,6 +339,8 @@ class PersonFit:
         from_questions = np.log(np.take_along_axis(linear, level, 2)[:, :, 0])
         before = from_answers_before(answers.level, samples.columns)
         positions = np.arange(p.shape[2]) / np.maximum(count - 1, 1)[:, None]
+        if len(self.used):
+            positions = self.used[:, :1] + positions * (self.used[:, 1:] - self.used[:, :1])
         expected = (p * np.where(possible, positions, 0.0)).sum(2)
         turned = np.array([column.reverse for column in samples.columns], bool)
         expected = np.where(turned, 1 - expected, expected)
@@ -387,8 +400,9 @@ class PersonFit:
 
         Columns are those of :data:`ae_pipeline.detectors.indices.CARELESS` that the data allows
         (``longstring`` needs a presentation order, ``even_odd`` three scales, ``synonyms`` and
-        ``antonyms`` three pairs of items, ``response_time`` columns of times), ``lz`` (held-out
-        surprise standardised by its expectation; Drasgow et al., 1985) and ``answered``.
+        ``antonyms`` three pairs of items, ``response_time`` columns of times), ``lz`` (log
+        likelihood of the answers given the others, standardised by its expectation; Drasgow et
+        al., 1985: low is a misfit) and ``answered``.
         """
         import pandas as pd
 
@@ -396,7 +410,7 @@ class PersonFit:
         answers, columns = predictions.answers, samples.columns
         scales = scale_numbers(columns)
         found: dict[str, Float] = {
-            "lz": (predictions.surprise - predictions.usual).sum(1)
+            "lz": (predictions.usual - predictions.surprise).sum(1)
             / np.sqrt(np.maximum(predictions.variance.sum(1), 1e-9)),
             "person_total": indices.person_total(answers.raw, self.profile, scales=scales),
             "irv": indices.variability(answers.raw, range_numbers(columns)),

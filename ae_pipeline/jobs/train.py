@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.analysis.rehearsal import rehearse, summarise
 from ae_pipeline.config import StudyError
-from ae_pipeline.data import InputError, Samples
+from ae_pipeline.data import Doubt, InputError, Samples
 from ae_pipeline.ingest.gather import Gathered, gather
 from ae_pipeline.jobs.fit import (
     Fitted,
@@ -196,6 +196,8 @@ class TrainJob:
         if known is not None and known.files:
             inputs.append(digest_files(known.files))
         division = divide(data.samples.meta, self.study.split)
+        doubts = (note for note in data.notes if isinstance(note, Doubt))
+        division = replace(division, claims=(*doubts, *division.claims))
         for claim in division.claims:
             _LOG.warning(claim)
         this = key("train", inputs, config=self.study.decisive())

@@ -11,6 +11,7 @@ import numpy as np
 
 from ae_pipeline import report
 from ae_pipeline.outputs.bids import write_dataset
+from ae_pipeline.outputs.dictionary import write_described
 from ae_pipeline.outputs.masking import IDENTITIES, PLAIN, SHARED, Masking
 from ae_pipeline.outputs.persons import items_table, person_tables
 from ae_pipeline.outputs.publish import flat, write_record
@@ -102,9 +103,11 @@ def write_group(run: ScoreRun) -> dict[str, Any]:
             "group_report.html",
             "report.html",
             "persons.csv",
+            "persons.json",
             "answers.csv",
             "flag_rates.csv",
             "items.csv",
+            "items.json",
             "dataset_description.json",
             "README.md",
             "methods.txt",
@@ -240,7 +243,7 @@ def _people(
         return None, pd.DataFrame(), pd.DataFrame()
     parts = [pd.read_csv(out / f"{s}_items.tsv", sep="\t", dtype={"item": str}) for s in stems]
     items = items_table(parts, n_rows)
-    write_frame(out / "items.csv", items)
+    write_described(out / "items.csv", items)
     about, answers = (
         pd.concat([pd.read_parquet(out / f"{s}_{what}.parquet") for s in stems])
         for what in ("persons", "answers")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_pipeline.analysis.persons import N_SHOWN, PROPOSED, flag_rates
+from ae_pipeline.outputs.dictionary import write_described
 from ae_pipeline.report.findings.rows import person_sections
 from ae_pipeline.runtime.files import write_frame
 
@@ -27,11 +28,11 @@ class PersonTables:
     rates: pd.DataFrame
 
     def write(self, folder: Path) -> None:
-        """Write the three files, the most suspicious first."""
+        """Write the three files, the most suspicious first, and what their columns mean."""
         by_p = self.persons.sort_values(
             ["p_value", "score"], ascending=[True, False], kind="stable"
         )
-        write_frame(folder / "persons.csv", by_p)
+        write_described(folder / "persons.csv", by_p)
         answers = self.answers.rename(columns={"recording": "id"})
         write_frame(folder / "answers.csv", answers)
         write_frame(folder / "flag_rates.csv", self.rates)

@@ -18,6 +18,7 @@ from ae_pipeline import report
 from ae_pipeline.analysis.persons import describe
 from ae_pipeline.analysis.relevance import Relevance, relevance
 from ae_pipeline.detectors.heads import head_numbers
+from ae_pipeline.outputs.dictionary import write_described
 from ae_pipeline.outputs.masking import IDENTITIES, PLAIN, SHARED, Masking
 from ae_pipeline.outputs.persons import items_table, person_tables
 from ae_pipeline.outputs.publish import flat, write_record
@@ -159,7 +160,7 @@ def _write_once(run: TrainRun, tables: _TrainTables, *, place: Path) -> None:
     if run.metrics.get("factors"):
         write_json(place / "latents.json", _latents_sidecar(run.metrics["factors"]))
     if tables.people is not None:
-        write_frame(place / "items.csv", tables.people[2])
+        write_described(place / "items.csv", tables.people[2])
 
 
 def _write_copies(run: TrainRun, tables: _TrainTables, *, digest: str, place: Path) -> report.Drawn:

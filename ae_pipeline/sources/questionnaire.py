@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.data import Axis, Column, InputError, Samples
+from ae_pipeline.data import Axis, Column, Doubt, InputError, Samples
 from ae_pipeline.sources import cells, metadata, wording
 from ae_pipeline.sources.items import (
     QuestionnaireSource,
@@ -214,7 +214,7 @@ def _keyed(
     source: QuestionnaireSource, items: list[_Item], *, values: NDArray[np.float32]
 ) -> tuple[list[_Item], list[str]]:
     """Items with the reverse keying that the study leaves to us, and what is still undecided."""
-    turned, notes = set[str](), []
+    turned, notes = set[str](), list[str]()
     names = [item.name for item in items]
     for block in source.items:
         own = match(block.items, names, where="", strict=False)
@@ -228,8 +228,10 @@ def _keyed(
             elif found.undecided:
                 first, second = map(wording.quoted, found.undecided)
                 notes.append(
-                    f"reverse keying{label} cannot be decided from the answers: {first} run "
-                    f"against {second}; name the reverse-keyed ones under reverse"
+                    Doubt(
+                        f"reverse keying{label} cannot be decided from the answers: {first} run "
+                        f"against {second}; name the reverse-keyed ones under reverse"
+                    )
                 )
             continue
         open_ = [
@@ -238,9 +240,12 @@ def _keyed(
             if name not in block.turned(own)
         ]
         if open_:
+            verb = "seem" if len(open_) > 1 else "seems"
             notes.append(
-                f"{wording.items(open_)}{label} seem reverse-keyed and are not turned round: move "
-                "them to reverse to confirm, or empty reverse_proposed to refuse"
+                Doubt(
+                    f"{wording.items(open_)}{label} {verb} reverse-keyed and not turned round: "
+                    "move to reverse to confirm, or empty reverse_proposed to refuse"
+                )
             )
     return [replace(item, reverse=True) if item.name in turned else item for item in items], notes
 
@@ -458,7 +463,8 @@ def _mask_impossible(
         bad = text.get(item.name)
         n_known = int((~np.isnan(answers)).sum())
         if bad is not None and bad.any():
-            words = "not among its levels" if item.words else "that are no numbers"
+            many = "that are no numbers" if bad.sum() > 1 else "that is no number"
+            words = "not among its levels" if item.words else many
             offending[item.name] = (
                 f"item {item.name!r} has {wording.count(bad.sum(), 'answer')} {words} "
                 f"({wording.rows(rows[bad])})"
@@ -487,16 +493,14 @@ def _mask_impossible(
         )
     shown = list(offending.values())
     more_ = f"; and {len(shown) - 8} more items" if len(shown) > 8 else ""
-    return [
-        f"{file.name}: {wording.count(n_wrong, 'impossible answer')} counted as missing: "
-        + "; ".join(shown[:8])
-        + more_
-    ]
+    listed = "; ".join(shown[:8]) + more_
+    answers_ = wording.count(n_wrong, "impossible answer")
+    return [Doubt(f"{file.name}: {answers_} counted as missing: {listed}")]
 
 
 def _doubts(files: Sequence[Path], items: list[_Item], *, values: NDArray[np.float32]) -> list[str]:
     """What is odd about the answers as a whole; raise where they tell nothing at all."""
-    notes = []
+    notes: list[str] = []
     constant = np.fmin.reduce(values) == np.fmax.reduce(values)  # both pass over NaN
     flat = [item.name for item, same in zip(items, constant, strict=True) if same]
     if len(flat) == len(items) and len(values) > 1:
@@ -510,10 +514,12 @@ def _doubts(files: Sequence[Path], items: list[_Item], *, values: NDArray[np.flo
     n, n_items = values.shape
     if n < _FEWEST or n < _PER_ITEM * n_items:
         notes.append(
-            f"{n:,} people and {n_items:,} items: too few to learn which answers go together (at "
-            f"least {max(_FEWEST, _PER_ITEM * n_items):,} people); totals, longstring, the "
-            "variability of answers and even-odd consistency can be trusted, the score, the "
-            "latents and factor analysis cannot"
+            Doubt(
+                f"{n:,} people and {n_items:,} items: too few to learn which answers go together "
+                f"(at least {max(_FEWEST, _PER_ITEM * n_items):,} people); totals, longstring, the "
+                "variability of answers and even-odd consistency can be trusted, the score, the "
+                "latents and factor analysis cannot"
+            )
         )
     loose = [item.name for item in items if item.bounds is None]
     if loose:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,8 @@ from respondents import N_ITEMS, careless, people, trained
 
 from ae_pipeline.analysis import persons
 from ae_pipeline.detectors import personfit
+from ae_pipeline.jobs.job import run_plainly
+from ae_pipeline.jobs.train import train_job
 from ae_pipeline.runtime.files import harmless
 
 
@@ -45,10 +49,12 @@ def test_rates_of_flags_are_counted_by_group_and_quarter() -> None:
 def test_totals_are_means_after_reverse_keying_over_what_was_answered() -> None:
     samples = people(20, 3)
     totals = persons.scale_totals(samples)
-    assert list(totals) == [f"total_S{i}" for i in range(4)]
+    assert list(totals) == [f"{what}_S{i}" for i in range(4) for what in ("total", "sum")]
     assert samples.mask is not None
     own = samples.values[0, :5][samples.mask[0, :5]]
     assert totals["total_S0"][0] == pytest.approx(own.mean())
+    n_items = sum(column.block == "S0" for column in samples.columns)
+    assert totals["sum_S0"][0] == pytest.approx(own.mean() * n_items)
 
 
 def test_answers_stand_beside_what_was_expected_in_the_order_people_saw_them() -> None:
@@ -138,3 +144,27 @@ def test_a_part_of_the_people_at_a_time_comes_to_the_same_as_all_at_once(
             pd.testing.assert_frame_equal(one, parts, rtol=1e-4, atol=1e-5)
         else:
             np.testing.assert_allclose(one, parts, rtol=1e-4, atol=1e-5)
+
+
+def test_answers_in_a_small_part_of_a_continuous_range_are_told_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(150, 1)) + 0.7 * rng.normal(size=(150, 6))
+    frame = pd.DataFrame(np.digitize(drawn, [-1, 0, 1, 2]), columns=[f"a{i}" for i in range(6)])
+    frame["a5"] = 0  # one answer only
+    frame.insert(0, "id", range(150))
+    frame.to_csv(tmp_path / "q.csv", index=False)
+    (tmp_path / "study.yaml").write_text(
+        "study: sliders\n"
+        "source: {kind: questionnaire, path: q.csv, id_column: id,"
+        " items: [{items: 'a*', range: [0, 100], scale: a}]}\n"
+        "model: {architecture: {kind: dense, hidden: [8]}, objective: {kind: masked},"
+        " latent_dim: 2}\n"
+        "training: {epochs: 2}\n"
+        "detection: {trim: 0.1}\n"
+    )
+    run_plainly(train_job(tmp_path / "study.yaml", out=tmp_path / "trained"))
+    items = pd.read_csv(tmp_path / "trained" / "items.csv", keep_default_na=False)
+    only = items["remark"].str.startswith("one answer only")
+    assert items["item"][only].tolist() == ["a5"]
+    told = json.loads((tmp_path / "trained" / "items.json").read_text())
+    assert set(told) == set(items)

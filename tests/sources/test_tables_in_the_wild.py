@@ -267,8 +267,8 @@ def test_reverse_keying_is_proposed_until_it_is_decided(tmp_path: Path) -> None:
     assert "reverse" not in noted()[1]
     turned, notes = noted(reverse_proposed=["a3"])
     assert turned == plain
-    assert "'a3' seem reverse-keyed" in notes
-    assert noted(reverse_proposed=["a3"], reverse=["a3"])[1].count("seem reverse") == 0
+    assert "'a3' seems reverse-keyed" in notes
+    assert noted(reverse_proposed=["a3"], reverse=["a3"])[1].count("seems reverse") == 0
     turned, notes = noted(reverse="auto")
     assert turned == third
     assert "'a3'" in notes

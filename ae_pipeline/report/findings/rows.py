@@ -68,7 +68,7 @@ def person_sections(
             "pattern that explains the answers better than the questions do, a profile within "
             "scales that runs against everybody's, an unusual combination. The established "
             "indices stand beside it: careless are high longstring, mahalanobis, guttman_errors, "
-            "antonyms and lz, low even_odd, synonyms, person_total and response_time; irv is "
+            "antonyms, low lz, even_odd, synonyms, person_total and response_time; irv is "
             "unusual at both ends (low: one answer throughout, high: random).",
             f"{int(persons['flagged'].sum()):,} are flagged: of these, few should be false. "
             f"{int(persons['proposed'].sum()):,} are proposed for a look (column proposed of "
