@@ -259,18 +259,17 @@ class Cleaner:
     def _continued(self, block: Block, length: int) -> Float:
         """The block with a full halo on both sides, then zeros up to ``length``.
 
-        Beyond a segment's edge the signal goes on as its odd reflection, and as zero where even
-        that ends (MNE's ``reflect_limited``).
+        Beyond a segment's edge the signal goes on as its mirror image, and as zero where even that
+        ends (MNE's ``pad="symmetric"``). Turned around its last sample as well, which is MNE's
+        default, a drift would double there, and windows at joins be flagged more often.
         """
         n_channels, n = block.data.shape
         before, after = self.halo - block.left, self.halo - block.right
         out = np.zeros((n_channels, length), np.float32)
         data = out[:, before : before + n]
         np.subtract(block.data, self.offset, out=data)
-        mirrored = min(before, n - 1)
-        out[:, before - mirrored : before] = 2 * data[:, :1] - data[:, mirrored:0:-1]
-        mirrored = min(after, n - 1)
-        end = before + n
-        reflection = 2 * data[:, -1:] - data[:, -2 : -mirrored - 2 : -1]
-        out[:, end : end + mirrored] = reflection
+        mirrored = min(before, n)
+        out[:, before - mirrored : before] = data[:, :mirrored][:, ::-1]
+        mirrored, end = min(after, n), before + n
+        out[:, end : end + mirrored] = data[:, n - mirrored :][:, ::-1]
         return out

@@ -9,9 +9,9 @@ with a channel shows before filtering and re-referencing.
 
 The filter is one linear-phase FIR kernel, MNE's own band-pass convolved with MNE's own notch,
 run by overlap-save in float32 over frames that start on a fixed grid of each segment: what comes
-out does not depend on the size of the blocks. Segments are continued at their edges by odd
-reflection as MNE does. A symmetric kernel maps that continuation onto itself, so that one pass
-with the folded kernel equals MNE's two passes, edges included.
+out does not depend on the size of the blocks. Segments are continued at their edges by their
+mirror image, as MNE does with ``pad="symmetric"``. A symmetric kernel maps that continuation onto
+itself, so that one pass with the folded kernel equals MNE's two passes, edges included.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import mne
@@ -64,3 +65,24 @@ def test_nothing_but_holes_where_filters_fit_is_refused(tmp_path: Path) -> None:
     data[:, np.arange(4000) % 200 < 20] = np.nan
     with pytest.raises(InputError, match="needs 3.3 s without interruption"):
         plan_of(recording(tmp_path, data))
+
+
+def test_windows_at_joins_are_as_large_as_others(tmp_path: Path) -> None:
+    """A slow drift must not double where a segment is continued beyond its edge."""
+    rng = np.random.default_rng(3)
+    frequencies = np.fft.rfftfreq(40000, 0.01)
+    pink = np.fft.irfft(np.fft.rfft(rng.normal(size=(4, 40000))) / np.maximum(frequencies, 0.2))
+    opened = recording(tmp_path, 20 * pink / pink.std())
+    joined = replace(opened, segments=tuple((a, a + 1000) for a in range(0, 40000, 1000)))
+    plans = [plan_of(each) for each in (opened, joined)]
+    windowing = Windowing(length_s=1.0, stride_s=0.5)
+    spreads = []
+    for each, plan in zip((opened, joined), plans, strict=True):
+        found = [
+            s.batch(slice(None))[0].std(axis=(1, 2)) for s in cut(each, plan, windowing=windowing)
+        ]
+        onsets = [s.meta["onset_s"].to_numpy() for s in cut(each, plan, windowing=windowing)]
+        at_join = np.concatenate(onsets) % 10 < 0.25
+        spreads.append(np.concatenate(found)[at_join])
+    assert np.median(spreads[1]) < 1.1 * np.median(spreads[0])
+    assert np.quantile(spreads[1], 0.95) < 1.2 * np.quantile(spreads[0], 0.95)

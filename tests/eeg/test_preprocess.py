@@ -85,8 +85,10 @@ def test_one_pass_equals_mnes_band_pass_then_notch_edges_included(
     assert plan.filter.notch_hz == (50.0,)
     signal = recording.read(0, recording.n_times).astype(np.float64)
     with mne.use_log_level("ERROR"):
-        theirs = mne.filter.filter_data(signal, recording.sfreq_hz, high_pass_hz, 45.0)
-        theirs = mne.filter.notch_filter(theirs, recording.sfreq_hz, 50.0)
+        theirs = mne.filter.filter_data(
+            signal, recording.sfreq_hz, high_pass_hz, 45.0, pad="symmetric"
+        )
+        theirs = mne.filter.notch_filter(theirs, recording.sfreq_hz, 50.0, pad="symmetric")
     error = np.abs(cleaned(plan, recording) - theirs) / theirs.std(axis=1, keepdims=True)
     assert error.max() < 1e-5  # promised: 1e-3
 
@@ -109,8 +111,8 @@ def test_average_reference_and_resampling_equal_mnes(
     assert plan.reference == "average"
     signal = recording.read(0, recording.n_times).astype(np.float64)
     with mne.use_log_level("ERROR"):
-        theirs = mne.filter.filter_data(signal, recording.sfreq_hz, 0.5, 45.0)
-        theirs = mne.filter.notch_filter(theirs, recording.sfreq_hz, 50.0)
+        theirs = mne.filter.filter_data(signal, recording.sfreq_hz, 0.5, 45.0, pad="symmetric")
+        theirs = mne.filter.notch_filter(theirs, recording.sfreq_hz, 50.0, pad="symmetric")
         theirs -= theirs.mean(axis=0)
         theirs = mne.filter.resample(theirs, plan.up, plan.down, method="polyphase")
     ours = cleaned(plan, recording)
@@ -491,7 +493,7 @@ def test_a_bad_channel_is_interpolated_as_mne_does_and_it_is_said(shared_data: P
         places = dict(zip(recording.ch_names, recording.positions_m, strict=True))
         raw.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"))
         raw.info["bads"] = ["Cz"]
-        raw.filter(0.5, 45.0).notch_filter(50.0)
+        raw.filter(0.5, 45.0, pad="symmetric").notch_filter(50.0, pad="symmetric")
         raw.set_eeg_reference("average")  # of the good ones
         theirs = raw.interpolate_bads().get_data() * 1e6
     ours = cleaned(plan, recording)
@@ -573,7 +575,8 @@ def test_regression_equals_mnes(shared_data: Path) -> None:
     with mne.use_log_level("ERROR"):
         info = mne.create_info(names, 160.0, ["eeg"] * 64 + ["eog"])
         raw = mne.io.RawArray(both * 1e-6, info)
-        raw.filter(0.5, 45.0, picks="all").notch_filter(50.0, picks="all")
+        raw.filter(0.5, 45.0, picks="all", pad="symmetric")
+        raw.notch_filter(50.0, picks="all", pad="symmetric")
         raw.set_eeg_reference("average")
         fit_on = raw.copy().filter(1.0, None, picks="all")
         theirs = mne.preprocessing.EOGRegression().fit(fit_on).apply(raw).get_data("eeg") * 1e6

@@ -232,7 +232,7 @@ def test_no_clean_window_at_all_is_one_line() -> None:
 
 @pytest.mark.parametrize("keys", [{"length_s": 0.0}, {"stride_s": -1.0}])
 def test_lengths_and_strides_are_positive(keys: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="greater than 0"):
+    with pytest.raises(ValueError, match="greater than or equal to 0.001"):
         Windowing(**keys)
 
 
