@@ -57,6 +57,7 @@ def validate(
     """
     from ae_pipeline.detectors.reach import reach
     from ae_pipeline.ingest.gather import gather
+    from ae_pipeline.jobs.train import calibration_units
     from ae_pipeline.report.findings.reasons import allowed as in_words
     from ae_pipeline.study import load_study
     from ae_pipeline.training.split import divide
@@ -81,14 +82,9 @@ def validate(
         if known is not None:
             n_known = int(known.is_known.sum())
             _LOG.info(f"{known.head.target}: {n_known} of {len(samples)} samples have a label")
-    rows_or_recordings = division.rows("calibration")
-    column = "recording" if division.unit in ("recording", "block") else "subject"
-    meta = data.samples.meta
-    n_calibration = int(meta[column].iloc[rows_or_recordings].nunique())
-    if division.folds:
-        n_calibration = int(meta[column].nunique())
+    n_calibration = calibration_units(data, division, trim=checked.detection.trim)
     parts = {str(part): int((division.part == part).sum()) for part in sorted({*division.part})}
-    what = f"{column}s" if samples.layout == "series" else "rows"
+    what = f"{division.unit}s"
     allowed = reach(
         n_calibration,
         10,

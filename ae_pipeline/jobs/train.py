@@ -55,11 +55,13 @@ if TYPE_CHECKING:
 
     from ae_pipeline.scoring.bundle import Bundle
     from ae_pipeline.training.loop import FittedAutoencoder
+    from ae_pipeline.training.split import Division
 
 __all__ = [
     "LeftOut",
     "TrainJob",
     "calibrated",
+    "calibration_units",
     "rehearsed",
     "train_job",
 ]
@@ -413,6 +415,20 @@ def calibrated(
     frame.loc[~chosen & (frame["part"] == "calibration"), "part"] = "left out"
     bundle = make_bundle(prepared, fitted, judge=judge, rehearsal=rehearsal)
     return bundle, judge_held_out(bundle, frame, by_entry=by_entry, calibration=chosen)
+
+
+def calibration_units(data: Gathered, division: Division, *, trim: float = 0) -> int:
+    """Return how many exchangeable units a training of this data will calibrate with."""
+    from ae_pipeline.detectors.calibration import Calibration
+
+    rows = np.concatenate([division.rows("calibration"), *division.folds])
+    meta = data.samples.meta.iloc[rows].reset_index(drop=True)
+    technical = meta["recording"].astype(str).isin(data.technical).to_numpy()
+    if not technical.all():
+        meta = meta[~technical].reset_index(drop=True)
+    nothing = np.zeros((len(meta), 0), np.float32)
+    n = Calibration.from_frame(meta.assign(score=0.0), nothing, unit=division.unit).n_units
+    return n - int(trim * n)
 
 
 def _beside_factors(prepared: Prepared, fitted: Fitted) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from ae_pipeline.tracking.settings import Settings, is_server, shown
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Unreachable", "connected", "cut", "import_mlflow", "quoted"]
+__all__ = ["Unreachable", "accepted", "connected", "cut", "import_mlflow", "quoted"]
 
 KEY = "ae_pipeline.key"
 """Tag of runs and models: the identity of the work they come from."""
@@ -114,6 +115,11 @@ def quoted(text: str) -> str:
     if "'" in text:
         raise StudyError(f"run.json: key {text!r} holds a quotation mark; use a digest")
     return f"'{text}'"
+
+
+def accepted(name: str) -> str:
+    """Return a parameter's name in the characters that MLflow takes, at most 250 of them."""
+    return re.sub(r"[^\w.\- :]", "-", name)[:250]
 
 
 def cut(text: str, longest: int) -> str:

@@ -25,7 +25,15 @@ from ae_pipeline.runtime.files import (
     read_json,
     write_json,
 )
-from ae_pipeline.tracking.connection import KEY, LONGEST_TAG, Unreachable, connected, cut, quoted
+from ae_pipeline.tracking.connection import (
+    KEY,
+    LONGEST_TAG,
+    Unreachable,
+    accepted,
+    connected,
+    cut,
+    quoted,
+)
 from ae_pipeline.tracking.record import Child, Published, Record
 from ae_pipeline.tracking.registry import send_model
 from ae_pipeline.tracking.settings import Settings, is_server, shown
@@ -275,7 +283,7 @@ def _send(client: MlflowClient, run: Run, *, record: Record, content: Path) -> N
     if (content / "summary.md").is_file():
         client.log_artifact(run_id, str(content / "summary.md"))
     params = [
-        Param(name, "null" if value is None else cut(str(value), LONGEST_PARAM))
+        Param(accepted(name), "null" if value is None else cut(str(value), LONGEST_PARAM))
         for name, value in record.params.items()
     ]
     for start in range(0, len(params), PARAMS_A_BATCH):

@@ -11,6 +11,7 @@ from scipy import stats
 
 from ae_pipeline.detectors.conformal import conformal_p
 from ae_pipeline.jobs.fit import train_metrics
+from ae_pipeline.jobs.train import calibration_units
 from ae_pipeline.scoring.judge import judge_held_out
 from ae_pipeline.stats import mean_interval
 from ae_pipeline.training.history import History
@@ -197,3 +198,18 @@ def test_metrics_of_real_models_are_plain_numbers() -> None:
         assert metrics["test_rows"] == len(test)
         if trained.study.kind == "mnist":
             assert metrics["test_loss"] == pytest.approx(test["score_autoencoder"].mean())
+
+
+@pytest.mark.parametrize("kind", ["eeg", "table", "pictures"])
+def test_units_that_will_calibrate_are_counted_before_training(kind: str) -> None:
+    trained = getattr(tiny, kind)()
+    planned = calibration_units(trained.data, trained.division)
+    assert planned == trained.calibration.n_units
+    assert calibration_units(trained.data, trained.division, trim=0.49) == planned - int(
+        0.49 * planned
+    )
+    if kind == "eeg":  # recordings with a bad channel do not calibrate
+        rows = trained.division.rows("calibration")
+        names = trained.data.samples.meta["recording"].astype(str).iloc[rows]
+        data = replace(trained.data, technical=frozenset([names.iloc[0]]))
+        assert calibration_units(data, trained.division) == planned - 1

@@ -11,7 +11,7 @@ from ae_pipeline.jobs.fit import train_metrics
 from ae_pipeline.outputs.bids import bids_folder
 from ae_pipeline.report.findings.group import group_view
 from ae_pipeline.report.findings.rows import rows_view
-from ae_pipeline.report.findings.training import train_headline
+from ae_pipeline.report.findings.training import factor_sections, train_headline
 
 
 def recordings(verdicts: list[str]) -> pd.DataFrame:
@@ -49,6 +49,21 @@ def test_a_model_worse_than_chance_is_called_that(loss: float, worse: bool) -> N
     gain = headline.numbers[2]
     assert (gain.label, gain.value) == ("Gain over chance", "-0.09" if worse else "+0.41")
     assert ("Nothing was learned" in headline.baseline) is worse
+
+
+def test_too_few_dimensions_are_said_of_many_items_too() -> None:
+    found = {
+        "k": 2,
+        "parallel": {"pearson": 5, "polychoric": None},  # not made of more than 30 items
+        "hidden": {"autoencoder": 0.5, "factors": 0.5, "components": 0.6, "people": 100},
+        "split_half": {"mean": 0.9, "least": 0.8},
+        "congruence": [0.9, 0.9],
+        "factor_from_latents": [0.9, 0.9],
+        "stability": [],
+        "verdict": "",
+    }
+    (section,) = factor_sections(found)
+    assert "try model.latent_dim: 5" in " ".join(section.text)
 
 
 def test_where_nothing_is_scored_the_group_has_no_report_to_open() -> None:

@@ -26,7 +26,7 @@ from ae_pipeline.runtime.files import digest_files
 from ae_pipeline.scoring import bundle as bundles
 from ae_pipeline.tracking import live as live_losses
 from ae_pipeline.tracking.commands import ui_command
-from ae_pipeline.tracking.connection import Unreachable, connected
+from ae_pipeline.tracking.connection import Unreachable, accepted, connected
 from ae_pipeline.tracking.live import Live, watched
 from ae_pipeline.tracking.publishing import publish
 from ae_pipeline.tracking.registry import resolve
@@ -320,6 +320,14 @@ def test_an_absent_mlflow_is_said_within_seconds(
 
 
 # ------------------------------------------------------------------------------- models
+
+
+def test_any_key_of_a_study_is_a_name_that_mlflow_takes() -> None:
+    from mlflow.utils.validation import _validate_param_name
+
+    for key in ("normal.eyes (closed)", "normal.Größe", "normal.a=b?", "normal." + 300 * "x"):
+        _validate_param_name(accepted(key))
+    assert accepted("model.latent_dim") == "model.latent_dim"
 
 
 @pytest.mark.parametrize("kind", ["table", "eeg", "pictures"])

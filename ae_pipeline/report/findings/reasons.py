@@ -260,8 +260,8 @@ SENTENCES = {
     "channel_gain_off": "gain off: amplitude {amplitude_uv:.3g} uV where {usual_uv:.3g} uV is "
     "usual",
     "bad_channels": "{channels}: {at}",
-    "other_state": "state differs from training: {first}, {others} ({times:.2g} times the usual "
-    "power)",
+    "other_state": "power differs from training: {first}, {others} ({times:.2g} times the usual); "
+    "another state, filter or reference",
     "many_events": "{events}, {per_hour:.1f} an hour, where clean recordings raise at most "
     "{most_per_hour:.1f} (p {p:.2g})",
     "far_event": "{events}, one of them {times:.1f} times as far from usual as anything in "

@@ -221,11 +221,13 @@ def factor_sections(found: Mapping[str, Any] | None) -> tuple[Section, ...]:
         counted += f", {parallel['polychoric']} on polychoric ones"
     if "people" in found:
         counted += f", of {found['people']:,} people"
-    most = max(parallel["pearson"], parallel["polychoric"] or 0)
+    # polychoric correlations are not made of many items
+    counts = [n for n in (parallel["pearson"], parallel["polychoric"]) if n is not None]
+    most = max(counts)
     advice = "."
     if k > most >= 1:
         advice = f", more than say more than chance: try model.latent_dim: {most}."
-    elif k < min(parallel["pearson"], parallel["polychoric"] or k):
+    elif k < min(counts):
         advice = f", fewer than say more than chance: try model.latent_dim: {most}."
     split = found["split_half"]
     text = (
