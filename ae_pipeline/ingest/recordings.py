@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_pipeline.config import StudyError
 from ae_pipeline.data import SAME_PLACE, InputError, Recording
 from ae_pipeline.eeg.interpolation import with_channels
 from ae_pipeline.eeg.preprocess import Plan, median_amplitude_uv
@@ -165,8 +164,6 @@ def _planned(task: _Task, recording: Recording | None = None) -> Plan | str:
         return str(error)
     except MemoryError:
         return f"{task.item.path}: does not fit into memory"
-    except StudyError:
-        raise
     except Exception as error:
         return unexpected(error, task.item.path)
     return plan

@@ -459,8 +459,6 @@ def _score(work: _Work) -> dict[str, Any]:
     try:
         with kept():  # the digest says what came of it
             job.score_input(item)
-    except StudyError:
-        raise
     except Exception as error:
         return _set_aside(work, unexpected(error, work.arrival.path, out=out))
     file = out / f"{item.name}_provenance.json"

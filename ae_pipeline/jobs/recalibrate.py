@@ -81,8 +81,6 @@ def recalibrate(
         except InputError as error:
             failed.append(str(error))
             continue
-        except StudyError:
-            raise
         except Exception as error:
             failed.append(unexpected(error, item.path))
             continue

@@ -196,8 +196,6 @@ class ScoreJob:
             except MemoryError:
                 reason = f"{item.path}: does not fit into memory; score it on a larger machine"
                 self._fail(Failure(item.name, item.subject, reason), digest)
-            except StudyError:
-                raise
             except Exception as error:
                 reason = unexpected(error, item.path, out=self.out)
                 self._fail(Failure(item.name, item.subject, reason), digest)

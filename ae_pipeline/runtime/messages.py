@@ -124,13 +124,15 @@ def unexpected(error: Exception, what: object, *, out: Path | None = None) -> st
     Parameters
     ----------
     error : Exception
-        Raised again where the input is not to blame: a full disk, or a folder ``out`` that cannot
-        be written to.
+        Raised again where the input is not to blame: a wrong study, a full disk, or a folder
+        ``out`` that cannot be written to.
     what : object
         The input, for the message.
     out : Path, optional
         Where results go.
     """
+    if isinstance(error, StudyError):
+        raise error
     if isinstance(error, OSError):
         place = Path(str(error.filename or "/")).absolute()
         if error.errno in NO_ROOM or (out is not None and place.is_relative_to(out.absolute())):
