@@ -189,6 +189,7 @@ def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> St
     """
     said: dict[str, list[str]] = {}
     given: dict[str, str] = {}
+    foreign: dict[tuple[str, str], list[str]] = {}
     for finding in error.errors(include_url=False):
         kind, loc = finding["type"], finding["loc"]
         keys, parts = _locate(model, loc[:-1] if kind == "extra_forbidden" else loc)
@@ -198,6 +199,9 @@ def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> St
             for name, field in part.model_fields.items()
         )
         names = list(dict.fromkeys(names))
+        if kind == "extra_forbidden" and _of_another_kind(model, loc):
+            foreign.setdefault((".".join(keys), str(loc[-2])), []).append(str(loc[-1]))
+            continue
         if kind == "extra_forbidden":
             keys.append(str(loc[-1]))
             near = difflib.get_close_matches(keys[-1], names, n=1, cutoff=0.5)
@@ -226,7 +230,22 @@ def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> St
     ]
     if len(said) > MOST_FINDINGS:
         lines.append(f"and {len(said) - MOST_FINDINGS} more")
+    lines += [
+        f"{dotted}: kind: {tag} has no {', '.join(names)}; drop {'these keys' if names[1:] else 'it'}"
+        for (dotted, tag), names in foreign.items()
+    ]
     return StudyError(f"{where}: " + "; ".join(lines))
+
+
+def _of_another_kind(model: type[BaseModel], loc: tuple[int | str, ...]) -> bool:
+    """Whether a key belongs to another kind than the one that is chosen beside it."""
+    if len(loc) < 2:
+        return False
+    _, siblings = _locate(model, loc[:-2])
+    tagged = [part for part in siblings if _is_model(part) and _tag(part) is not None]
+    return any(_tag(part) == loc[-2] for part in tagged) and any(
+        _field(part, str(loc[-1])) for part in tagged
+    )
 
 
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")

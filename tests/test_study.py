@@ -468,3 +468,10 @@ def test_init_on_nothing_usable_says_why(tmp_path: Path) -> None:
         initial_study("eeg", tmp_path)
     with pytest.raises(InputError, match="no such file or folder"):
         initial_study("mnist", tmp_path / "nowhere")
+
+
+def test_another_architecture_names_the_keys_to_drop_at_once(tmp_path: Path) -> None:
+    settings = {"kind": "attention", "hidden": [64], "activation": "relu"}
+    message = complaint(tmp_path, minimal(model={"architecture": settings}))
+    assert "kind: attention has no hidden, activation; drop these keys" in message
+    assert "unknown key" not in message

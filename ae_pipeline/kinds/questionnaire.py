@@ -105,8 +105,11 @@ class Questionnaire(SamplesKind):
             return Proposal({"source": {"kind": self.name, "items": ["Q*"]}})
         from ae_pipeline.sources.cells import count_rows
         from ae_pipeline.sources.proposal import propose
+        from ae_pipeline.training.split import Split, divide
 
         section, comments = propose(source)
+        table = questionnaire.load([source], QuestionnaireSource.model_validate(section))
+        divide(table.samples.meta, Split())  # what validate would refuse is refused now
         section["path"] = str(source)
         notes = {f"source.{key}": text for key, text in comments.items()}
         content: dict[str, Any] = {"source": section}

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError
 from ae_pipeline.sources import cells, likert, numerals, roles, shape, wording
-from ae_pipeline.sources.items import QuestionnaireSource
 from ae_pipeline.sources.keying import keying
-from ae_pipeline.sources.questionnaire import load
 from ae_pipeline.sources.roles import Seen
 
 __all__ = ["propose"]
@@ -74,7 +72,7 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
         ``kind``, ``path``, ``id_column``, ``items`` (blocks with ``items``, ``scale``, ``range``
         or ``levels`` and, where some seem reverse-keyed, ``reverse`` and ``reverse_proposed``),
         ``missing_codes`` and what else differs from its default; plain values, which
-        :class:`QuestionnaireSource` takes and with which the table can be read.
+        :class:`ae_pipeline.sources.items.QuestionnaireSource` takes.
     comments : dict
         Why, and what to check, by dotted key (``items.0.range``); under ``path`` the role of
         every column that is no item.
@@ -148,7 +146,6 @@ def propose(path: Path | str) -> tuple[dict[str, Any], dict[str, str]]:
         told.append(f"columns kept as metadata only: {_beside(beside)}")
     if told:
         comments["path"] = "; ".join(told)
-    load([path], QuestionnaireSource.model_validate(section))  # what is written can be read
     return section, comments
 
 

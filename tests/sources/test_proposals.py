@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ae_pipeline.data import InputError
+from ae_pipeline.jobs.init import initial_study
 from ae_pipeline.sources import likert
 from ae_pipeline.sources.items import QuestionnaireSource
 from ae_pipeline.sources.proposal import propose
@@ -277,3 +278,11 @@ def test_published_inventories_are_proposed_as_their_codebooks_say(shared_data: 
     section, _ = propose(place / "FTI-data" / "data.csv")
     assert section["items"][0]["items"] == ["Q*A"]
     assert {"Q1E", "Q56E"} <= set(section["response_times"])
+
+
+def test_no_study_is_written_that_could_not_be_trained(tmp_path: Path) -> None:
+    answers([f"a{i}" for i in range(1, 7)]).head(4).to_csv(tmp_path / "q.csv", index=False)
+    with pytest.raises(InputError, match="too few"):
+        initial_study("questionnaire", tmp_path / "q.csv")
+    answers([f"a{i}" for i in range(1, 7)]).to_csv(tmp_path / "q.csv", index=False)
+    assert "a*" in initial_study("questionnaire", tmp_path / "q.csv")
