@@ -189,7 +189,7 @@ def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> St
     """
     said: dict[str, list[str]] = {}
     given: dict[str, str] = {}
-    foreign: dict[tuple[str, str], list[str]] = {}
+    foreign: dict[tuple[str, str, str], list[str]] = {}
     for finding in error.errors(include_url=False):
         kind, loc = finding["type"], finding["loc"]
         keys, parts = _locate(model, loc[:-1] if kind == "extra_forbidden" else loc)
@@ -200,7 +200,8 @@ def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> St
         )
         names = list(dict.fromkeys(names))
         if kind == "extra_forbidden" and _of_another_kind(model, loc):
-            foreign.setdefault((".".join(keys), str(loc[-2])), []).append(str(loc[-1]))
+            place = (".".join(keys), str(loc[-2]), ", ".join(names))
+            foreign.setdefault(place, []).append(str(loc[-1]))
             continue
         if kind == "extra_forbidden":
             keys.append(str(loc[-1]))
@@ -231,8 +232,9 @@ def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> St
     if len(said) > MOST_FINDINGS:
         lines.append(f"and {len(said) - MOST_FINDINGS} more")
     lines += [
-        f"{dotted}: kind: {tag} has no {', '.join(names)}; drop {'these keys' if names[1:] else 'it'}"
-        for (dotted, tag), names in foreign.items()
+        f"{dotted}: kind: {tag} has no {', '.join(others)}; drop "
+        f"{'these keys' if len(others) > 1 else 'it'}; known keys: {names}"
+        for (dotted, tag, names), others in foreign.items()
     ]
     return StudyError(f"{where}: " + "; ".join(lines))
 
