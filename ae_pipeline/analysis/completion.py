@@ -366,8 +366,6 @@ def measure(
         units), ``best``, ``best_simple``, ``difference`` (best simple minus model: positive where
         the model is better) with ``interval``, ``wins`` (True, False, or None: not clear).
     """
-    from ae_pipeline.stats import mean_interval
-
     rng = np.random.default_rng(seed)
     if visible is None:
         visible = hide(part, observed, rng=rng)
@@ -378,15 +376,9 @@ def measure(
     chosen_on = rng.permutation(len(units))[: len(units) // 2]
     choosing = np.isin(place.ravel(), chosen_on)
     judging = ~choosing
-    if not choosing.any():
-        choosing = judging
+    choosing = choosing if choosing.any() else judging
     few = np.flatnonzero(choosing)[:400]
-    tried = {
-        way: error(
-            complete(bundle, x[few], visible=visible[few], way=way), x[few], hidden=hidden[few]
-        )[0]
-        for way in WAYS
-    }
+    tried = _tried(bundle, x[few], visible=visible[few], hidden=hidden[few])
     way = min(tried, key=lambda name: tried[name])
     rows = np.flatnonzero(judging)
     made: dict[str, Float] = {"model": complete(bundle, x[rows], visible=visible[rows], way=way)}
@@ -397,7 +389,7 @@ def measure(
         errors[name], by_row[name] = error(values, x[rows], hidden=hidden[rows])
     errors["variance"] = _variance(x[rows], hidden[rows])
     rivals = [name for name in made if name != "model"]
-    best_simple = min(rivals, key=lambda name: errors[name]) if rivals else None
+    best_simple = min(rivals, key=lambda name: errors[name], default=None)
     found: dict[str, Any] = {
         "part": part,
         "hidden": float(hidden.sum() / max(observed.sum(), 1)),
@@ -413,15 +405,28 @@ def measure(
         "wins": None,
     }
     if best_simple is not None:
-        gain = by_row[best_simple] - by_row["model"]
-        known = np.isfinite(gain)
-        _, again = np.unique(place.ravel()[rows][known], return_inverse=True)
-        by_unit = np.bincount(again, gain[known]) / np.bincount(again)
-        span = mean_interval(by_unit)
-        found |= {"difference": float(by_unit.mean()), "interval": span}
-        if span is not None and span[0] * span[1] > 0:
-            found["wins"] = bool(span[0] > 0)
+        found |= _judged(by_row[best_simple] - by_row["model"], place.ravel()[rows])
     return found
+
+
+def _tried(bundle: Bundle, x: Float, *, visible: Mask, hidden: Mask) -> dict[Way, float]:
+    """Mean squared error of each way of the model."""
+    return {
+        way: error(complete(bundle, x, visible=visible, way=way), x, hidden=hidden)[0]
+        for way in WAYS
+    }
+
+
+def _judged(gain: NDArray[np.float64], unit: NDArray[Any]) -> dict[str, Any]:
+    """Mean gain over units, its interval, and whether it is clear."""
+    from ae_pipeline.stats import mean_interval
+
+    known = np.isfinite(gain)
+    _, again = np.unique(unit[known], return_inverse=True)
+    by_unit = np.bincount(again, gain[known]) / np.bincount(again)
+    span = mean_interval(by_unit)
+    wins = None if span is None or span[0] * span[1] <= 0 else bool(span[0] > 0)
+    return {"difference": float(by_unit.mean()), "interval": span, "wins": wins}
 
 
 def error(made: Float, truth: Float, *, hidden: Mask) -> tuple[float, NDArray[np.float64]]:

@@ -192,24 +192,14 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
     """
     windowed = "onset" in truth
     _refuse_lacking(scores, windowed)
-    recording = scores["recording"].astype(str)
-    truth = truth.dropna(subset="recording" if windowed else "id")
-    of = truth["recording" if windowed else "id"].astype(str)
-    here = of.isin(set(recording))
-    if not here.any():
-        raise InputError(
-            f"truth and scores share no {'recording' if windowed else 'id'} (truth has "
-            f"{min(of, default='none')!r}, scores have {min(recording, default='none')!r}); "
-            "are they of one data set?"
-        )
-    truth = truth[here]
+    truth = _shared(scores, truth, windowed=windowed)
     if windowed:
         _refuse_other_times(scores, truth)
         met = _meetings(scores, truth)
         label = _labels(len(scores), met)
     else:
         by_id = truth.drop_duplicates("id").set_index("id")["label"]
-        label = recording.map(by_id).to_numpy(float)
+        label = scores["recording"].astype(str).map(by_id).to_numpy(float)
     n_positive, n_negative = int((label == 1).sum()), int((label == 0).sum())
     if not n_positive or not n_negative:
         raise InputError(
@@ -236,6 +226,22 @@ def evaluate(scores: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
         result["by_kind"] = _by_kind(truth, met, found=found, negative=label == 0, areas=areas)
         result["event_scores"] = _score_events(scores, truth, flagged=flagged, codes=codes)
     return result
+
+
+def _shared(scores: pd.DataFrame, truth: pd.DataFrame, *, windowed: bool) -> pd.DataFrame:
+    """The truth of what was scored."""
+    name = "recording" if windowed else "id"
+    recording = scores["recording"].astype(str)
+    truth = truth.dropna(subset=name)
+    of = truth[name].astype(str)
+    here = of.isin(set(recording))
+    if not here.any():
+        raise InputError(
+            f"truth and scores share no {name} (truth has "
+            f"{min(of, default='none')!r}, scores have {min(recording, default='none')!r}); "
+            "are they of one data set?"
+        )
+    return truth[here]
 
 
 def _by_kind(

@@ -14,7 +14,7 @@ where a method cannot do without. Loadings are (items, factors).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -461,26 +461,18 @@ def beside(
     found["split_half"] = {"mean": float(splits.mean()), "least": float(splits.min(0).min())}
 
     groups = rng.permutation(np.resize(np.arange(min(N_HIDDEN, len(usable))), len(usable)))
-    factors, components = (
-        Factors.fit(x, k, method=m, seed=seed) for m in ("factors", "components")
-    )
+    factors = Factors.fit(x, k, method="factors", seed=seed)
     mean, spread = _over(np.nanmean, x), np.maximum(_over(np.nanstd, x), 1e-9)
-    truth, known = np.nan_to_num((test - mean) / spread), ~np.isnan(test)
     own, _ = person.autoencoder.predict_hidden(held_out, N_HIDDEN)
     network = (person.positions(own)[:, usable] - mean) / spread
-    linear = predict_hidden(factors, x, test=test, groups=groups)
-    against = gain(truth, network, second=linear, known=known)
-    others = gain(
-        truth, network, second=predict_hidden(components, x, test=test, groups=groups), known=known
-    )
-    found["hidden"] = {
-        "autoencoder": against["first"],
-        "factors": against["second"],
-        "components": others["second"],
-        "difference": against["difference"],
-        "interval": against["interval"],
-        "people": int((known.sum(1) > 0).sum()),
+    truth, known = np.nan_to_num((test - mean) / spread), ~np.isnan(test)
+    linear = {
+        "factors": predict_hidden(factors, x, test=test, groups=groups),
+        "components": predict_hidden(
+            Factors.fit(x, k, method="components", seed=seed), x, test=test, groups=groups
+        ),
     }
+    found["hidden"] = _hidden(truth, network, linear=linear, known=known)
 
     codes = person.autoencoder.latents(some).astype(np.float64)
     scores = factors.scores(np.nan_to_num((x - mean) / spread), ~np.isnan(x))
@@ -498,6 +490,22 @@ def beside(
     found["stability"] = _stability(train, some, codes=codes, seed=seed, refit=refit)
     found["verdict"] = _verdict(found)
     return found
+
+
+def _hidden(
+    truth: Float, network: Float, *, linear: Mapping[str, Float], known: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Errors in predicting hidden items, in variances of an item."""
+    gains = {name: gain(truth, network, second=said, known=known) for name, said in linear.items()}
+    against = gains["factors"]
+    return {
+        "autoencoder": against["first"],
+        "factors": against["second"],
+        "components": gains["components"]["second"],
+        "difference": against["difference"],
+        "interval": against["interval"],
+        "people": int((known.sum(1) > 0).sum()),
+    }
 
 
 def _usable(keyed: Float, columns: Sequence[Column]) -> NDArray[np.int64]:

@@ -45,21 +45,7 @@ def gather_recordings(
     """Survey, clean and cut all recordings of a study; see :meth:`ae_pipeline.kind.Kind.gather`."""
     assert study.preprocess is not None
     assert study.windows is not None
-    found = eeg.find([source.path], source.pattern, subject_pattern=source.subject_pattern)[
-        : source.limit
-    ]
-    failures: list[Failure] = []
-    opened: list[tuple[eeg.Found, Recording]] = []
-    for item in found:
-        try:
-            opened.append((item, eeg.open_recording(item, source)))
-        except InputError as error:
-            failures.append(Failure(item.name, item.subject, str(error)))
-        except Exception as error:
-            failures.append(Failure(item.name, item.subject, unexpected(error, item.path)))
-    if not opened:
-        first = f"; the first: {failures[0].reason}" if failures else ""
-        raise InputError(f"{source.path}: none of {len(found)} recordings can be used{first}")
+    opened, failures = _opened(source)
     usual, chosen = _channels([recording for _, recording in opened], source)
     fitting = [r.sfreq_hz for _, r in opened if _modern(usual) <= _modern(r.ch_names)]
     sfreq_hz = study.preprocess.sfreq_hz or min(fitting)
@@ -131,6 +117,25 @@ def gather_recordings(
         float(sfreq_hz),
         technical,
     )
+
+
+def _opened(source: eeg.EegSource) -> tuple[list[tuple[eeg.Found, Recording]], list[Failure]]:
+    """Recordings that can be opened, and why others cannot."""
+    found = eeg.find([source.path], source.pattern, subject_pattern=source.subject_pattern)
+    found = found[: source.limit]
+    failures: list[Failure] = []
+    opened: list[tuple[eeg.Found, Recording]] = []
+    for item in found:
+        try:
+            opened.append((item, eeg.open_recording(item, source)))
+        except InputError as error:
+            failures.append(Failure(item.name, item.subject, str(error)))
+        except Exception as error:
+            failures.append(Failure(item.name, item.subject, unexpected(error, item.path)))
+    if not opened:
+        first = f"; the first: {failures[0].reason}" if failures else ""
+        raise InputError(f"{source.path}: none of {len(found)} recordings can be used{first}")
+    return opened, failures
 
 
 @dataclass(frozen=True)

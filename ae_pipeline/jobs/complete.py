@@ -7,6 +7,7 @@ stays as in its file; what is completed has the file's reference and the band of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,77 +117,19 @@ def _report(
     task: Completion, result: Completed, *, name: str, warnings: tuple[str, ...]
 ) -> dict[str, Any]:
     """The figures as JSON and a page, beside the completed file."""
-    import pandas as pd
-
     info = task.bundle.info
-    sentences = [completion.sentence(found) for found in result.measured.values()]
-    rows = [
-        {
-            "hidden": part,
-            "by": spoken(BY.get(name, name).format(way=found["way"])),
-            "mean_squared_error": error,
-            "best": "best" if name == min(found["errors"], key=found["errors"].get) else "",
-        }
-        for part, found in result.measured.items()
-        for name, error in sorted(found["errors"].items(), key=lambda pair: pair[1])
-    ]
-    ways = [
-        {"hidden": part, "way": spoken(way), "mean_squared_error": error}
-        for part, found in result.measured.items()
-        for way, error in sorted(found["tried"].items(), key=lambda pair: pair[1])
-    ]
-    caption = (
-        "Known values hidden and completed, in network units; the variance of what was hidden is "
-        "what the best constant reaches."
-    )
-    frames = [(caption, pd.DataFrame(rows))]
-    frames.append(("Ways of the model, on the part that chose between them.", pd.DataFrame(ways)))
-    sections = [report.Section("How well it completes", tuple(sentences), (), tuple(frames))]
+    sentences = tuple(completion.sentence(found) for found in result.measured.values())
+    sections = [_measured(result, sentences)]
     if result.hidden is not None:
-        errors = result.hidden["errors"]
-        table = pd.DataFrame(
-            [{"by": spoken(n), "mean_squared_error": e} for n, e in errors.items()]
-        ).sort_values("mean_squared_error")
-        words = f"{result.hidden['what']} was hidden: {result.hidden['entries']:,} known values."
-        title = "What was hidden by name"
-        sections.append(report.Section(title, (words,), (), (("Errors on it.", table),)))
-    pictures = tuple(
-        portraits.rows_of(
-            info.layout,
-            shown,
-            steps=steps,
-            names=("",) if info.layout == "series" else info.entries,
-            sfreq_hz=info.sfreq_hz,
-            caption={
-                "channels": "Windows with channels hidden: one of the hidden channels.",
-                "time": "Windows with a stretch of time hidden.",
-                "half": "Images with their lower half hidden.",
-                "items": "People with some answers hidden.",
-            }[part],
-        )
-        for part, shown, steps in result.shown
-    )
-    sections.append(report.Section("Examples", (), pictures))
-    numbers = tuple(
-        report.Number(
-            f"Hidden {part}",
-            f"{found['errors']['model']:.3g}",
-            "mean squared error"
-            + (
-                f"; {spoken(found['best_simple'])} {found['errors'][found['best_simple']]:.3g}"
-                if found["best_simple"]
-                else ""
-            ),
-        )
-        for part, found in result.measured.items()
-    )
+        sections.append(_hidden(result.hidden))
+    sections.append(_examples(task, result))
     verdict = f"Completed: {result.completed}. {sentences[0]}"
     view = report.PlainView(
         what="Completion",
         title=name,
         headline=report.Headline(
             verdict,
-            numbers,
+            tuple(_number(part, found) for part, found in result.measured.items()),
             ("Use the simple way where it is better", "Mark completed values as what they are"),
             "",
             ("Completed values are predictions, not data.", *warnings),
@@ -206,3 +149,72 @@ def _report(
     }
     write_json(task.out.with_name(f"{task.out.name}_report.json"), figures)
     return {"verdict": verdict, "out": str(task.out), "report": str(page), **figures}
+
+
+def _number(part: str, found: Mapping[str, Any]) -> report.Number:
+    rival, errors = found["best_simple"], found["errors"]
+    beside = f"; {spoken(rival)} {errors[rival]:.3g}" if rival else ""
+    return report.Number(f"Hidden {part}", f"{errors['model']:.3g}", f"mean squared error{beside}")
+
+
+def _measured(result: Completed, sentences: tuple[str, ...]) -> report.Section:
+    """Errors of the model and of the simple ways, for each part that was hidden."""
+    import pandas as pd
+
+    rows = [
+        {
+            "hidden": part,
+            "by": spoken(BY.get(name, name).format(way=found["way"])),
+            "mean_squared_error": error,
+            "best": "best" if name == min(found["errors"], key=found["errors"].get) else "",
+        }
+        for part, found in result.measured.items()
+        for name, error in sorted(found["errors"].items(), key=lambda pair: pair[1])
+    ]
+    ways = [
+        {"hidden": part, "way": spoken(way), "mean_squared_error": error}
+        for part, found in result.measured.items()
+        for way, error in sorted(found["tried"].items(), key=lambda pair: pair[1])
+    ]
+    caption = (
+        "Known values hidden and completed, in network units; the variance of what was hidden is "
+        "what the best constant reaches."
+    )
+    chosen = "Ways of the model, on the part that chose between them."
+    frames = ((caption, pd.DataFrame(rows)), (chosen, pd.DataFrame(ways)))
+    return report.Section("How well it completes", sentences, (), frames)
+
+
+def _hidden(hidden: Mapping[str, Any]) -> report.Section:
+    """Errors on what was hidden by name."""
+    import pandas as pd
+
+    table = pd.DataFrame(
+        [{"by": spoken(n), "mean_squared_error": e} for n, e in hidden["errors"].items()]
+    ).sort_values("mean_squared_error")
+    words = f"{hidden['what']} was hidden: {hidden['entries']:,} known values."
+    return report.Section("What was hidden by name", (words,), (), (("Errors on it.", table),))
+
+
+SHOWN = {
+    "channels": "Windows with channels hidden: one of the hidden channels.",
+    "time": "Windows with a stretch of time hidden.",
+    "half": "Images with their lower half hidden.",
+    "items": "People with some answers hidden.",
+}
+
+
+def _examples(task: Completion, result: Completed) -> report.Section:
+    info = task.bundle.info
+    pictures = tuple(
+        portraits.rows_of(
+            info.layout,
+            shown,
+            steps=steps,
+            names=("",) if info.layout == "series" else info.entries,
+            sfreq_hz=info.sfreq_hz,
+            caption=SHOWN[part],
+        )
+        for part, shown, steps in result.shown
+    )
+    return report.Section("Examples", (), pictures)

@@ -25,6 +25,7 @@ from ae_pipeline.config import StudyError
 from ae_pipeline.data import InputError, Samples, axes_of
 from ae_pipeline.detectors.ensemble import bands
 from ae_pipeline.ingest.origin import Origin, origin
+from ae_pipeline.jobs.job import Progress
 from ae_pipeline.kind import kind_of
 from ae_pipeline.outputs.export import open_model
 from ae_pipeline.report.pictures import portraits
@@ -215,7 +216,7 @@ def generate(
     codes: Codes = "auto",
     noise: bool = True,
     study: Path | None = None,
-    progress: Any = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write generated data, and a report that holds it against real data.
 
@@ -246,31 +247,25 @@ def generate(
     """
     if n < 1:
         raise StudyError(f"-n {n}: how many samples to generate; at least 1")
+    progress = progress or Progress()
     place, bundle = open_model(model, out)
     drawn = draw(bundle, n, seed=seed, codes=codes, noise=noise)
     kind_of(bundle.info.kind).write(out, bundle, samples=drawn.samples)
     real: Origin | None = None
     why_not = ""
     try:
-        if progress is not None:
-            progress.stage("reading real data to compare with")
+        progress.stage("reading real data to compare with")
         real = origin(place, bundle.info, study=study)
     except InputError as error:
         why_not = str(error)
-        if progress is not None:
-            _LOG.warning(f"no comparison with real data: {error}")
-    if progress is not None:
-        progress.stage("comparing")
+        _LOG.warning(f"no comparison with real data: {error}")
+    progress.stage("comparing")
     found = None
     if real is not None:
-        compared = (
-            drawn.samples
-            if n >= 200
-            else draw(bundle, 1000, seed=seed + 1, codes=codes, noise=noise).samples
-        )
-        found = likeness.compare(
-            compared, real.held_out, train=real.train, scaler=bundle.autoencoder.scaler
-        )
+        few = n < 200
+        more = draw(bundle, 1000, seed=seed + 1, codes=codes, noise=noise) if few else drawn
+        scaler = bundle.autoencoder.scaler
+        found = likeness.compare(more.samples, real.held_out, train=real.train, scaler=scaler)
     figures = {
         "model": bundle.model_id,
         "codes": drawn.source,

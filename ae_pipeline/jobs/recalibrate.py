@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from ae_pipeline.scoring.bundle import Bundle
 
+    _Part = tuple[pd.DataFrame, NDArray[np.float32]]
+
 __all__ = ["recalibrate"]
 
 _LOG = logging.getLogger(__name__)
@@ -67,38 +69,19 @@ def recalibrate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StudyError(f"{out}: is there already; name a new folder with --out")
     old = bundles.load(model_folder(model))
-    source = old.info.source
-    frames: list[pd.DataFrame] = []
-    errors: list[NDArray[np.float32]] = []
-    failed: list[str] = []
-    for item in find_inputs(source, inputs):
-        if isinstance(item, Failure):
-            failed.append(item.reason)
-            continue
-        progress.stage(f"scoring {item.name}")
-        try:
-            parts = list(_raw_parts(old, source, item=item))  # a recording calibrates whole or not
-        except InputError as error:
-            failed.append(str(error))
-            continue
-        except Exception as error:
-            failed.append(unexpected(error, item.path))
-            continue
-        for frame, by_entry in parts:
-            frames.append(frame)
-            errors.append(by_entry)
-    if not frames:
+    parts, failed = _scored(old, inputs, progress=progress)
+    if not parts:
         first = f"; {'the first: ' * (len(failed) > 1)}{failed[0]}" if failed else ""
         raise InputError(f"none of {len(failed)} inputs can calibrate this model{first}")
     for reason in failed:
         _LOG.warning(reason)
-    frame = pd.concat(frames, ignore_index=True)
+    frame = pd.concat([frame for frame, _ in parts], ignore_index=True)
     unit = "row"
     if "onset_s" in frame:
         unit = "subject" if frame["subject"].nunique() > 1 else "recording"
     judge, _ = Judge.fit(
         frame,
-        np.concatenate(errors),
+        np.concatenate([by_entry for _, by_entry in parts]),
         unit=unit,
         detection=old.info.detection,
         windowed=kind_of(old.info.kind).events,
@@ -126,9 +109,28 @@ def recalibrate(
     }
 
 
-def _raw_parts(
-    bundle: Bundle, source: Source, *, item: Input
-) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
+def _scored(
+    bundle: Bundle, inputs: Sequence[str], *, progress: Progress
+) -> tuple[list[_Part], list[str]]:
+    """Scores of the inputs that can be used, and why the others cannot."""
+    source = bundle.info.source
+    parts: list[_Part] = []
+    failed: list[str] = []
+    for item in find_inputs(source, inputs):
+        if isinstance(item, Failure):
+            failed.append(item.reason)
+            continue
+        progress.stage(f"scoring {item.name}")
+        try:
+            parts += list(_raw_parts(bundle, source, item=item))  # a recording whole or not
+        except InputError as error:
+            failed.append(str(error))
+        except Exception as error:
+            failed.append(unexpected(error, item.path))
+    return parts, failed
+
+
+def _raw_parts(bundle: Bundle, source: Source, *, item: Input) -> Iterator[_Part]:
     """Scores of an input without any judgement, part by part."""
     from ae_pipeline.scoring.judge import raw_scores
 

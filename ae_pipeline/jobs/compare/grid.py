@@ -46,6 +46,10 @@ from ae_pipeline.tracking.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ae_pipeline.training.split import Division
+
+    Rows = NDArray[np.intp]
+
 __all__ = ["ARCHITECTURES", "LINEAR", "Cell", "Outcome", "in_words", "run_cells"]
 
 ARCHITECTURES = ("dense", "conv", "recurrent", "attention")
@@ -258,13 +262,7 @@ def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
     """A linear method on the same split, the same likelihood and the same planted deviations."""
     import pandas as pd
 
-    from ae_pipeline.detectors.baselines import FactorAnalysis, PrincipalComponents
-    from ae_pipeline.models.likelihoods import Likelihood
-    from ae_pipeline.models.scaler import Scaler
-    from ae_pipeline.training.split import divide
-
     data = gather(study, lambda done, total, what: None)
-    samples, seed = data.samples, study.training.seed
     this = key(
         "train",
         sorted(data.digests.values()),
@@ -273,66 +271,14 @@ def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
     recover_folder(folder)
     provenance = folder / "provenance.json"
     if fresh or not provenance.is_file() or read_json(provenance)["key"] != this:
-        division = divide(samples.meta, study.split)
-        is_pca = cell.architecture == "pca"
-        method = PrincipalComponents if is_pca else FactorAnalysis
-        likelihood = Likelihood(
-            study.model.likelihood, samples.layout, shape=samples.shape, columns=samples.columns
-        )
-        families = likelihood.uniform or likelihood.by_column
-        is_train = division.part == "train"
-        if division.folds:
-            pairs = [
-                (np.setdiff1d(np.flatnonzero(is_train), rows), rows, "calibration")
-                for rows in division.folds
-            ]
-        else:
-            held = [(division.rows(part), part) for part in ("calibration", "test")]
-            pairs = [(np.flatnonzero(is_train), rows, part) for rows, part in held if len(rows)]
-        frames, codes, planted, seconds, count = [], [], [], 0.0, 0
-        for fit_rows, rows, part in pairs:
-            train, held_out = samples.take(fit_rows), samples.take(rows)
-            started = time.perf_counter()
-            fitted = method.fit(
-                train, Scaler.fit(train, seed), latent_dim=cell.latent_dim, seed=seed
-            )
-            seconds += time.perf_counter() - started
-            assert isinstance(fitted, PrincipalComponents)
-            count = sum(array.size for name, array in fitted.state().items() if name != "weights")
-            names = ("recording", "subject", "label")
-            frame = held_out.meta[[n for n in names if n in held_out.meta]].copy()
-            frame["part"], frame["loss"] = part, fitted.losses(held_out, families)
-            frame["n_observed"] = _n_observed(held_out)
-            frames.append(frame)
-            codes.append(fitted.latents(held_out))
-            everywhere = None if study.model.head is None else fitted.latents(samples)
-            if division.folds or part == ("test" if len(pairs) > 1 else "calibration"):
-                alter = kind_of(study.kind).alteration(study, held_out)
-                for altered, some in enumerate(originals_and_copies(held_out, alter, seed=seed)):
-                    of_unit = some.meta[_unit(samples)].astype(str).to_numpy()
-                    said = fitted.score(some).total
-                    planted.append((said, np.full(len(some), altered == 1), of_unit))
-        frame = pd.concat(frames, ignore_index=True)
-        judged = frame[frame["part"] == "test"] if (frame["part"] == "test").any() else frame
-        said, copied, units = (np.concatenate(p) for p in zip(*planted, strict=True))
-        area, bounds = area_and_interval(said, copied, unit=units)
-        metrics = {
-            "test_loss": float(np.average(judged["loss"], weights=judged["n_observed"])),
-            "detection": area,
-            "detection_interval": bounds,
-            "parameters": count,
-            "seconds": seconds / len(pairs),
-            "head": _linear_head(
-                study, data, codes=None if division.folds else everywhere, part=division.part
-            ),
-        }
+        frame, codes, metrics = _fitted_linear(study, cell, data=data)
         _write_linear(
             study,
             cell,
             folder=folder,
             this=this,
             frame=frame,
-            codes=np.concatenate(codes),
+            codes=codes,
             metrics=metrics,
         )
     metrics = read_json(folder / "metrics.json")
@@ -350,6 +296,73 @@ def _linear(study: Study, cell: Cell, *, folder: Path, fresh: bool) -> Outcome:
         metrics["parameters"],
         metrics["seconds"],
     )
+
+
+def _fitted_linear(
+    study: Study, cell: Cell, *, data: Gathered
+) -> tuple[pd.DataFrame, NDArray[np.float32], dict[str, Any]]:
+    """Held-out rows, their codes and the metrics of a linear method."""
+    import pandas as pd
+
+    from ae_pipeline.detectors.baselines import FactorAnalysis, PrincipalComponents
+    from ae_pipeline.models.likelihoods import Likelihood
+    from ae_pipeline.models.scaler import Scaler
+    from ae_pipeline.training.split import divide
+
+    samples, seed = data.samples, study.training.seed
+    division = divide(samples.meta, study.split)
+    is_pca = cell.architecture == "pca"
+    method = PrincipalComponents if is_pca else FactorAnalysis
+    likelihood = Likelihood(
+        study.model.likelihood, samples.layout, shape=samples.shape, columns=samples.columns
+    )
+    families = likelihood.uniform or likelihood.by_column
+    pairs = _fitted_and_held_out(division)
+    frames, codes, planted, seconds, count = [], [], [], 0.0, 0
+    for fit_rows, rows, part in pairs:
+        train, held_out = samples.take(fit_rows), samples.take(rows)
+        started = time.perf_counter()
+        fitted = method.fit(train, Scaler.fit(train, seed), latent_dim=cell.latent_dim, seed=seed)
+        seconds += time.perf_counter() - started
+        assert isinstance(fitted, PrincipalComponents)
+        count = sum(array.size for name, array in fitted.state().items() if name != "weights")
+        names = ("recording", "subject", "label")
+        frame = held_out.meta[[n for n in names if n in held_out.meta]].copy()
+        frame["part"], frame["loss"] = part, fitted.losses(held_out, families)
+        frame["n_observed"] = _n_observed(held_out)
+        frames.append(frame)
+        codes.append(fitted.latents(held_out))
+        everywhere = None if study.model.head is None else fitted.latents(samples)
+        if division.folds or part == ("test" if len(pairs) > 1 else "calibration"):
+            alter = kind_of(study.kind).alteration(study, held_out)
+            for altered, some in enumerate(originals_and_copies(held_out, alter, seed=seed)):
+                of_unit = some.meta[_unit(samples)].astype(str).to_numpy()
+                said = fitted.score(some).total
+                planted.append((said, np.full(len(some), altered == 1), of_unit))
+    frame = pd.concat(frames, ignore_index=True)
+    judged = frame[frame["part"] == "test"] if (frame["part"] == "test").any() else frame
+    said, copied, units = (np.concatenate(p) for p in zip(*planted, strict=True))
+    area, bounds = area_and_interval(said, copied, unit=units)
+    metrics = {
+        "test_loss": float(np.average(judged["loss"], weights=judged["n_observed"])),
+        "detection": area,
+        "detection_interval": bounds,
+        "parameters": count,
+        "seconds": seconds / len(pairs),
+        "head": _linear_head(
+            study, data, codes=None if division.folds else everywhere, part=division.part
+        ),
+    }
+    return frame, np.concatenate(codes), metrics
+
+
+def _fitted_and_held_out(division: Division) -> list[tuple[Rows, Rows, str]]:
+    """Rows to fit on, rows to judge and their part: one pair a fold, or one a held-out part."""
+    train = np.flatnonzero(division.part == "train")
+    if division.folds:
+        return [(np.setdiff1d(train, rows), rows, "calibration") for rows in division.folds]
+    held = [(division.rows(part), part) for part in ("calibration", "test")]
+    return [(train, rows, part) for rows, part in held if len(rows)]
 
 
 def _unit(samples: Samples) -> str:
