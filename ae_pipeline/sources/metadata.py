@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ae_pipeline.data import InputError
 from ae_pipeline.sources import cells, numerals, wording
-from ae_pipeline.sources.items import QuestionnaireSource
+from ae_pipeline.sources.items import QuestionnaireSource, is_answer, match
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["beside", "checks_failed", "grouped"]
+__all__ = ["answers_beside_codes", "beside", "checks_failed", "grouped"]
 
 _AGE = re.compile(r"(?<![a-z])(age|alter)(?![a-z])", re.IGNORECASE)
 _LEAST_AGE, _MOST_AGE = 6, 105
@@ -142,3 +142,24 @@ def _implausible(
         f"{file.name}: column {name!r} has {wording.count(odd.sum(), 'implausible value')} "
         f"({values}; {wording.rows(rows[odd])}); check before using it"
     ]
+
+
+def answers_beside_codes(
+    file: Path, source: QuestionnaireSource, items: Sequence[str]
+) -> list[str]:
+    """Codes of the whole table that are answers in some block."""
+    notes = []
+    for code in source.missing_codes:
+        blocks = [b for b in source.items if b.missing_codes is None and is_answer(b, code)]
+        names = [
+            name
+            for name in items
+            if any(match(block.items, [name], where="", strict=False) for block in blocks)
+        ]
+        if names:
+            shown = code if isinstance(code, str) else f"{code:g}"
+            notes.append(
+                f"{file.name}: {shown} is a possible answer of {wording.items(names)} and counts "
+                "as one; put it under missing_codes of the block if it means no answer"
+            )
+    return notes

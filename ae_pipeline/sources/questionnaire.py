@@ -23,7 +23,6 @@ from ae_pipeline.sources.items import (
     QuestionnaireSource,
     codes_of,
     group_columns,
-    is_answer,
     match,
 )
 from ae_pipeline.sources.keying import keying
@@ -353,7 +352,7 @@ def _read(file: Path, source: QuestionnaireSource, *, columns: Sequence[Column] 
     notes += _mask_impossible(
         file, items, values=values, rows=rows, text=text, share=source.impossible_share
     )
-    notes += _answers_beside_codes(file, source, items)
+    notes += metadata.answers_beside_codes(file, source, [item.name for item in items])
     if source.checks:
         rest["checks_failed"] = metadata.checks_failed(file, rest, source.checks)
     meta = metadata.beside(
@@ -364,24 +363,6 @@ def _read(file: Path, source: QuestionnaireSource, *, columns: Sequence[Column] 
 
 def _written(code: float | str) -> str:
     return code if isinstance(code, str) else f"{code:g}"
-
-
-def _answers_beside_codes(file: Path, source: QuestionnaireSource, items: list[_Item]) -> list[str]:
-    """Codes of the whole table that are answers in some block."""
-    notes = []
-    for code in source.missing_codes:
-        blocks = [b for b in source.items if b.missing_codes is None and is_answer(b, code)]
-        names = [
-            i.name
-            for i in items
-            if any(match(b.items, [i.name], where="", strict=False) for b in blocks)
-        ]
-        if names:
-            notes.append(
-                f"{file.name}: {_written(code)} is a possible answer of {wording.items(names)} and "
-                "counts as one; put it under missing_codes of the block if it means no answer"
-            )
-    return notes
 
 
 def _resolve(
