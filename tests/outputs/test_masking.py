@@ -119,7 +119,8 @@ def test_tables_of_the_copy_say_the_same_numbers(job: NightJob, codes: dict[str,
 def test_no_page_or_table_that_leaves_holds_a_name(job: NightJob, codes: dict[str, str]) -> None:
     for file in (job.folder / "pseudonymised").rglob("*"):
         if file.suffix in (".md", ".json"):
-            text = re.sub(r"\d{4}-\d\d-\d\d[ T][\d:]+", "", file.read_text())  # times hold any number
+            # times hold any number
+            text = re.sub(r"\d{4}-\d\d-\d\d[ T][\d:]+", "", file.read_text())
             assert not re.search(r"(?<![\w.-])(one|42)(?![\w.-])", text), file
     run = json.loads((job.folder / "pseudonymised/run.json").read_text())
     assert {child["name"] for child in run["children"]} == set(codes.values())
