@@ -73,7 +73,7 @@ EVENT_ENDINGS = tuple(
 IGNORED = (
     *(f"/*.{ending}" for ending in ("parquet", "html", "fif", "npz", "csv", "txt")),
     *(f"/*_{ending}" for ending in ("bads.tsv", "items.tsv", "features.tsv", "desc-quality.tsv")),
-    *("/*_events.tsv", "/*_events.json", "/*provenance.json"),
+    *("/*_events.tsv", "/*_events.json", "/*provenance.json", "/persons.json", "/items.json"),
     *("/published.json", "/pseudonyms.json", "/pseudonymised", "/pseudonymised/**"),
 )
 """What BIDS has no name for, so that validators pass over it."""

@@ -15,7 +15,7 @@ from ae_pipeline.sources import cells, likert, numerals
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Seen", "exporter", "is_time", "none_item", "recoded", "seen", "who"]
+__all__ = ["Seen", "exporter", "is_time", "listed", "none_item", "recoded", "seen", "who"]
 
 _ID_NAME = re.compile(
     r"(.*[_.\- ])?(id|pid|uid|subject|subj|sub|participant|respondent|person|case|code|vp|record|"

@@ -54,14 +54,22 @@ def assert_said(found: pd.DataFrame, file: Path) -> None:
     """Every column of the file is there with its values; there may be more columns by now.
 
     Numbers are equal to 1e-5 (of the number, or of the largest in its column where it is near
-    zero). The reason is worded for people, and may be worded better.
+    zero). The reason is worded for people, and may be worded better. The first and last window of
+    the recording are near to what they were: since then the filter continues a segment by its
+    mirror image.
     """
     expected = pd.read_csv(file)
+    if "onset_s" in expected and expected["onset_s"].notna().any():
+        if "score" in expected:
+            np.testing.assert_allclose(found["score"], expected["score"], rtol=0.05)
+        found, expected = found[1:-1], expected[1:-1]
     assert len(found) == len(expected) > 0
     for name in expected.columns.drop("reason", errors="ignore"):
         then, now = expected[name], found[name].replace("", None)  # in CSV they are the same
         if name == "verdict":  # three calibration recordings never supported the word
             then = then.replace("clean", "nothing flagged")
+        if name == "index_lz":  # 0.1.0 had it with the other sign than the literature
+            then = -then
         assert now.isna().tolist() == then.isna().tolist(), name
         then, now = then[then.notna()], now[now.notna()]
         if pd.api.types.is_float_dtype(then):

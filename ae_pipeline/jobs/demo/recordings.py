@@ -111,7 +111,7 @@ def _events(outcome: Outcome) -> pd.DataFrame:
     """The planted events, each beside what it was named."""
     import pandas as pd
 
-    files = sorted((outcome.place / "new-data").glob("*_desc-anomaly_events.tsv"))
+    files = sorted((outcome.place / "new-data").rglob("*_desc-anomaly_events.tsv"))
     frames = [
         pd.read_csv(file, sep="\t", na_values="n/a").assign(
             recording=file.name.removesuffix("_desc-anomaly_events.tsv")
